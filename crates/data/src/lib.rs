@@ -1,0 +1,1 @@
+//! Text to packed token shards, deterministic shuffling, conversations

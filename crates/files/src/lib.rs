@@ -1,0 +1,1 @@
+//! Model file formats as plain records, and the admission of model folders

@@ -1,0 +1,3 @@
+//! The engine: cached decoding, sampling, streaming text.
+
+pub mod text;

@@ -1,0 +1,160 @@
+//! Requests and answers in text: what `serve`, the terminal chat and `generate` speak with a model.
+//! The scheduler and the cache below know no text; this module and its children do.
+
+use std::ops::ControlFlow;
+
+use tsumugi_tokenizer::Message;
+
+/// How the next token is chosen. Filters apply in this order: repetition penalty, temperature,
+/// top-k, top-p, min-p.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingParameters {
+    /// 0 is greedy. Logits are divided by it.
+    pub temperature: f32,
+    /// Keep the `k` most likely tokens; `None` keeps all.
+    pub top_k: Option<usize>,
+    /// Nucleus: keep the smallest set whose probability reaches this, in (0, 1] (Holtzman et al. 2019).
+    pub top_p: f32,
+    /// Keep tokens at least this fraction as likely as the likeliest, in [0, 1).
+    pub min_p: f32,
+    /// 1 is off; above 1 makes tokens already in the context less likely (Keskar et al. 2019, CTRL).
+    pub repetition_penalty: f32,
+    /// The same seed, prompt and model give the same text.
+    pub seed: u64,
+}
+
+impl Default for SamplingParameters {
+    fn default() -> Self {
+        Self { temperature: 0.8, top_k: None, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
+    }
+}
+
+/// What the model continues.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// Plain text; control tokens in it are not parsed as control.
+    Text(String),
+    /// Token ids as they are.
+    Tokens(Vec<u32>),
+    /// A conversation, rendered with the model's chat template.
+    Chat(Vec<Message>),
+}
+
+/// One generation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// How to choose tokens.
+    pub sampling: SamplingParameters,
+    /// At most so many new tokens; `None` is as many as fit. Clipped to the context.
+    pub max_tokens: Option<usize>,
+    /// Generation ends before the first of these appears; never part of the answer.
+    pub stop: Vec<String>,
+}
+
+/// Told while generating.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event<'a> {
+    /// The prompt has been read.
+    PromptRead {
+        /// Its length in tokens.
+        prompt_tokens: usize,
+    },
+    /// More of the answer: whole characters, never part of a stop string.
+    Text(&'a str),
+}
+
+/// Why generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended its turn, or a stop string appeared.
+    Stop,
+    /// `max_tokens` or the context was reached.
+    Length,
+    /// The caller asked to stop.
+    Cancelled,
+}
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Without stop strings and control tokens.
+    pub text: String,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated, the end token counted.
+    pub completion_tokens: usize,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Seconds to read the prompt.
+    pub prompt_seconds: f64,
+    /// Seconds to generate.
+    pub completion_seconds: f64,
+}
+
+/// Why a request could not be served. The caller's fault unless it is `Internal`.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum GenerateError {
+    /// The prompt leaves no room for a single new token.
+    #[error("the prompt has {prompt_tokens} tokens, but the context of `{model}` holds {context_length}")]
+    ContextLengthExceeded {
+        /// The model's name.
+        model: String,
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// Positions of the model.
+        context_length: usize,
+    },
+    /// The prompt has no tokens.
+    #[error("the prompt is empty: give at least one token of text")]
+    EmptyPrompt,
+    /// A chat was asked of a model without a chat template, or the template refused the messages.
+    #[error("cannot render the conversation: {reason}")]
+    Template {
+        /// What the template said.
+        reason: String,
+    },
+    /// A token id outside of the vocabulary.
+    #[error("token id {id} is outside of the vocabulary of {vocabulary_size}")]
+    UnknownToken {
+        /// The id given.
+        id: u32,
+        /// Valid ids are below it.
+        vocabulary_size: usize,
+    },
+    /// A sampling parameter is out of its range.
+    #[error("`{name}` is {value}, but must be {expected}")]
+    BadParameter {
+        /// Its name in the API.
+        name: &'static str,
+        /// What was given.
+        value: String,
+        /// The range.
+        expected: &'static str,
+    },
+    /// Our own mistake.
+    #[error("internal error: {reason}")]
+    Internal {
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// A model that answers in text. `serve` and the terminal chat know models only through this.
+pub trait TextModel: Send + Sync {
+    /// The name shown in `/v1/models`.
+    fn name(&self) -> &str;
+    /// Positions that prompt and answer share.
+    fn context_length(&self) -> usize;
+    /// Whether `Prompt::Chat` works.
+    fn has_chat_template(&self) -> bool;
+    /// Length of a prompt in tokens, as `generate` would count it.
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, GenerateError>;
+    /// Generates; `on_event` is called on the caller's thread and may stop it by `Break`.
+    fn generate(
+        &self,
+        request: &Request,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Completion, GenerateError>;
+}

@@ -1,0 +1,1 @@
+//! Decoder families as data; weights in and out

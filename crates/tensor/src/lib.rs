@@ -1,0 +1,1 @@
+//! Tensors, tape, operations with forward and backward, kernels per instruction set

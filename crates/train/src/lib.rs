@@ -1,0 +1,1 @@
+//! Optimizers, schedules, the trainer, checkpoints
