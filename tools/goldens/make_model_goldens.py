@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""Tiny random checkpoints and what `transformers` computes from them: the goldens of `crates/models`.
+
+Run `tools/goldens/environment` once, then
+
+    .venv-peers/bin/python tools/goldens/make_model_goldens.py
+
+Each folder under crates/models/fixtures/ gets a Hugging Face model folder (config.json, *.safetensors), and
+  golden.safetensors   `ids_0`, `ids_1` (int64) and `logits_0`, `logits_1` (float32, [tokens, vocabulary])
+  golden.json          versions, ids, training loss, gradients, losses of ten AdamW steps
+  README.md            where the files come from
+
+All parameters are random, norm weights and biases too: an initial value of one or zero would hide a mistake.
+Every number is computed in float32 on the CPU with eager attention, from the weights as they lie in the file.
+No file is larger than 64 kB, so some folders are sharded and some hold 16-bit weights.
+"""
+
+import argparse
+import copy
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+
+import safetensors.torch
+import torch
+import transformers
+
+VOCABULARY = 96
+CONTEXT = 64
+LENGTHS = (17, 40)
+FILE_BYTES_MAX = 64_000
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@dataclasses.dataclass
+class Fixture:
+    """One checkpoint: its configuration, how the weights are stored, and what is special about it."""
+
+    name: str
+    about: str
+    config: transformers.PretrainedConfig
+    storage: torch.dtype = torch.float32
+    # Spell config.json as transformers 4 did (`rope_theta`, `rope_scaling`, `torch_dtype`): what most files on the hub say.
+    old_config: bool = False
+    # The shard limit, when one float32 file would be too large.
+    shard: bool = False
+
+
+def gpt2() -> transformers.GPT2Config:
+    return transformers.GPT2Config(
+        vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0
+    )
+
+
+def llama(layers: int, tied: bool, **more) -> transformers.LlamaConfig:
+    more.setdefault("max_position_embeddings", CONTEXT)
+    more.setdefault("rope_parameters", {"rope_type": "default", "rope_theta": 10_000.0})
+    return transformers.LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=88,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=tied,
+        bos_token_id=0,
+        eos_token_id=0,
+        **more,
+    )
+
+
+# Head width 8 gives wavelengths 6, 63, 628 and 6,283: kept, blended, divided, divided by the parameters below.
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
+
+FIXTURES = [
+    Fixture("gpt2-tiny", "GPT-2, 2 layers, tied head; bfloat16, one file", gpt2(), storage=torch.bfloat16),
+    Fixture("gpt2-sharded", "GPT-2, 2 layers, tied head; float32, sharded with an index", gpt2(), shard=True),
+    Fixture("llama-one-layer", "Llama, 1 layer, tied head; float32, one file; config.json spelled as by transformers 4",
+            llama(1, True), old_config=True),
+    Fixture("llama-tied", "Llama, 2 layers, tied head; bfloat16, one file", llama(2, True), storage=torch.bfloat16),
+    Fixture("llama-untied", "Llama, 2 layers, a head of its own; float32, sharded with an index", llama(2, False), shard=True),
+    Fixture("llama3-rope", "Llama, 2 layers, tied, `rope_scaling` llama3; float16, one file; config.json spelled as by "
+            "transformers 4", llama(2, True, max_position_embeddings=1024, rope_parameters=LLAMA3_ROPE),
+            storage=torch.float16, old_config=True),
+]  # fmt: skip
+
+
+def randomize(model: torch.nn.Module, storage: torch.dtype, seed: int) -> None:
+    """Gives every parameter a random value that `storage` can hold exactly."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() == 1:
+                is_norm_weight = name.endswith("weight")
+                value = 1.0 + 0.3 * noise if is_norm_weight else 0.2 * noise
+            else:
+                value = 0.25 * noise
+            parameter.copy_(value.to(storage).float())
+
+
+def token_ids(seed: int) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randint(VOCABULARY, (length,), generator=generator).tolist() for length in LENGTHS]
+
+
+def mean_loss(model: torch.nn.Module, sequences: list[list[int]]) -> torch.Tensor:
+    """Cross-entropy in nats of every next token, over all predicted tokens of both sequences together."""
+    total, count = 0.0, 0
+    for ids in sequences:
+        logits = model(torch.tensor([ids])).logits[0]
+        total = total + torch.nn.functional.cross_entropy(logits[:-1], torch.tensor(ids[1:]), reduction="sum")
+        count += len(ids) - 1
+    return total / count
+
+
+def gradients(model: torch.nn.Module, sequences: list[list[int]]) -> tuple[float, dict]:
+    model.zero_grad()
+    loss = mean_loss(model, sequences)
+    loss.backward()
+    table = {}
+    for name, parameter in model.named_parameters():
+        gradient = parameter.grad.double().flatten()
+        table[name] = {
+            "shape": list(parameter.shape),
+            "sum": gradient.sum().item(),
+            "norm": gradient.norm().item(),
+            "first": parameter.grad.flatten()[:8].tolist(),
+        }
+    return loss.item(), table
+
+
+ADAMW = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1, "clip_norm": 1.0, "steps": 10}
+
+
+def adamw_losses(model: torch.nn.Module, sequences: list[list[int]]) -> list[float]:
+    """Losses before each of ten steps and after the last: AdamW, decay on matrices only, gradients clipped by norm."""
+    model = copy.deepcopy(model)
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": ADAMW["weight_decay"]}, {"params": vectors, "weight_decay": 0.0}]
+    betas = (ADAMW["beta1"], ADAMW["beta2"])
+    optimizer = torch.optim.AdamW(groups, lr=ADAMW["learning_rate"], betas=betas, eps=ADAMW["epsilon"])
+    losses = []
+    for _ in range(ADAMW["steps"]):
+        optimizer.zero_grad()
+        loss = mean_loss(model, sequences)
+        losses.append(loss.item())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), ADAMW["clip_norm"])
+        optimizer.step()
+    losses.append(mean_loss(model, sequences).item())
+    return losses
+
+
+def spell_config_as_version_4(path: pathlib.Path) -> None:
+    config = json.loads(path.read_text())
+    rope = config.pop("rope_parameters")
+    config["rope_theta"] = rope.pop("rope_theta")
+    config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    config["torch_dtype"] = config.pop("dtype")
+    config["transformers_version"] = "4.46.0"
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def save(model: torch.nn.Module, fixture: Fixture, folder: pathlib.Path) -> torch.nn.Module:
+    """Writes the model folder and returns the model as it is read back, in float32."""
+    stored = copy.deepcopy(model).to(fixture.storage)
+    stored.save_pretrained(folder, max_shard_size="60KB" if fixture.shard else "1GB")
+    if fixture.old_config:
+        spell_config_as_version_4(folder / "config.json")
+    return open_float32(folder)
+
+
+def open_float32(folder: pathlib.Path) -> torch.nn.Module:
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True
+    )
+    return model.eval()
+
+
+def versions() -> dict:
+    return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def write_golden(model: torch.nn.Module, sequences: list[list[int]], folder: pathlib.Path) -> None:
+    tensors = {}
+    with torch.no_grad():
+        for i, ids in enumerate(sequences):
+            tensors[f"ids_{i}"] = torch.tensor(ids)
+            tensors[f"logits_{i}"] = model(torch.tensor([ids])).logits[0].contiguous()
+    safetensors.torch.save_file(tensors, folder / "golden.safetensors")
+    loss, table = gradients(model, sequences)
+    golden = {
+        "made_by": "tools/goldens/make_model_goldens.py",
+        "versions": versions(),
+        "ids": sequences,
+        "loss_nats": loss,
+        "gradients": table,
+        "adamw": {**ADAMW, "weight_decay_on": "parameters of two or more dimensions", "losses_nats": adamw_losses(model, sequences)},
+    }
+    # One line for each innermost list, so that a difference can be read.
+    text = re.sub(r"\[[^][{}]*\]", lambda match: " ".join(match[0].split()), json.dumps(golden, indent=1))
+    (folder / "golden.json").write_text(text + "\n")
+
+
+def write_readme(fixture: Fixture, folder: pathlib.Path) -> None:
+    origin = " and ".join(f"{name} {version}" for name, version in versions().items())
+    (folder / "README.md").write_text(f"""# {fixture.name}
+
+{fixture.about}.
+
+Origin: random weights made by `tools/goldens/make_model_goldens.py` with {origin}; no outside data. Licence: that of this
+repository. `golden.safetensors` and `golden.json` hold what `transformers` computes from them in float32 (logits, loss,
+gradients, ten AdamW steps); the script says how.
+
+Files: {", ".join(f"`{path.name}`" for path in sorted(folder.iterdir()) if path.name != "README.md")}.
+""")  # fmt: skip
+
+
+def make(fixture: Fixture, seed: int, out: pathlib.Path) -> None:
+    folder = out / fixture.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model = transformers.AutoModelForCausalLM.from_config(fixture.config, dtype=torch.float32, attn_implementation="eager").eval()
+    randomize(model, fixture.storage, seed)
+    sequences = token_ids(seed)
+    read_back = save(model, fixture, folder)
+    with torch.no_grad():
+        for ids in sequences:
+            want, got = (m(torch.tensor([ids])).logits for m in (model, read_back))
+            assert torch.equal(want, got), f"{fixture.name}: the saved model is not the model"
+    write_golden(read_back, sequences, folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    write_readme(fixture, folder)
+    for path in folder.iterdir():
+        assert path.stat().st_size <= FILE_BYTES_MAX, f"{path}: {path.stat().st_size} bytes"
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    print(f"{fixture.name}: {size:,} bytes in {len(list(folder.iterdir()))} files, {fixture.about}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "crates/models/fixtures")
+    out = parser.parse_args().out
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)
+    for seed, fixture in enumerate(FIXTURES):
+        make(fixture, seed, out)
+
+
+if __name__ == "__main__":
+    main()
