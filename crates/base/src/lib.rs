@@ -1,9 +1,43 @@
-//! Errors with hints, seeded randomness, atomic files, progress events, run records, test helpers.
+//! What every other crate stands on and that knows no word of the field: errors with hints, atomic files,
+//! JSON lines, counter-based randomness, progress events, run records, units, limits, test support.
+//!
+//! # How an error is made here
+//!
+//! A library crate has one `thiserror` enum per concern. Each variant holds the *values* that disagreed; the enum
+//! implements [`Hint`] with one next step, and hands on the hint of the error that it wraps:
+//!
+//! ```
+//! use tsumugi_base::{FileError, Hint};
+//!
+//! #[derive(Debug, thiserror::Error)]
+//! enum ConfigError {
+//!     #[error(transparent)]
+//!     File(#[from] FileError),
+//!     #[error("`layers` is {found}, but at least 1 is needed")]
+//!     NoLayers { found: u64 },
+//! }
+//!
+//! impl Hint for ConfigError {
+//!     fn hint(&self) -> Option<String> {
+//!         match self {
+//!             Self::File(file) => file.hint(), // a wrapped error knows more than we do
+//!             Self::NoLayers { .. } => Some("leave `layers` out to get the default".into()),
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! Only the binary prints: [`error_chain`], an empty line, `hint: …`.
 
-/// An error that may know one next step for the user.
-pub trait Hint {
-    /// What to do about it, or nothing if we would only be guessing.
-    fn hint(&self) -> Option<String> {
-        None
-    }
-}
+mod error;
+pub mod io;
+pub mod jsonl;
+pub mod limits;
+pub mod machine;
+pub mod progress;
+pub mod rng;
+pub mod run_record;
+pub mod testing;
+pub mod units;
+
+pub use error::{FileAction, FileError, Hint, error_chain};

@@ -1,0 +1,41 @@
+//! Upper bounds on everything that comes from outside. A parser asks here before it allocates.
+
+/// Largest safetensors header we read: the limit of the format's own reader (`MAX_HEADER_SIZE`).
+pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 100_000_000;
+
+/// Most tensors in one model. The largest published mixture-of-experts checkpoints have about 100,000.
+pub const MODEL_TENSORS_MAX: usize = 4_000_000;
+
+/// Most axes of one tensor; the most we have seen in a checkpoint is 5 (3-d convolutions).
+pub const TENSOR_RANK_MAX: usize = 16;
+
+/// Longest name of a tensor, in bytes.
+pub const TENSOR_NAME_BYTES_MAX: usize = 4096;
+
+/// Most files that the weights of one model are split into.
+pub const MODEL_SHARDS_MAX: usize = 10_000;
+
+/// Largest `config.json`, `generation_config.json` or `tokenizer_config.json`. The last may embed a chat template
+/// and thousands of added tokens.
+pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest `tokenizer.json`. Gemma's, with 256,000 tokens, has 34 MB.
+pub const TOKENIZER_JSON_BYTES_MAX: u64 = 512 << 20;
+
+/// Largest `model.safetensors.index.json`.
+pub const CHECKPOINT_INDEX_BYTES_MAX: u64 = 256 << 20;
+
+/// Largest recipe (TOML).
+pub const RECIPE_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest text that is held in memory at once, for a training text.
+pub const TEXT_BYTES_MAX: u64 = 8 << 30;
+
+/// Longest line of a JSON lines file.
+pub const JSON_LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest `run.json`.
+pub const RUN_RECORD_BYTES_MAX: u64 = 16 << 20;
+
+/// Largest body of an HTTP request.
+pub const REQUEST_BYTES_MAX: usize = 16 << 20;

@@ -1,0 +1,45 @@
+//! Assets: data too large for the repository. A test that misses one says so and passes, or fails under
+//! `TSUMUGI_REQUIRE_ASSETS=1`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder of the workspace.
+pub fn repository_root() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = crate_folder.ancestors().nth(2).expect("this crate lies two folders below the workspace");
+    root.to_owned()
+}
+
+/// One empty file per asset that a test missed, named after it; `cargo xtask ci` empties it before and counts after.
+pub fn skipped_assets_folder() -> PathBuf {
+    repository_root().join("target/skipped-assets")
+}
+
+/// The asset `name` (a relative path), or none if it is not here: then the test returns early.
+///
+/// Looked for in `$TSUMUGI_ASSETS`, `.assets` of the repository, and `shared/data` beside the repository.
+///
+/// # Panics
+/// If it is missing and `TSUMUGI_REQUIRE_ASSETS=1`.
+pub fn asset(name: &str) -> Option<PathBuf> {
+    let root = repository_root();
+    let named = std::env::var_os("TSUMUGI_ASSETS").map(PathBuf::from);
+    let places: Vec<PathBuf> = named.into_iter().chain([root.join(".assets"), root.join("../shared/data")]).collect();
+    let found = places.iter().map(|place| place.join(name)).find(|path| path.exists());
+    if found.is_none() {
+        let required = std::env::var_os("TSUMUGI_REQUIRE_ASSETS").is_some_and(|value| value == "1");
+        assert!(!required, "the asset `{name}` is in none of {places:?}, and TSUMUGI_REQUIRE_ASSETS=1");
+        eprintln!("skipped: the asset `{name}` is not here");
+        record_skipped(name);
+    }
+    found
+}
+
+fn record_skipped(name: &str) {
+    let folder = skipped_assets_folder();
+    let file: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+    // Best effort: the repository may be read-only, and the line above was printed.
+    let _ = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(file), name));
+}
