@@ -1,0 +1,137 @@
+//! The listening socket, connections with time limits, shutdown.
+//!
+//! `axum::serve` has no time limits, so the accept loop is ours: at most [`MAX_CONNECTIONS`] at a time, a header
+//! must arrive within [`HEADER_TIMEOUT`], and a client that stops reading is cut off after [`WRITE_TIMEOUT`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tsumugi_infer::text::TextModel;
+
+use crate::routes::{App, router};
+use crate::worker::Queue;
+use crate::{Options, Ready, ServeError};
+
+/// Open connections; more wait in the system's backlog.
+const MAX_CONNECTIONS: usize = 512;
+/// To send a whole header; an idle keep-alive connection counts too.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Without a byte of the answer being taken.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the caller is asked whether to stop.
+const SHUTDOWN_POLL: Duration = Duration::from_millis(50);
+/// For the running answer to end by itself.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// For connections to close after the running answer was broken off.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Tokens of a prompt are counted on these, away from the thread of the sockets.
+const COUNTING_THREADS: usize = 2;
+
+/// Listens, says so, answers until `shutdown`.
+pub fn run(
+    options: Options,
+    models: Vec<Arc<dyn TextModel>>,
+    on_ready: impl FnOnce(Ready),
+    shutdown: impl Fn() -> bool,
+) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(COUNTING_THREADS)
+        .build()
+        .map_err(|source| ServeError::Start { source })?;
+    let queue = Arc::new(Queue::new(options.max_waiting));
+    let outcome = runtime.block_on(listen_and_answer(options, models, queue.clone(), on_ready, shutdown));
+    queue.stop();
+    queue.cancel_running();
+    // A model that reads a long prompt cannot be interrupted; its thread must not hold up the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn listen_and_answer(
+    options: Options,
+    models: Vec<Arc<dyn TextModel>>,
+    queue: Arc<Queue>,
+    on_ready: impl FnOnce(Ready),
+    shutdown: impl Fn() -> bool,
+) -> Result<(), ServeError> {
+    let asked = SocketAddr::new(options.address, options.port);
+    let listener = TcpListener::bind(asked).await.map_err(|source| ServeError::Listen { address: asked, source })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen { address: asked, source })?;
+    let open_to_network = !address.ip().is_loopback() && options.api_keys.is_empty();
+
+    let worker_queue = queue.clone();
+    std::thread::Builder::new()
+        .name("generate".into())
+        .spawn(move || worker_queue.work())
+        .map_err(|source| ServeError::Start { source })?;
+
+    let app = Arc::new(App::new(options, models, queue.clone()));
+    on_ready(Ready { address, open_to_network });
+    let connections = accept_until(&listener, app, shutdown).await;
+    drop(listener);
+
+    queue.stop();
+    let closed = connections.shutdown();
+    tokio::pin!(closed);
+    if timeout(FINISH_TIMEOUT, &mut closed).await.is_err() {
+        queue.cancel_running();
+        let _ = timeout(CLOSE_TIMEOUT, closed).await; // what is still open then is cut off
+    }
+    Ok(())
+}
+
+/// Accepts connections until `shutdown` returns true, and returns the open ones.
+async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn() -> bool) -> GracefulShutdown {
+    let service = TowerToHyperService::new(router(app));
+    let connections = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let stop = async {
+        while !shutdown() {
+            sleep(SHUTDOWN_POLL).await;
+        }
+    };
+    tokio::pin!(stop);
+    loop {
+        let next = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = &mut stop => return connections,
+            accepted = next => accepted,
+        };
+        // Out of file handles, or a client that was gone again: both pass.
+        let Ok((stream, _)) = accepted else {
+            sleep(SHUTDOWN_POLL).await;
+            continue;
+        };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(with_write_timeout(stream)), service.clone());
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            // An error here is the client's: garbage, a time-out, a connection that was cut.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+}
+
+fn with_write_timeout(stream: TcpStream) -> std::pin::Pin<Box<TimeoutStream<TcpStream>>> {
+    // A token is a small packet that should leave at once; where that cannot be set it is only slower.
+    let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    Box::pin(stream)
+}

@@ -1,0 +1,165 @@
+//! The queue and the one thread that generates.
+//!
+//! Generation is CPU work that uses every core, so two at once would only make both late. A job leaves when its
+//! client leaves: dropping [`Generation`] takes a waiting job out of the queue and breaks a running one at its
+//! next token. Updates go through an unbounded channel, whose content an answer's length bounds: a slow reader must
+//! not make the next client wait.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tsumugi_infer::text::{Completion, Event, GenerateError, Request, TextModel};
+
+/// What the worker tells of one job, in this order: `PromptRead`, any number of `Text`, then `Done` or `Failed`.
+/// The channel closing without a last word means that the server stops.
+#[derive(Debug)]
+pub enum Update {
+    PromptRead,
+    Text(String),
+    Done(Completion),
+    Failed(GenerateError),
+}
+
+/// One request on its way; dropping it cancels.
+pub struct Generation {
+    pub updates: UnboundedReceiver<Update>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Why a job was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// So many are waiting already.
+    Full { waiting: usize },
+    /// The server stops.
+    Stopping,
+}
+
+struct Job {
+    model: Arc<dyn TextModel>,
+    request: Request,
+    updates: UnboundedSender<Update>,
+    cancelled: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Job>,
+    /// The cancel flag of the job that is being answered.
+    running: Option<Arc<AtomicBool>>,
+    stopping: bool,
+}
+
+/// Jobs in order of arrival.
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    max_waiting: usize,
+}
+
+impl Queue {
+    pub fn new(max_waiting: usize) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), max_waiting }
+    }
+
+    /// No code that holds this lock can panic, so a poisoned one is as good as any.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a request at the end of the queue.
+    pub fn submit(&self, model: Arc<dyn TextModel>, request: Request) -> Result<Generation, Refused> {
+        let mut state = self.state();
+        if state.stopping {
+            return Err(Refused::Stopping);
+        }
+        state.waiting.retain(|job| !job.cancelled.load(Ordering::Relaxed));
+        let waiting = state.waiting.len();
+        let idle = waiting == 0 && state.running.is_none();
+        if !idle && waiting >= self.max_waiting {
+            return Err(Refused::Full { waiting });
+        }
+        let (sender, updates) = unbounded_channel();
+        let cancelled = Arc::new(AtomicBool::new(false));
+        state.waiting.push_back(Job { model, request, updates: sender, cancelled: cancelled.clone() });
+        self.changed.notify_one();
+        Ok(Generation { updates, cancelled })
+    }
+
+    /// (being answered, waiting)
+    pub fn load(&self) -> (usize, usize) {
+        let state = self.state();
+        let waiting = state.waiting.iter().filter(|job| !job.cancelled.load(Ordering::Relaxed)).count();
+        (usize::from(state.running.is_some()), waiting)
+    }
+
+    /// Takes no more jobs, sends the waiting ones away, and lets the running one go on.
+    pub fn stop(&self) {
+        let mut state = self.state();
+        state.stopping = true;
+        state.waiting.clear();
+        self.changed.notify_all();
+    }
+
+    /// Breaks the running job at its next token.
+    pub fn cancel_running(&self) {
+        if let Some(cancelled) = &self.state().running {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The worker's loop: answers jobs until [`Queue::stop`].
+    pub fn work(&self) {
+        while let Some(job) = self.next() {
+            answer(&job);
+            self.state().running = None;
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            if state.stopping {
+                return None;
+            }
+            match state.waiting.pop_front() {
+                Some(job) if job.cancelled.load(Ordering::Relaxed) => {}
+                Some(job) => {
+                    state.running = Some(job.cancelled.clone());
+                    return Some(job);
+                }
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+/// Runs one job. A panic inside the model is our mistake: its client gets an error and the others go on.
+fn answer(job: &Job) {
+    let mut on_event = |event: Event<'_>| {
+        let update = match event {
+            Event::PromptRead { .. } => Update::PromptRead,
+            Event::Text(text) => Update::Text(text.to_owned()),
+        };
+        let gone = job.updates.send(update).is_err() || job.cancelled.load(Ordering::Relaxed);
+        if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let generated = catch_unwind(AssertUnwindSafe(|| job.model.generate(&job.request, &mut on_event)));
+    let last = match generated {
+        Ok(Ok(completion)) => Update::Done(completion),
+        Ok(Err(error)) => Update::Failed(error),
+        Err(_) => Update::Failed(GenerateError::Internal { reason: "the model panicked".into() }),
+    };
+    // A client that has gone does not listen, which is fine.
+    let _ = job.updates.send(last);
+}
