@@ -1,0 +1,35 @@
+//! `cargo xtask ci`: what must pass before a change lands, cheapest first. Prints each command before it runs it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+/// The command that the README names, and with it everything that is tested.
+const TEST: &[&str] = &["test", "--workspace", "--locked"];
+const FORMAT: &[&str] = &["fmt", "--all", "--check"];
+const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+
+/// Runs the checks in order and stops at the first that fails.
+pub fn run(root: &Path) -> Result<bool, String> {
+    if !cargo(root, FORMAT)? {
+        return Ok(false);
+    }
+    println!("$ cargo xtask tidy");
+    if !crate::tidy::run(root)? {
+        return Ok(false);
+    }
+    Ok(cargo(root, LINTS)? && cargo(root, TEST)?)
+}
+
+fn cargo(root: &Path, arguments: &[&str]) -> Result<bool, String> {
+    println!("$ cargo {}", arguments.join(" "));
+    let start = Instant::now();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(arguments)
+        .current_dir(root)
+        .status()
+        .map_err(|error| format!("cannot start cargo {}: {error}", arguments[0]))?;
+    println!("cargo {}: {status} after {:.0} s", arguments[0], start.elapsed().as_secs_f64());
+    Ok(status.success())
+}
