@@ -3,11 +3,15 @@
 //! `axum::serve` has no time limits, so the accept loop is ours: at most [`MAX_CONNECTIONS`] at a time, a header
 //! must arrive within [`HEADER_TIMEOUT`], and a client that stops reading is cut off after [`WRITE_TIMEOUT`].
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -27,6 +31,8 @@ const MAX_CONNECTIONS: usize = 512;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a byte of the answer being taken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often it is looked whether the client of a waiting request is still there.
+const CLIENT_POLL: Duration = Duration::from_millis(200);
 /// How often the caller is asked whether to stop.
 const SHUTDOWN_POLL: Duration = Duration::from_millis(50);
 /// For the running answer to end by itself.
@@ -92,7 +98,7 @@ async fn listen_and_answer(
 
 /// Accepts connections until `shutdown` returns true, and returns the open ones.
 async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn() -> bool) -> GracefulShutdown {
-    let service = TowerToHyperService::new(router(app));
+    let routes = TowerToHyperService::new(router(app));
     let connections = GracefulShutdown::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let stop = async {
@@ -115,16 +121,64 @@ async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn()
             sleep(SHUTDOWN_POLL).await;
             continue;
         };
+        let Ok((stream, client)) = Client::watch(stream) else { continue };
+        let service = ForClient { routes: routes.clone(), client };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(with_write_timeout(stream)), service.clone());
+            .serve_connection(TokioIo::new(with_write_timeout(stream)), service);
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // An error here is the client's: garbage, a time-out, a connection that was cut.
             let _ = connection.await;
             drop(slot);
         });
+    }
+}
+
+/// A second handle of a connection's socket, to see whether the client is still there.
+///
+/// hyper watches for that only on connections that will be kept alive; after `Connection: close` it does not
+/// read any more, and a long answer would be generated for nobody.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<std::net::TcpStream>);
+
+impl Client {
+    /// Also returns the socket, which had to leave the runtime for a moment to be duplicated.
+    fn watch(stream: TcpStream) -> io::Result<(TcpStream, Self)> {
+        let stream = stream.into_std()?;
+        let client = Self(Arc::new(stream.try_clone()?));
+        Ok((TcpStream::from_std(stream)?, client))
+    }
+
+    /// Returns when the client has closed the connection, or the half of it on which it sends.
+    pub async fn gone(&self) {
+        loop {
+            match self.0.peek(&mut [0]) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(_) => return,
+            }
+            sleep(CLIENT_POLL).await;
+        }
+    }
+}
+
+/// The routes, told whom they answer.
+struct ForClient {
+    routes: TowerToHyperService<axum::Router>,
+    client: Client,
+}
+
+impl Service<Request<Incoming>> for ForClient {
+    type Response = <TowerToHyperService<axum::Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<axum::Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<axum::Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.client.clone());
+        self.routes.call(request)
     }
 }
 

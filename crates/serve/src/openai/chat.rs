@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use serde_json::Value;
 use tsumugi_infer::text::Prompt;
@@ -13,9 +13,14 @@ use super::error::ApiError;
 use super::fields::Fields;
 use super::generation::{self, Form};
 use crate::routes::App;
+use crate::server::Client;
 
 /// Answers the last message of a conversation.
-pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let mut fields = read_fields(request, app.options.max_body_bytes).await?;
     let mut asked = generation::read_shared(&app, &mut fields, Form::Chat)?;
     asked.request.prompt = Prompt::Chat(read_messages(fields.require("messages")?)?);
@@ -25,7 +30,7 @@ pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Res
         let message = format!("`{}` has no chat template: ask it at /v1/completions", asked.model.name());
         return Err(ApiError::bad_value("model", message));
     }
-    generation::respond(&app, asked).await
+    generation::respond(&app, asked, &client).await
 }
 
 fn read_messages(value: Value) -> Result<Vec<Message>, ApiError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use serde_json::Value;
 use tsumugi_infer::text::Prompt;
@@ -11,18 +11,23 @@ use super::body::read_fields;
 use super::error::ApiError;
 use super::generation::{self, Form};
 use crate::routes::App;
+use crate::server::Client;
 
 /// What the API gives a request that says nothing.
 const DEFAULT_MAX_TOKENS: usize = 16;
 
 /// Continues a text.
-pub async fn handle(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub async fn handle(
+    State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let mut fields = read_fields(request, app.options.max_body_bytes).await?;
     let mut asked = generation::read_shared(&app, &mut fields, Form::Text)?;
     asked.request.prompt = read_prompt(fields.require("prompt")?)?;
     asked.request.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
     fields.finish(&[generation::FIELDS, &["prompt"]].concat())?;
-    generation::respond(&app, asked).await
+    generation::respond(&app, asked, &client).await
 }
 
 /// A string, an array of token ids, or an array that holds one of either.

@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::fields::Fields;
 use super::stream::EventStream;
 use crate::routes::{App, now};
+use crate::server::Client;
 use crate::worker::{Generation, Refused, Update};
 
 /// The API's limit.
@@ -164,7 +165,7 @@ fn read_stream_options(fields: &mut Fields) -> Result<bool, ApiError> {
 ///
 /// The status line of a stream waits until the prompt has been read, so that what is wrong with a prompt is an HTTP
 /// error for both kinds of client.
-pub async fn respond(app: &App, asked: Asked) -> Result<Response, ApiError> {
+pub async fn respond(app: &App, asked: Asked, client: &Client) -> Result<Response, ApiError> {
     check_room(&asked).await?;
     let envelope = Envelope::new(asked.form, asked.model.name());
     let mut generation = app.queue.submit(asked.model, asked.request).map_err(|refused| match refused {
@@ -173,14 +174,10 @@ pub async fn respond(app: &App, asked: Asked) -> Result<Response, ApiError> {
     })?;
     let prompt_field = asked.form.prompt_field();
     if !asked.stream {
-        let completion = whole(&mut generation, prompt_field).await?;
+        let completion = while_there(client, whole(&mut generation, prompt_field)).await?;
         return Ok(Json(envelope.answer(&completion)).into_response());
     }
-    let first = match generation.updates.recv().await {
-        None => return Err(ApiError::stopping()),
-        Some(Update::Failed(error)) => return Err(ApiError::from_model(&error, prompt_field)),
-        Some(first) => first,
-    };
+    let first = while_there(client, first(&mut generation, prompt_field)).await?;
     let stream = EventStream::new(generation, envelope, asked.include_usage, first);
     let headers = [(CONTENT_TYPE, "text/event-stream; charset=utf-8"), (CACHE_CONTROL, "no-store, no-transform")];
     Ok((headers, Body::new(stream)).into_response())
@@ -212,6 +209,22 @@ async fn check_room(asked: &Asked) -> Result<(), ApiError> {
         return Err(ApiError::context_length(message, field));
     }
     Ok(())
+}
+
+/// Waits for an answer, but not longer than somebody waits for it.
+async fn while_there<T>(client: &Client, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+    tokio::select! {
+        answer = answer => answer,
+        () = client.gone() => Err(ApiError::bad_request("the client closed the connection")),
+    }
+}
+
+async fn first(generation: &mut Generation, prompt_field: &str) -> Result<Update, ApiError> {
+    match generation.updates.recv().await {
+        None => Err(ApiError::stopping()),
+        Some(Update::Failed(error)) => Err(ApiError::from_model(&error, prompt_field)),
+        Some(first) => Ok(first),
+    }
 }
 
 async fn whole(generation: &mut Generation, prompt_field: &str) -> Result<Completion, ApiError> {

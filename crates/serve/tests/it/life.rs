@@ -1,0 +1,176 @@
+//! Starting, the queue, clients that leave, stopping.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::scope;
+use std::time::Duration;
+
+use serde_json::json;
+use tsumugi_base::Hint;
+use tsumugi_infer::text::TextModel;
+use tsumugi_serve::{Options, ServeError, serve};
+
+use crate::client::{JSON, Server, chat_body, eventually, request};
+use crate::mock::MockModel;
+
+fn slow() -> MockModel {
+    MockModel { pause: Duration::from_millis(5), ..MockModel::new("chat", 1_000_000) }
+}
+
+fn refused(options: Options, names: &[&str]) -> ServeError {
+    let models = names.iter().map(|name| Arc::new(MockModel::new(name, 64)) as Arc<dyn TextModel>).collect();
+    serve(options, models, |_| panic!("it must not start"), || true).expect_err("it must not start")
+}
+
+#[test]
+fn a_port_in_use_says_what_to_do() {
+    let server = Server::start();
+    let port = server.address.port();
+    let error = refused(Options { port, ..Options::default() }, &["chat"]);
+    assert!(matches!(error, ServeError::Listen { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot listen on 127.0.0.1:{port}: ")), "{text}");
+    let hint = error.hint().expect("a hint");
+    assert!(hint.contains(&format!("port {port}")) && hint.contains("--port"), "{hint}");
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_before_it_starts() {
+    assert!(matches!(refused(Options::default(), &[]), ServeError::NoModels));
+    let twice = refused(Options::default(), &["a", "b", "a"]);
+    assert!(matches!(&twice, ServeError::DuplicateModel { name } if name == "a"), "{twice:?}");
+    let keys = |key: &str| Options { api_keys: vec!["good".into(), key.into()], ..Options::default() };
+    for bad in ["", "two words", "schlüssel"] {
+        let error = refused(keys(bad), &["a"]);
+        assert!(matches!(error, ServeError::BadApiKey { position: 2, count: 2, .. }), "{error:?}");
+        assert!(bad.is_empty() || !error.to_string().contains(bad), "a key must not be repeated: {error}");
+    }
+    let elsewhere = Options { address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), ..Options::default() };
+    let error = refused(elsewhere, &["a"]);
+    assert!(error.hint().is_some_and(|hint| hint.contains("192.0.2.1")), "{error}");
+}
+
+#[test]
+fn a_client_that_leaves_stops_the_model() {
+    let server = Server::with(Options::default(), slow());
+    for stream in [true, false] {
+        let before = server.chat.cancelled.load(Ordering::SeqCst);
+        let body = chat_body("forever", &json!({"stream": stream})).to_string();
+        let mut socket = server.connect();
+        socket
+            .write_all(&request(server.address, "POST", "/v1/chat/completions", JSON, body.as_bytes()))
+            .expect("write");
+        if stream {
+            let mut first = [0; 200];
+            socket.read_exact(&mut first).expect("the stream begins");
+        } else {
+            eventually("the request running", || server.get("/health").json()["running"] == 1);
+        }
+        drop(socket);
+        eventually("the cancellation", || server.chat.cancelled.load(Ordering::SeqCst) == before + 1);
+    }
+    eventually("an idle server", || server.get("/health").json()["running"] == 0);
+}
+
+#[test]
+fn a_full_queue_says_so_and_a_client_that_leaves_makes_room() {
+    let server = Server::with(Options { max_waiting: 2, ..Options::default() }, slow());
+    let send = |text: &str| {
+        let mut socket = server.connect();
+        let body = chat_body(text, &json!({"stream": true})).to_string();
+        socket
+            .write_all(&request(server.address, "POST", "/v1/chat/completions", JSON, body.as_bytes()))
+            .expect("write");
+        socket
+    };
+    let load = |running: u32, waiting: u32| {
+        let health = server.get("/health").json();
+        health["running"] == running && health["waiting"] == waiting
+    };
+    let first = send("forever");
+    eventually("one running", || load(1, 0));
+    let second = send("forever");
+    eventually("one waiting", || load(1, 1));
+    let third = send("forever");
+    eventually("two waiting", || load(1, 2));
+
+    let answer = server.chat("hello", &json!({}));
+    assert_eq!(answer.error(), (503, "server_busy".into(), "-".into()));
+    assert_eq!(answer.header("retry-after"), Some("2"));
+
+    drop(second);
+    eventually("room", || load(1, 1));
+    drop((first, third));
+    eventually("an idle server", || load(0, 0));
+    assert_eq!(server.chat("hello", &json!({})).status, 200);
+}
+
+#[test]
+fn many_clients_all_get_their_own_answer() {
+    let server = Server::with(Options::default(), MockModel::new("chat", 4096));
+    let server = &server;
+    scope(|scope| {
+        for client in 0..16 {
+            scope.spawn(move || {
+                for turn in 0..4 {
+                    let text = format!("client {client} turn {turn}");
+                    let stream = turn % 2 == 1;
+                    let answer = server.chat(&text, &json!({"stream": stream}));
+                    assert_eq!(answer.status, 200);
+                    let body = answer.body.replace("\"},\"logprobs\"", "");
+                    assert!(
+                        body.contains(&format!("“client {}", if stream { "" } else { &text[7..] })),
+                        "{text}: {body}"
+                    );
+                }
+            });
+        }
+    });
+    assert_eq!(server.chat.finished.load(Ordering::SeqCst), 64);
+}
+
+#[test]
+fn a_keep_alive_connection_serves_many_requests() {
+    let server = Server::start();
+    let mut socket = server.connect();
+    for _ in 0..3 {
+        socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("write");
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"}") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).expect("read");
+            seen.push(byte[0]);
+        }
+        assert!(seen.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&seen));
+    }
+}
+
+#[test]
+fn stopping_ends_a_running_answer_within_seconds() {
+    let mut server = Server::with(Options::default(), slow());
+    let body = chat_body("forever", &json!({"stream": true})).to_string();
+    let mut running = server.connect();
+    running.write_all(&request(server.address, "POST", "/v1/chat/completions", JSON, body.as_bytes())).expect("write");
+    eventually("the request running", || server.get("/health").json()["running"] == 1);
+    let mut waiting = server.connect();
+    waiting.write_all(&request(server.address, "POST", "/v1/chat/completions", JSON, body.as_bytes())).expect("write");
+    eventually("the other waiting", || server.get("/health").json()["waiting"] == 1);
+    let _idle = server.connect();
+
+    let took = server.stop();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    assert_eq!(crate::client::Answer::read(&mut waiting).error(), (503, "server_stopping".into(), "-".into()));
+    let mut rest = String::new();
+    running.read_to_string(&mut rest).expect("the stream ends");
+    assert!(rest.contains("server_stopping"), "{}", &rest[rest.len().saturating_sub(300)..]);
+}
+
+#[test]
+fn an_idle_server_stops_at_once() {
+    let mut server = Server::start();
+    assert_eq!(server.get("/health").json(), json!({"status": "ok", "running": 0, "waiting": 0}));
+    let took = server.stop();
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
