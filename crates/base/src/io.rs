@@ -126,7 +126,7 @@ impl AtomicFolder {
     }
 
     /// The folder to write into until it is committed.
-    pub fn path(&self) -> &Path {
+    pub fn partial_path(&self) -> &Path {
         &self.partial
     }
 

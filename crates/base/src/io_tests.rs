@@ -91,9 +91,9 @@ fn a_folder_appears_whole() {
     let folder = temporary_folder();
     let path = folder.path().join("step-1");
     let begun = AtomicFolder::create(&path).unwrap();
-    fs::write(begun.path().join("a"), "1").unwrap();
-    fs::create_dir(begun.path().join("below")).unwrap();
-    fs::write(begun.path().join("below/b"), "2").unwrap();
+    fs::write(begun.partial_path().join("a"), "1").unwrap();
+    fs::create_dir(begun.partial_path().join("below")).unwrap();
+    fs::write(begun.partial_path().join("below/b"), "2").unwrap();
     assert!(!path.exists());
     begun.commit().unwrap();
     assert_eq!(names(&path), ["a", "below"]);

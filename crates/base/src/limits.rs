@@ -12,8 +12,11 @@ pub const TENSOR_RANK_MAX: usize = 16;
 /// Longest name of a tensor, in bytes.
 pub const TENSOR_NAME_BYTES_MAX: usize = 4096;
 
-/// Most files that the weights of one model are split into.
-pub const MODEL_SHARDS_MAX: usize = 10_000;
+/// Most files of a model folder: all are held open, and a process may usually hold 1,024.
+pub const MODEL_FOLDER_FILES_MAX: usize = 800;
+
+/// Most files that the weights of one model are split into. The largest published ones have about 200.
+pub const MODEL_SHARDS_MAX: usize = MODEL_FOLDER_FILES_MAX;
 
 /// Largest `config.json`, `generation_config.json` or `tokenizer_config.json`. The last may embed a chat template
 /// and thousands of added tokens.

@@ -1,1 +1,36 @@
-//! Model file formats as plain records, and the admission of model folders
+//! Model file formats as plain records, and the admission of model folders.
+//!
+//! Bytes in, records out: nothing here builds a tensor, runs a pickle, or knows what a layer is. A loader takes only
+//! an [`Admitted`] folder, whose files were opened once: the bytes that were checked are the bytes that are loaded.
+//!
+//! ```no_run
+//! use tsumugi_files::{ModelFolder, NoScan};
+//! # fn main() -> Result<(), tsumugi_files::FilesError> {
+//! let gate = NoScan { reason: "we trained it ourselves a moment ago" };
+//! let folder = ModelFolder::admit("runs/shakespeare".as_ref(), &gate)?;
+//! let config = folder.text("config.json")?;
+//! let weights = folder.tensors()?;
+//! for tensor in weights.iter() {
+//!     println!("{} {} {:?}", tensor.name, tensor.element_type, tensor.shape);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod admission;
+pub mod checkpoint_index;
+mod element_type;
+mod error;
+pub mod mmap;
+mod model_folder;
+pub mod safetensors;
+mod tensor_file;
+mod widen;
+
+pub use admission::{Admitted, Gate, NoScan, OpenFile, OpenFolder, Refusal};
+pub use element_type::ElementType;
+pub use error::FilesError;
+pub use model_folder::ModelFolder;
+pub use safetensors::{SafetensorsError, TensorSpec, TensorView, write_model, write_safetensors};
+pub use tensor_file::{MappedBytes, TensorFile};
+pub use widen::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16, narrow_f32_into, read_f32_into, to_f32};

@@ -1,0 +1,197 @@
+//! Admission: only what a gate let through is loaded, and the bytes checked are the bytes loaded.
+//!
+//! [`OpenFolder`] opens every file once. The gate reads through those handles, and so does the loader later: renaming
+//! another file into place between the two changes nothing. (A process that may write to the same file can still
+//! change its bytes in place; no handle forbids that.) Symbolic links are followed, once: the Hugging Face cache is made
+//! of them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use tsumugi_base::io::{read_opened_limited, text_from_bytes};
+use tsumugi_base::limits::MODEL_FOLDER_FILES_MAX;
+use tsumugi_base::{FileAction, FileError, Hint};
+
+use crate::error::FilesError;
+use crate::mmap::MappedFile;
+
+/// Decides whether a folder may be loaded.
+pub trait Gate {
+    /// Looks at the open files; `Err` says why not.
+    fn check(&self, folder: &OpenFolder) -> Result<(), Refusal>;
+}
+
+/// Why a gate does not let a folder through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path} is not admitted: {reason}", path = .path.display())]
+pub struct Refusal {
+    /// The folder, or the file in it.
+    pub path: PathBuf,
+    /// One clause.
+    pub reason: String,
+    /// One next step.
+    pub next_step: Option<String>,
+}
+
+impl Hint for Refusal {
+    fn hint(&self) -> Option<String> {
+        self.next_step.clone()
+    }
+}
+
+/// A gate that admits everything, and says why that is right where it is used.
+#[derive(Debug, Clone, Copy)]
+pub struct NoScan {
+    /// Why no scan is needed here.
+    pub reason: &'static str,
+}
+
+impl Gate for NoScan {
+    fn check(&self, _folder: &OpenFolder) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// What a gate let through. Nothing outside of this crate can make one, except by admission.
+#[derive(Debug)]
+pub struct Admitted<T>(T);
+
+impl<T> Admitted<T> {
+    /// Only for what a gate has just checked.
+    pub(crate) fn new(checked: T) -> Self {
+        Self(checked)
+    }
+}
+
+impl<T> Deref for Admitted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A folder whose files were all opened, once. Folders inside of it are not entered.
+#[derive(Debug)]
+pub struct OpenFolder {
+    path: PathBuf,
+    files: BTreeMap<String, OpenFile>,
+    /// Files that are there but could not be opened.
+    closed: BTreeMap<String, io::ErrorKind>,
+}
+
+impl OpenFolder {
+    /// Opens every file of `path`, in alphabetical order. A file that cannot be opened is an error only when it is
+    /// asked for. Pipes, devices and hidden files are left alone.
+    pub fn open(path: &Path) -> Result<Self, FilesError> {
+        let about = fs::metadata(path).map_err(|source| FileError::read(path, source))?;
+        if !about.is_dir() {
+            return Err(FilesError::NotAFolder { path: path.to_owned() });
+        }
+        let failed = |source| FileError::new(FileAction::List, path, source);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path).map_err(failed)? {
+            let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
+            if name.starts_with('.') || path.join(&name).is_dir() {
+                continue;
+            }
+            names.push(name);
+            if names.len() > MODEL_FOLDER_FILES_MAX {
+                return Err(FilesError::TooManyFiles { path: path.to_owned(), limit: MODEL_FOLDER_FILES_MAX });
+            }
+        }
+        names.sort();
+        let mut folder = Self { path: path.to_owned(), files: BTreeMap::new(), closed: BTreeMap::new() };
+        for name in names {
+            match OpenFile::open(path.join(&name)) {
+                Ok(Some(file)) => {
+                    folder.files.insert(name, file);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    folder.closed.insert(name, error.kind());
+                }
+            }
+        }
+        Ok(folder)
+    }
+
+    /// The folder, as it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names and files, in alphabetical order.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &OpenFile)> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file))
+    }
+
+    /// Names of files that are there but could not be opened.
+    pub fn unreadable(&self) -> impl Iterator<Item = &str> {
+        self.closed.keys().map(String::as_str)
+    }
+
+    /// The file of that name: none if it is not there, an error if it is but cannot be opened.
+    pub fn file(&self, name: &str) -> Result<Option<&OpenFile>, FilesError> {
+        match self.closed.get(name) {
+            Some(&kind) => Err(FileError::read(self.path.join(name), kind.into()).into()),
+            None => Ok(self.files.get(name)),
+        }
+    }
+}
+
+/// One open file of a folder.
+#[derive(Debug)]
+pub struct OpenFile {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    text: OnceLock<String>,
+}
+
+impl OpenFile {
+    /// None for what is not a plain file: opening a pipe would wait for its writer.
+    fn open(path: PathBuf) -> io::Result<Option<Self>> {
+        if !fs::metadata(&path)?.is_file() {
+            return Ok(None);
+        }
+        let file = File::open(&path)?;
+        let about = file.metadata()?;
+        let bytes = about.len();
+        Ok(about.is_file().then_some(Self { path, file, bytes, text: OnceLock::new() }))
+    }
+
+    /// As it was named.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its size when it was opened.
+    pub fn size_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its content as bytes, without reading it first.
+    pub fn map(&self) -> Result<MappedFile, FilesError> {
+        Ok(MappedFile::of(&self.file, &self.path)?)
+    }
+
+    /// Its content as UTF-8 text of at most `bytes_max`, read once and kept.
+    pub fn text(&self, bytes_max: u64) -> Result<&str, FilesError> {
+        if let Some(text) = self.text.get() {
+            return Ok(text);
+        }
+        // A handle has one position, which another thread may be moving; the mapping has none.
+        let bytes = if self.bytes > bytes_max {
+            read_opened_limited(&self.file, &self.path, bytes_max)? // its error names both sizes
+        } else {
+            self.map()?.to_vec()
+        };
+        let text = text_from_bytes(bytes, &self.path)?;
+        Ok(self.text.get_or_init(|| text))
+    }
+}

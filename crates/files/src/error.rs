@@ -1,0 +1,162 @@
+//! What can be wrong with the files of a model.
+
+use std::path::PathBuf;
+
+use tsumugi_base::io::TextError;
+use tsumugi_base::{FileError, Hint};
+
+use crate::admission::Refusal;
+use crate::checkpoint_index::IndexError;
+use crate::element_type::ElementType;
+use crate::safetensors::SafetensorsError;
+
+/// What can be wrong with the files of a model. Every variant holds the values that disagreed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FilesError {
+    /// The system refused.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A text of the folder cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The gate does not let it through.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A safetensors file is wrong.
+    #[error(transparent)]
+    Safetensors(#[from] SafetensorsError),
+    /// The index of a sharded checkpoint is wrong.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// A model is a folder, and this is a file.
+    #[error("{path} is a file, but a model is a folder with config.json and *.safetensors", path = .path.display())]
+    NotAFolder {
+        /// What was given.
+        path: PathBuf,
+    },
+    /// Too many files to be a model.
+    #[error("{path} holds more than {limit} files, so it is not a model folder", path = .path.display())]
+    TooManyFiles {
+        /// The folder.
+        path: PathBuf,
+        /// How many we open.
+        limit: usize,
+    },
+    /// The only weights are in a format that runs code when it is loaded the usual way.
+    #[error("{path} has its weights only as {found}; we load safetensors", path = .path.display())]
+    PickleOnly {
+        /// The folder.
+        path: PathBuf,
+        /// The file that has them.
+        found: String,
+    },
+    /// The only weights are in a format that we do not read.
+    #[error("{path} has its weights only as {found}; we load safetensors", path = .path.display())]
+    OtherFormatOnly {
+        /// The folder.
+        path: PathBuf,
+        /// The file that has them.
+        found: String,
+    },
+    /// No weights at all.
+    #[error("{path} has no weights: no model.safetensors among its files ({files})", path = .path.display(),
+            files = name_list(.files))]
+    NoWeights {
+        /// The folder.
+        path: PathBuf,
+        /// What is there.
+        files: Vec<String>,
+    },
+    /// Several weights files and nothing that says which.
+    #[error("{path} has several weights files and no index: {files}", path = .path.display(), files = name_list(.files))]
+    WhichWeights {
+        /// The folder.
+        path: PathBuf,
+        /// The candidates.
+        files: Vec<String>,
+    },
+    /// The room for a tensor's numbers has another size.
+    #[error("tensor `{tensor}` has {elements} elements, but there is room for {room}")]
+    Room {
+        /// The tensor.
+        tensor: String,
+        /// Its number of elements.
+        elements: usize,
+        /// Elements of the destination.
+        room: usize,
+    },
+    /// A view whose bytes do not fit its shape.
+    #[error("tensor `{tensor}` of type {element_type} and shape {shape:?} comes with {bytes} bytes")]
+    ViewBytes {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        element_type: ElementType,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Bytes of the view.
+        bytes: usize,
+    },
+    /// An element type that does not become `f32`.
+    #[error("tensor `{tensor}` is stored as {element_type}; only F32, F16 and BF16 can be read as numbers")]
+    NotWidened {
+        /// The tensor.
+        tensor: String,
+        /// How it is stored.
+        element_type: ElementType,
+    },
+    /// An element type that `f32` is not stored as.
+    #[error("numbers cannot be stored as {element_type}, only as F32, F16 or BF16")]
+    NotNarrowed {
+        /// What was asked for.
+        element_type: ElementType,
+    },
+}
+
+/// The first names of a list, and how many more there are.
+fn name_list(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    if names.is_empty() {
+        return "it is empty".into();
+    }
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+impl Hint for FilesError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Text(error) => error.hint(),
+            Self::Refused(error) => error.hint(),
+            Self::Safetensors(error) => error.hint(),
+            Self::Index(error) => error.hint(),
+            Self::NotAFolder { path } => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                Some(format!("give the folder: {}", folder.map_or(".".into(), |folder| folder.display().to_string())))
+            }
+            Self::TooManyFiles { .. } | Self::NoWeights { .. } => {
+                Some("give the folder that a training run or a download left: config.json, model.safetensors, tokenizer.json".into())
+            }
+            Self::PickleOnly { .. } => Some(
+                "a pickle can run code, so we never load one; convert it where it came from: in Python, load the model \
+                 with `transformers` and call `model.save_pretrained(FOLDER, safe_serialization=True)`, or take the \
+                 `safetensors` revision of the same model"
+                    .into(),
+            ),
+            Self::OtherFormatOnly { .. } => {
+                Some("take the safetensors files of the same model, or convert it with the tool that made it".into())
+            }
+            Self::WhichWeights { .. } => {
+                Some("add model.safetensors.index.json from the same source, or leave one file".into())
+            }
+            Self::NotWidened { .. } => Some("quantized and integer tensors need a loader that knows their scheme".into()),
+            Self::NotNarrowed { .. } => Some("choose one of F32, F16, BF16".into()),
+            Self::Room { .. } | Self::ViewBytes { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The safetensors format: eight bytes of header length (little-endian), a JSON header that gives each tensor its
+//! type, shape and byte range, then the bytes of all tensors without holes.
+//!
+//! Format: huggingface/safetensors, README "Format". The reader is our own because a refusal must name file, tensor
+//! and values, and because duplicate names must be refused (the format's own reader keeps the last one silently);
+//! the tests hold it equal to the format's own reader in what it accepts.
+
+mod read;
+mod write;
+
+use std::path::PathBuf;
+
+use tsumugi_base::Hint;
+use tsumugi_base::limits::SAFETENSORS_HEADER_BYTES_MAX;
+
+use crate::element_type::ElementType;
+
+pub use read::{Header, TensorEntry, parse_header};
+pub use write::{MODEL_FILE, MODEL_INDEX_FILE, TensorSpec, write_model, write_safetensors, write_safetensors_with};
+
+/// One stored tensor: its bytes are little-endian, row-major, and of any alignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorView<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// What one element is.
+    pub element_type: ElementType,
+    /// Length of each axis, slowest first; empty for a single number.
+    pub shape: &'a [usize],
+    /// The elements.
+    pub bytes: &'a [u8],
+}
+
+impl TensorView<'_> {
+    /// The number of elements.
+    pub fn element_count(&self) -> usize {
+        self.shape.iter().fold(1, |product: usize, &axis| product.saturating_mul(axis))
+    }
+}
+
+/// What looks like another kind of file behind a `.safetensors` name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LooksLike {
+    /// A pointer of Git LFS: the real file was not fetched.
+    GitLfsPointer,
+    /// A page of a web server, usually an error.
+    WebPage,
+    /// A zip archive, as `torch.save` makes them.
+    Zip,
+    /// A bare pickle.
+    Pickle,
+    /// A GGUF file.
+    Gguf,
+}
+
+impl LooksLike {
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let start = bytes.get(..bytes.len().min(64)).unwrap_or_default().trim_ascii_start();
+        let starts = |words: &[u8]| start.len() >= words.len() && start[..words.len()].eq_ignore_ascii_case(words);
+        if starts(b"version https://git-lfs") {
+            Some(Self::GitLfsPointer)
+        } else if starts(b"<!doctype") || starts(b"<html") {
+            Some(Self::WebPage)
+        } else if starts(b"PK\x03\x04") {
+            Some(Self::Zip)
+        } else if starts(b"GGUF") {
+            Some(Self::Gguf)
+        } else if start.len() >= 2 && start[0] == 0x80 && (2..=5).contains(&start[1]) {
+            Some(Self::Pickle)
+        } else {
+            None
+        }
+    }
+}
+
+/// What is wrong with a safetensors file. Positions of tensors count from the first byte after the header, as the
+/// header itself does.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {problem}", file = .file.display())]
+pub struct SafetensorsError {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub problem: Problem,
+}
+
+/// What is wrong with a safetensors file.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Not even a header length.
+    #[error("{file_bytes} bytes are too few for a safetensors file, which begins with an 8-byte header length")]
+    TooShort {
+        /// Size of the file.
+        file_bytes: u64,
+    },
+    /// The header does not fit in the file.
+    #[error("the header should have {header_bytes} bytes, but the file ends {left_bytes} bytes after its length")]
+    HeaderBeyondEnd {
+        /// What the first eight bytes say.
+        header_bytes: u64,
+        /// What there is.
+        left_bytes: u64,
+        /// Another format, by its first bytes.
+        looks_like: Option<LooksLike>,
+    },
+    /// A header over the format's limit.
+    #[error("the header should have {header_bytes} bytes; the format allows {SAFETENSORS_HEADER_BYTES_MAX}")]
+    HeaderTooLarge {
+        /// What the first eight bytes say, or what we would have to write.
+        header_bytes: u64,
+        /// Another format, by its first bytes.
+        looks_like: Option<LooksLike>,
+    },
+    /// The header is not UTF-8.
+    #[error("the header is not UTF-8 text at byte {offset} of the file")]
+    HeaderNotText {
+        /// From the start of the file.
+        offset: u64,
+    },
+    /// The header is not the JSON that it must be.
+    #[error("the header is not as the format wants it: {source}")]
+    HeaderJson {
+        /// What and where.
+        source: serde_json::Error,
+    },
+    /// One name twice.
+    #[error("the header names tensor `{tensor}` twice")]
+    DuplicateName {
+        /// The name.
+        tensor: String,
+    },
+    /// An element type that the format does not have.
+    #[error("tensor `{tensor}` has the unknown type `{found}`")]
+    UnknownElementType {
+        /// The tensor.
+        tensor: String,
+        /// As it stands in the header.
+        found: String,
+    },
+    /// A shape whose bytes cannot be counted.
+    #[error("tensor `{tensor}` of type {element_type} and shape {shape:?} is no whole, countable number of bytes")]
+    ImpossibleShape {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        element_type: ElementType,
+        /// Its shape.
+        shape: Vec<u64>,
+    },
+    /// Shape and byte range disagree.
+    #[error(
+        "tensor `{tensor}` of type {element_type} and shape {shape:?} needs {needed_bytes} bytes, \
+             but {found_bytes} are given"
+    )]
+    SizeMismatch {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        element_type: ElementType,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// By type and shape.
+        needed_bytes: u64,
+        /// By its range or its view.
+        found_bytes: u64,
+    },
+    /// A range that ends before it begins.
+    #[error("tensor `{tensor}` covers bytes {begin} to {end}, which is backwards")]
+    BackwardRange {
+        /// The tensor.
+        tensor: String,
+        /// First byte.
+        begin: u64,
+        /// After the last byte.
+        end: u64,
+    },
+    /// A range beyond the file's end.
+    #[error("tensor `{tensor}` covers bytes {begin} to {end} of the data, but the file has {data_bytes}")]
+    OutOfBounds {
+        /// The tensor.
+        tensor: String,
+        /// First byte.
+        begin: u64,
+        /// After the last byte.
+        end: u64,
+        /// Bytes after the header.
+        data_bytes: u64,
+    },
+    /// Two tensors share bytes.
+    #[error(
+        "tensors `{first}` and `{second}` overlap: one ends at byte {first_end}, the other begins at {second_begin}"
+    )]
+    Overlap {
+        /// The one that begins earlier.
+        first: String,
+        /// After its last byte.
+        first_end: u64,
+        /// The other.
+        second: String,
+        /// Its first byte.
+        second_begin: u64,
+    },
+    /// Bytes that no tensor claims.
+    #[error("bytes {begin} to {end} of the data belong to no tensor; the format allows no holes")]
+    Hole {
+        /// First byte.
+        begin: u64,
+        /// After the last byte.
+        end: u64,
+    },
+    /// More tensors than we read.
+    #[error("the header names more than {limit} tensors")]
+    TooManyTensors {
+        /// How many we read.
+        limit: usize,
+    },
+    /// When writing: a name that the format keeps for itself, or one that is too long.
+    #[error("a tensor cannot be named `{tensor}` in a safetensors file")]
+    BadName {
+        /// The name.
+        tensor: String,
+    },
+}
+
+impl Hint for SafetensorsError {
+    fn hint(&self) -> Option<String> {
+        let cut_short = Some("the file is cut short or damaged; fetch or copy it again".to_owned());
+        match &self.problem {
+            Problem::HeaderBeyondEnd { looks_like: Some(kind), .. }
+            | Problem::HeaderTooLarge { looks_like: Some(kind), .. } => Some(
+                match kind {
+                    LooksLike::GitLfsPointer => "it is a Git LFS pointer, not the file: run `git lfs pull` there",
+                    LooksLike::WebPage => "it is a web page, usually an error of the server; fetch the file again",
+                    LooksLike::Zip | LooksLike::Pickle => {
+                        "it is a PyTorch file under a wrong name; convert it to safetensors where it came from"
+                    }
+                    LooksLike::Gguf => "it is a GGUF file under a wrong name",
+                }
+                .into(),
+            ),
+            Problem::TooShort { .. } | Problem::HeaderBeyondEnd { .. } | Problem::OutOfBounds { .. } => cut_short,
+            Problem::HeaderTooLarge { .. } | Problem::HeaderNotText { .. } | Problem::HeaderJson { .. } => {
+                Some("it is not a safetensors file, or it is damaged; fetch or copy it again".into())
+            }
+            Problem::Overlap { .. } | Problem::Hole { .. } | Problem::DuplicateName { .. } => {
+                Some("no writer of the format makes this; do not trust the file".into())
+            }
+            Problem::UnknownElementType { .. } => {
+                Some(format!("known: {}", ElementType::all().map(ElementType::name).collect::<Vec<_>>().join(", ")))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The tests of `tsumugi-files`, one binary.
+
+mod admission;
+mod folders;
+mod mutations;
+mod safetensors_format;
+mod support;
