@@ -146,7 +146,7 @@ fn each_wrong_file_has_its_own_sentence() {
 fn files_that_are_no_safetensors_say_what_they_look_like() {
     assert_eq!(refusal(b"").0, "0 bytes are too few for a safetensors file, which begins with an 8-byte header length");
     let cut = &raw_file(&format!("{{{}}}", entry("a", "F32", "[2]", "[0,8]")), &[0; 8])[..20];
-    assert_eq!(refusal(cut).0, "the header should have 55 bytes, but the file ends 12 bytes after its length");
+    assert_eq!(refusal(cut).0, "the header should have 54 bytes, but the file ends 12 bytes after its length");
     assert!(refusal(cut).1.is_some_and(|hint| hint.contains("cut short")));
     let lookalikes: [(&[u8], &str); 5] = [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "Git LFS"),
