@@ -12,6 +12,9 @@ const ALLOWED: &[&str] = &[
     "crates/files/src/mmap",
 ];
 
+/// How far above a block its reason may begin.
+const REASON_LINES: usize = 6;
+
 pub fn check(tree: &Tree) -> Vec<Finding> {
     tree.rust().flat_map(check_file).collect()
 }
@@ -21,8 +24,22 @@ fn check_file(file: &File) -> Vec<Finding> {
     if !is_allowed(&file.path) {
         return lines.map(|(line, _)| file.finding(line, format!("`unsafe` outside {}", ALLOWED.join(", ")))).collect();
     }
-    let has_reason = file.text.contains("SAFETY") || file.text.contains("# Safety") || lines.count() == 0;
-    if has_reason { Vec::new() } else { vec![file.finding(0, "`unsafe` without a `// SAFETY:` comment in the file")] }
+    let blocks = lines.filter(|(_, code)| code.contains("unsafe {") || code.contains("unsafe impl"));
+    let bare = blocks.filter(|&(line, _)| !has_reason(file, line));
+    bare.map(|(line, _)| {
+        file.finding(line, "`unsafe` without a `// SAFETY:` (or `// SAFETY of every block below:`) comment above it")
+    })
+    .collect()
+}
+
+/// Whether the line or one of the few above it says why (one reason may cover the arms of a `match`), or anything above it
+/// gives the reason of every block that follows.
+fn has_reason(file: &File, line: usize) -> bool {
+    let above = file.lines().take(line);
+    let covers = |(number, text): (usize, &str)| {
+        text.contains("SAFETY of every") || text.contains("SAFETY") && number + REASON_LINES >= line
+    };
+    above.into_iter().any(covers)
 }
 
 fn is_allowed(path: &str) -> bool {
@@ -54,6 +71,10 @@ mod tests {
     #[test]
     fn the_allowed_places_need_a_reason() {
         let bare = "//! x\nfn f() { unsafe { g() } }\n";
+        let far = format!("//! x\n// SAFETY: g reads nothing.\n{}fn f() {{ unsafe {{ g() }} }}\n", "\n".repeat(6));
+        assert_eq!(check(&Tree::of(&[("crates/files/src/mmap.rs", &far)])).len(), 1);
+        let whole = far.replace("SAFETY:", "SAFETY of every block below:");
+        assert_eq!(check(&Tree::of(&[("crates/files/src/mmap.rs", &whole)])), []);
         let reasoned = "//! x\n// SAFETY: g reads nothing.\nfn f() { unsafe { g() } }\n";
         assert_eq!(check(&Tree::of(&[("crates/files/src/mmap.rs", bare)])).len(), 1);
         assert_eq!(check(&Tree::of(&[("crates/files/src/mmap.rs", reasoned)])), []);
