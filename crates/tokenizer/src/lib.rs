@@ -1,8 +1,25 @@
-//! Byte-level BPE: train, encode, decode; messages and chat templates.
+//! Text to token ids and back: byte-level BPE of our own training, byte and character tokenizers, special tokens,
+//! messages and chat templates. Files are Hugging Face's: `tokenizer.json`, `tokenizer_config.json`,
+//! `special_tokens_map.json`.
+//!
+//! Invariant: text never becomes a control token unless [`Tokenizer::encode_with_special`] is asked to.
 
+pub mod bpe;
+pub mod chat_template;
+mod error;
+mod folder;
 mod message;
+pub mod special_tokens;
+mod streaming;
+mod tokenizer;
+mod tokenizer_json;
+pub mod train;
 
+pub use chat_template::{ChatTemplate, TrainingConversation};
+pub use error::TokenizerError;
 pub use message::Message;
+pub use streaming::StreamDecoder;
+pub use tokenizer::{SpecialToken, Tokenizer};
 
 /// An index into the vocabulary.
 pub type TokenId = u32;

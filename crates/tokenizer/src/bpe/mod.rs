@@ -1,0 +1,58 @@
+//! Byte-level byte-pair encoding: Sennrich et al. 2016 (arXiv 1508.07909) over bytes, as GPT-2 does (Radford et al. 2019).
+//!
+//! Token `0..256` is the byte of that value; each merge makes the next id. Text is first cut into words by a
+//! [`Split`] pattern; no merge crosses a word.
+
+pub mod reference;
+mod split;
+pub mod train;
+mod words;
+
+pub use split::{Split, safe_pieces};
+pub use words::{WordCounts, count_words};
+
+use crate::TokenId;
+
+/// Two neighbouring tokens.
+pub type Pair = (TokenId, TokenId);
+
+/// The bytes stay single tokens, ids below this.
+pub const BYTE_TOKENS: TokenId = 256;
+
+/// The printable character that stands for `byte` in `tokenizer.json`, as GPT-2 chose it: bytes that are printable
+/// Latin-1 stand for themselves, the others follow from U+0100 on.
+pub fn byte_to_char(byte: u8) -> char {
+    BYTE_CHARACTERS[byte as usize]
+}
+
+/// The byte that `character` stands for, if any.
+pub fn char_to_byte(character: char) -> Option<u8> {
+    let printable = u8::try_from(u32::from(character)).ok().filter(|&byte| is_printable(byte));
+    let moved = || BYTE_CHARACTERS.iter().position(|&c| c == character && c as u32 >= 0x100).map(|byte| byte as u8);
+    printable.or_else(moved)
+}
+
+/// [`byte_to_char`] as a table.
+const BYTE_CHARACTERS: [char; 256] = {
+    let mut table = ['\0'; 256];
+    let mut moved = 0x100;
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = if is_printable(byte as u8) {
+            byte as u8 as char
+        } else {
+            moved += 1;
+            match char::from_u32(moved - 1) {
+                Some(character) => character,
+                None => unreachable!(),
+            }
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// Printable in Latin-1, without space and soft hyphen.
+const fn is_printable(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF)
+}

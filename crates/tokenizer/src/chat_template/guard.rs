@@ -1,0 +1,115 @@
+//! Keeps the text of messages from becoming control tokens; see the parent module for how.
+
+use crate::{Message, SpecialToken, TokenId, Tokenizer};
+
+/// Protects the messages of one conversation, and encodes what a template made of them.
+pub(super) struct Guard<'a> {
+    tokenizer: &'a Tokenizer,
+    /// Control tokens, the longest first: of two that begin at the same place the longer is meant.
+    control: Vec<&'a SpecialToken>,
+    /// A character that no message has.
+    mark: char,
+    used: bool,
+}
+
+impl<'a> Guard<'a> {
+    pub(super) fn new(tokenizer: &'a Tokenizer, messages: &[Message]) -> Self {
+        let mut control: Vec<&SpecialToken> =
+            tokenizer.special_tokens().iter().filter(|token| token.control && !token.content.is_empty()).collect();
+        control.sort_by_key(|token| std::cmp::Reverse(token.content.len()));
+        let texts = || messages.iter().flat_map(|message| [Some(&message.content), message.name.as_ref()]).flatten();
+        let mark = ('\u{F0000}'..='\u{FFFFD}')
+            .find(|&mark| texts().all(|text| !text.contains(mark)))
+            .unwrap_or('\u{100000}');
+        let mut guard = Self { tokenizer, control, mark, used: false };
+        guard.used = texts().any(|text| guard.protect_text(text) != *text);
+        guard
+    }
+
+    /// The messages with marks inside of whatever could be read as control.
+    pub(super) fn protect(&self, messages: &[Message]) -> Vec<Message> {
+        if !self.used {
+            return messages.to_vec();
+        }
+        messages
+            .iter()
+            .map(|message| Message {
+                role: message.role.clone(),
+                content: self.protect_text(&message.content),
+                name: message.name.as_deref().map(|name| self.protect_text(name)),
+            })
+            .collect()
+    }
+
+    /// Marks go behind the first character of every occurrence of a control token (overlapping ones too), and at a
+    /// border that could complete one: a text that ends as one begins, or begins as one ends. Whitespace at the
+    /// borders is left outside, because templates trim it.
+    fn protect_text(&self, text: &str) -> String {
+        let mut marks: Vec<usize> = Vec::new();
+        for token in &self.control {
+            let content = token.content.as_str();
+            let first = content.chars().next().map_or(0, char::len_utf8);
+            let mut from = 0;
+            while let Some(at) = text[from..].find(content) {
+                marks.push(from + at + first);
+                from += at + first;
+            }
+            let (start, end) = (text.len() - text.trim_start().len(), text.trim_end().len());
+            let inner = text.trim();
+            if (1..content.len()).any(|cut| content.is_char_boundary(cut) && inner.ends_with(&content[..cut])) {
+                marks.push(end);
+            }
+            if (1..content.len()).any(|cut| content.is_char_boundary(cut) && inner.starts_with(&content[cut..])) {
+                marks.push(start);
+            }
+        }
+        marks.sort_unstable();
+        marks.dedup();
+        let mut marked = String::with_capacity(text.len() + 4 * marks.len());
+        let mut done = 0;
+        for at in marks {
+            marked.push_str(&text[done..at]);
+            marked.push(self.mark);
+            done = at;
+        }
+        marked.push_str(&text[done..]);
+        marked
+    }
+
+    /// The ids of a rendered text. Without marks this is what Hugging Face gives for the whole text.
+    pub(super) fn encode(&self, rendered: &str) -> Vec<TokenId> {
+        if !self.used {
+            return self.tokenizer.encode_with_special(rendered);
+        }
+        let mut ids = Vec::new();
+        let mut rest = rendered;
+        while let Some((at, token)) = self.next_control(rest) {
+            let (mut before, mut after) = (&rest[..at], &rest[at + token.content.len()..]);
+            if token.strips_left {
+                before = before.trim_end();
+            }
+            if token.strips_right {
+                after = after.trim_start();
+            }
+            ids.extend(self.encode_plain(before));
+            ids.push(token.id);
+            rest = after;
+        }
+        ids.extend(self.encode_plain(rest));
+        ids
+    }
+
+    fn encode_plain(&self, text: &str) -> Vec<TokenId> {
+        self.tokenizer.encode(&text.replace(self.mark, ""))
+    }
+
+    fn next_control(&self, text: &str) -> Option<(usize, &'a SpecialToken)> {
+        let found = self.control.iter().filter_map(|token| Some((text.find(&token.content)?, *token)));
+        found.min_by_key(|&(at, token)| (at, std::cmp::Reverse(token.content.len())))
+    }
+
+    /// Where the first turn in `text` ends: behind its first control token, or all of it.
+    pub(super) fn end_of_turn(&self, text: &str) -> usize {
+        self.next_control(text).map_or(text.len(), |(at, token)| at + token.content.len())
+    }
+}

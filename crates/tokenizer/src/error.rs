@@ -1,0 +1,112 @@
+//! What can go wrong with a tokenizer or a chat template.
+
+use tsumugi_base::{FileError, Hint};
+
+/// An error of this crate, holding the values that disagreed.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// `tokenizer.json` is not JSON, or lacks what every tokenizer has.
+    #[error("tokenizer.json is not a tokenizer: {reason}")]
+    Malformed {
+        /// What the reader said.
+        reason: String,
+    },
+    /// A component we do not have.
+    #[error("tokenizer.json asks for something this version does not support: {reason}")]
+    Unsupported {
+        /// What the reader said.
+        reason: String,
+    },
+    /// An id beyond any real vocabulary.
+    #[error("token `{token}` has id {id}, but ids must be below {limit}")]
+    IdTooLarge {
+        /// The token.
+        token: String,
+        /// Its id.
+        id: u64,
+        /// [`crate::Tokenizer::VOCABULARY_SIZE_MAX`].
+        limit: usize,
+    },
+    /// Nothing to learn from.
+    #[error("the training text is empty")]
+    EmptyCorpus,
+    /// More distinct text than the trainer can index.
+    #[error("the distinct words of the text take {bytes} bytes, but the trainer can index {limit}")]
+    CorpusTooLarge {
+        /// Bytes of the distinct words.
+        bytes: u64,
+        /// The most it can index.
+        limit: u64,
+    },
+    /// No room for the bytes and the special tokens.
+    #[error(
+        "a vocabulary of {asked} tokens is too small: 256 bytes and {special_tokens} special tokens need {needed}",
+        needed = 256 + special_tokens
+    )]
+    VocabularyTooSmall {
+        /// What was asked for.
+        asked: usize,
+        /// How many special tokens.
+        special_tokens: usize,
+    },
+    /// A special token is empty or given twice.
+    #[error("special token `{token}` is {problem}")]
+    BadSpecialToken {
+        /// The token.
+        token: String,
+        /// `empty`, `given twice`, `a character of the text`.
+        problem: &'static str,
+    },
+    /// The observer asked to stop.
+    #[error("tokenizer training was stopped after {merges} merges")]
+    Stopped {
+        /// Merges learned until then.
+        merges: usize,
+    },
+    /// `tokenizer_config.json` has no usable template.
+    #[error("no chat template: {reason}")]
+    NoTemplate {
+        /// What is missing.
+        reason: String,
+    },
+    /// The template does not parse, or refused the messages.
+    #[error("the chat template failed: {reason}")]
+    Template {
+        /// What the template engine said.
+        reason: String,
+    },
+    /// A role that templates would turn into text of its own.
+    #[error("unknown role `{role}`; known: {known}", known = crate::chat_template::ROLES.join(", "))]
+    UnknownRole {
+        /// The role given.
+        role: String,
+    },
+    /// The rendering of the first messages is not the beginning of the rendering of all, so that the answer's
+    /// place in the text cannot be told.
+    #[error("the chat template renders message {index} differently when more messages follow: cannot tell which tokens to train")]
+    NotIncremental {
+        /// Of the assistant's message, from 0.
+        index: usize,
+    },
+    /// Writing failed.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl Hint for TokenizerError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Malformed { .. } => Some("the file may be cut short; fetch the model again".into()),
+            Self::Unsupported { .. } => Some("supported are BPE models, byte-level or with byte fallback".into()),
+            Self::EmptyCorpus => Some("give a text file with at least one character".into()),
+            Self::CorpusTooLarge { .. } => Some("train on a sample of the text: 100 MB teach as good a vocabulary".into()),
+            Self::VocabularyTooSmall { special_tokens, .. } => {
+                Some(format!("ask for at least {} tokens", 256 + special_tokens))
+            }
+            Self::NoTemplate { .. } => Some("this is a base model: use `generate`, or fine-tune it for chat first".into()),
+            Self::NotIncremental { .. } => Some("fine-tune with a template whose turns do not depend on later ones".into()),
+            Self::File(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

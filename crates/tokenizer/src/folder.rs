@@ -1,0 +1,68 @@
+//! Writes a tokenizer as `transformers.AutoTokenizer` expects it in a model folder.
+
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tsumugi_base::io::write_atomic;
+
+use crate::special_tokens::{END, END_OF_TEXT};
+use crate::{ChatTemplate, Tokenizer, TokenizerError};
+
+impl Tokenizer {
+    /// Writes `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into `folder`, which must
+    /// exist, for a base model: no chat template, a text ends with `<|endoftext|>` if there is such a token.
+    pub fn save(&self, folder: &Path) -> Result<(), TokenizerError> {
+        let marker = self.special(END_OF_TEXT).map(|_| END_OF_TEXT.to_owned());
+        self.save_files(folder, marker.clone(), marker, None)
+    }
+
+    /// The same for a chat model: `template` and its BOS and EOS go into `tokenizer_config.json`.
+    pub fn save_with_template(&self, folder: &Path, template: &ChatTemplate) -> Result<(), TokenizerError> {
+        let owned = |token: Option<&str>| token.map(str::to_owned);
+        let eos = owned(template.eos_token()).or_else(|| self.special(END).map(|_| END.to_owned()));
+        self.save_files(folder, owned(template.bos_token()), eos, Some(template.source()))
+    }
+
+    fn save_files(
+        &self,
+        folder: &Path,
+        bos: Option<String>,
+        eos: Option<String>,
+        template: Option<&str>,
+    ) -> Result<(), TokenizerError> {
+        let mut map = Map::new();
+        let unknown = self.unknown().map(|id| String::from_utf8_lossy(&self.token_bytes(id)).into_owned());
+        for (name, token) in [("bos_token", bos), ("eos_token", eos), ("unk_token", unknown)] {
+            if let Some(token) = token {
+                map.insert(name.into(), Value::String(token));
+            }
+        }
+        // Padding is masked everywhere, so any token will do; having one lets batches be padded.
+        if let Some(padding) = map.get("bos_token").or_else(|| map.get("eos_token")).cloned() {
+            map.insert("pad_token".into(), padding);
+        }
+        let mut config = map.clone();
+        config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
+        config.insert("clean_up_tokenization_spaces".into(), json!(false));
+        config.insert("model_input_names".into(), json!(["input_ids", "attention_mask"]));
+        config.insert("added_tokens_decoder".into(), Value::Object(self.added_tokens_decoder()));
+        if let Some(template) = template {
+            config.insert("chat_template".into(), json!(template));
+        }
+        let write = |name: &str, text: String| write_atomic(&folder.join(name), text.as_bytes());
+        write("tokenizer.json", self.to_json())?;
+        write("special_tokens_map.json", format!("{:#}\n", Value::Object(map)))?;
+        write("tokenizer_config.json", format!("{:#}\n", Value::Object(config)))?;
+        Ok(())
+    }
+
+    fn added_tokens_decoder(&self) -> Map<String, Value> {
+        let entry = |token: &crate::SpecialToken| {
+            json!({
+                "content": token.content, "lstrip": token.strips_left, "normalized": false,
+                "rstrip": token.strips_right, "single_word": false, "special": token.control,
+            })
+        };
+        self.special_tokens().iter().map(|token| (token.id.to_string(), entry(token))).collect()
+    }
+}

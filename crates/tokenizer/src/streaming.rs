@@ -1,0 +1,106 @@
+//! Token ids to text one by one, never splitting a character.
+
+use std::collections::VecDeque;
+
+use crate::{TokenId, Tokenizer};
+
+/// Decodes a growing sequence. All that [`Self::push`] and [`Self::finish`] return, joined, is what
+/// [`Tokenizer::decode`] gives for the whole.
+pub struct StreamDecoder<'a> {
+    tokenizer: &'a Tokenizer,
+    state: State,
+}
+
+enum State {
+    /// Tokens are bytes: what is not yet a whole character.
+    Bytes(Vec<u8>),
+    /// Another decoder (SentencePiece style) looks at neighbours: decode a window, and emit what it adds.
+    Window {
+        /// Tokens whose text may depend on each other; the first `emitted` only give context.
+        ids: VecDeque<TokenId>,
+        emitted: usize,
+    },
+}
+
+impl<'a> StreamDecoder<'a> {
+    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Self {
+        let state = match tokenizer.tokens_are_bytes() {
+            true => State::Bytes(Vec::new()),
+            false => State::Window { ids: VecDeque::new(), emitted: 0 },
+        };
+        Self { tokenizer, state }
+    }
+
+    /// Adds a token; returns the characters that it completes.
+    pub fn push(&mut self, id: TokenId) -> String {
+        if self.tokenizer.is_special(id) {
+            return String::new();
+        }
+        match &mut self.state {
+            State::Bytes(pending) => {
+                pending.extend_from_slice(&self.tokenizer.token_bytes(id));
+                take_characters(pending)
+            }
+            State::Window { ids, emitted } => {
+                ids.push_back(id);
+                let added = window_text(self.tokenizer, ids, *emitted);
+                // An unfinished character ends in U+FFFD; a run of tokens longer than any character is simply bad.
+                if added.ends_with(char::REPLACEMENT_CHARACTER) && ids.len() - *emitted < LONGEST_CHARACTER_TOKENS {
+                    return String::new();
+                }
+                ids.drain(..*emitted);
+                *emitted = ids.len();
+                added
+            }
+        }
+    }
+
+    /// Ends the sequence: what is left of an unfinished character comes as U+FFFD.
+    pub fn finish(self) -> String {
+        match self.state {
+            State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
+            State::Window { ids, emitted } => window_text(self.tokenizer, &ids, emitted),
+        }
+    }
+}
+
+/// A character has at most four bytes, each one token.
+const LONGEST_CHARACTER_TOKENS: usize = 4;
+
+/// The text that the tokens after the first `emitted` add.
+fn window_text(tokenizer: &Tokenizer, ids: &VecDeque<TokenId>, emitted: usize) -> String {
+    let all: Vec<TokenId> = ids.iter().copied().collect();
+    let before = tokenizer.decode(&all[..emitted]);
+    let whole = tokenizer.decode(&all);
+    whole.strip_prefix(before.as_str()).unwrap_or_default().to_owned()
+}
+
+/// Takes all whole characters off the front of `pending`, each invalid sequence as one U+FFFD, and leaves the
+/// beginning of a character that may still become whole.
+fn take_characters(pending: &mut Vec<u8>) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    loop {
+        match std::str::from_utf8(&pending[used..]) {
+            Ok(valid) => {
+                text.push_str(valid);
+                used = pending.len();
+                break;
+            }
+            Err(error) => {
+                let valid = &pending[used..used + error.valid_up_to()];
+                text.push_str(std::str::from_utf8(valid).expect("the validator just said so"));
+                used += valid.len();
+                match error.error_len() {
+                    Some(bad) => {
+                        text.push(char::REPLACEMENT_CHARACTER);
+                        used += bad;
+                    }
+                    None => break,
+                }
+            }
+        }
+    }
+    pending.drain(..used);
+    text
+}
