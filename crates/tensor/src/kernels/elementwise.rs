@@ -1,0 +1,273 @@
+//! Passes over one or a few slices of equal length.
+
+use super::simd::Simd;
+use super::{kernel, math};
+
+/// A function applied to each number between two linear layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// GELU, tanh form (Hendrycks and Gimpel 2016), as GPT-2 has it.
+    GeluTanh,
+    /// SiLU (Elfwing et al. 2017).
+    Silu,
+    /// `max(x, 0)`
+    Relu,
+    /// `max(x, 0)^2` (So et al. 2021, "Primer").
+    ReluSquared,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + e^-x)`
+    Sigmoid,
+}
+
+impl Activation {
+    /// Every one, for tests.
+    pub const ALL: [Self; 6] = [Self::GeluTanh, Self::Silu, Self::Relu, Self::ReluSquared, Self::Tanh, Self::Sigmoid];
+
+    /// The formula in float64: what the kernels are held to.
+    pub fn reference(self, x: f64) -> f64 {
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        match self {
+            Self::GeluTanh => {
+                0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+            }
+            Self::Silu => x * sigmoid(x),
+            Self::Relu => x.max(0.0),
+            Self::ReluSquared => x.max(0.0).powi(2),
+            Self::Tanh => x.tanh(),
+            Self::Sigmoid => sigmoid(x),
+        }
+    }
+}
+
+/// Runs `$expression` for vectors at `$at`, whole ones first, then the rest.
+macro_rules! for_vectors {
+    ($s:ident, $len:expr, |$at:ident, $load:ident, $store:ident| $body:block) => {{
+        let len: usize = $len;
+        let mut $at = 0;
+        {
+            #[allow(unused_macros)]
+            macro_rules! $load {
+                ($x:expr) => {
+                    // SAFETY: `at + LANES <= len`, and every slice has this length.
+                    unsafe { $s.load($x.as_ptr().add($at)) }
+                };
+            }
+            #[allow(unused_macros)]
+            macro_rules! $store {
+                ($y:expr, $v:expr) => {{
+                    let v = $v;
+                    // SAFETY: as above.
+                    unsafe { $s.store($y.as_mut_ptr().add($at), v) }
+                }};
+            }
+            while $at + S::LANES <= len {
+                $body;
+                $at += S::LANES;
+            }
+        }
+        if $at < len {
+            let rest = len - $at;
+            #[allow(unused_macros)]
+            macro_rules! $load {
+                ($x:expr) => {
+                    // SAFETY: `rest` numbers are left.
+                    unsafe { $s.load_first($x.as_ptr().add($at), rest) }
+                };
+            }
+            #[allow(unused_macros)]
+            macro_rules! $store {
+                ($y:expr, $v:expr) => {{
+                    let v = $v;
+                    // SAFETY: as above.
+                    unsafe { $s.store_first($y.as_mut_ptr().add($at), rest, v) }
+                }};
+            }
+            $body;
+        }
+    }};
+}
+pub(super) use for_vectors;
+
+#[inline(always)]
+fn add_assign_body<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.add(load!(y), load!(x))) });
+}
+kernel!(
+    /// `y += x`
+    pub fn add_assign(x: &[f32], y: &mut [f32]) = add_assign_body
+);
+
+#[inline(always)]
+fn add_scaled_body<S: Simd>(s: S, scale: f32, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let scale = s.splat(scale);
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.fma(load!(x), scale, load!(y))) });
+}
+kernel!(
+    /// `y += scale x`
+    pub fn add_scaled(scale: f32, x: &[f32], y: &mut [f32]) = add_scaled_body
+);
+
+#[inline(always)]
+fn scale_body<S: Simd>(s: S, scale: f32, y: &mut [f32]) {
+    let scale = s.splat(scale);
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.mul(load!(y), scale)) });
+}
+kernel!(
+    /// `y *= scale`
+    pub fn scale(scale: f32, y: &mut [f32]) = scale_body
+);
+
+#[inline(always)]
+fn sum_of_squares_body<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut sum = s.splat(0.0);
+    for_vectors!(s, x.len(), |at, load, store| {
+        let v = load!(x);
+        sum = s.fma(v, v, sum);
+    });
+    s.sum(sum)
+}
+kernel!(
+    /// `sum x^2`
+    pub fn sum_of_squares(x: &[f32]) -> f32 = sum_of_squares_body
+);
+
+#[inline(always)]
+fn dot_body<S: Simd>(s: S, x: &[f32], y: &[f32]) -> f32 {
+    assert_eq!(x.len(), y.len());
+    let mut sum = s.splat(0.0);
+    for_vectors!(s, x.len(), |at, load, store| { sum = s.fma(load!(x), load!(y), sum) });
+    s.sum(sum)
+}
+kernel!(
+    /// `sum x y`
+    pub fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body
+);
+
+#[inline(always)]
+fn activate_body<S: Simd>(s: S, activation: Activation, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let zero = s.splat(0.0);
+    macro_rules! map {
+        (|$v:ident| $f:expr) => {
+            for_vectors!(s, y.len(), |at, load, store| {
+                let $v = load!(x);
+                store!(y, $f)
+            })
+        };
+    }
+    match activation {
+        Activation::GeluTanh => map!(|v| math::gelu(s, v)),
+        Activation::Silu => map!(|v| math::silu(s, v)),
+        Activation::Relu => map!(|v| s.max(zero, v)),
+        Activation::ReluSquared => map!(|v| {
+            let positive = s.max(zero, v);
+            s.mul(positive, positive)
+        }),
+        Activation::Tanh => map!(|v| math::tanh(s, v)),
+        Activation::Sigmoid => map!(|v| math::sigmoid(s, v)),
+    }
+}
+kernel!(
+    /// `y = f(x)`
+    pub fn activate(activation: Activation, x: &[f32], y: &mut [f32]) = activate_body
+);
+
+#[inline(always)]
+fn activate_backward_body<S: Simd>(s: S, activation: Activation, x: &[f32], dy: &mut [f32]) {
+    assert_eq!(x.len(), dy.len());
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    macro_rules! scale_by {
+        (|$v:ident| $f:expr) => {
+            for_vectors!(s, dy.len(), |at, load, store| {
+                let $v = load!(x);
+                store!(dy, s.mul(load!(dy), $f))
+            })
+        };
+    }
+    match activation {
+        Activation::GeluTanh => scale_by!(|v| math::gelu_derivative(s, v)),
+        Activation::Silu => scale_by!(|v| math::silu_derivative(s, v)),
+        // 1 where x > 0: x clamped to [0, tiny], then blown up to 1.
+        Activation::Relu => {
+            scale_by!(|v| s.min(one, s.mul(s.splat(1e38), s.mul(s.splat(1e38), s.max(zero, v)))))
+        }
+        Activation::ReluSquared => scale_by!(|v| s.mul(s.splat(2.0), s.max(zero, v))),
+        Activation::Tanh => scale_by!(|v| {
+            let t = math::tanh(s, v);
+            s.sub(one, s.mul(t, t))
+        }),
+        Activation::Sigmoid => scale_by!(|v| {
+            let q = math::sigmoid(s, v);
+            s.mul(q, s.sub(one, q))
+        }),
+    }
+}
+kernel!(
+    /// `dy *= f'(x)`
+    pub fn activate_backward(activation: Activation, x: &[f32], dy: &mut [f32]) = activate_backward_body
+);
+
+#[inline(always)]
+fn swiglu_body<S: Simd>(s: S, gate: &[f32], up: &[f32], y: &mut [f32]) {
+    assert!(gate.len() == y.len() && up.len() == y.len());
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.mul(math::silu(s, load!(gate)), load!(up))) });
+}
+kernel!(
+    /// SwiGLU (Shazeer 2020): `y = silu(gate) up`
+    pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) = swiglu_body
+);
+
+#[inline(always)]
+fn swiglu_backward_body<S: Simd>(s: S, gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+    assert!([gate.len(), up.len(), dgate.len(), dup.len()].iter().all(|&len| len == dy.len()));
+    for_vectors!(s, dy.len(), |at, load, store| {
+        let (g, d) = (load!(gate), load!(dy));
+        let q = math::sigmoid(s, g);
+        let slope = s.fma(s.mul(g, q), s.sub(s.splat(1.0), q), q);
+        store!(dgate, s.mul(s.mul(d, load!(up)), slope));
+        store!(dup, s.mul(d, s.mul(g, q)));
+    });
+}
+kernel!(
+    /// `dgate = dy up silu'(gate)`, `dup = dy silu(gate)`
+    pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) = swiglu_backward_body
+);
+
+/// Zeroes each number with probability `rate` and scales the others by `1 / (1 - rate)` (Srivastava
+/// et al. 2014). Which ones: a hash of `(key, offset + i)`, the same for any split and in backward.
+pub fn dropout(rate: f32, key: u64, offset: u64, y: &mut [f32]) {
+    let threshold = (f64::from(rate) * 4_294_967_296.0) as u32;
+    let keep = 1.0 / (1.0 - rate);
+    let (low, high) = (key as u32, (key >> 32) as u32);
+    for (i, y) in y.iter_mut().enumerate() {
+        let counter = offset + i as u64;
+        // "lowbias32" (Wellons 2018) twice, the key mixed in between; the compiler vectorizes it.
+        let mut h = (counter as u32) ^ low;
+        h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
+        h = (h ^ (h >> 15)).wrapping_mul(0x846c_a68b);
+        h ^= (h >> 16) ^ high ^ (counter >> 32) as u32;
+        h = (h ^ (h >> 16)).wrapping_mul(0x7feb_352d);
+        h = (h ^ (h >> 15)).wrapping_mul(0x846c_a68b);
+        h ^= h >> 16;
+        *y = if h < threshold { 0.0 } else { *y * keep };
+    }
+}
+
+#[inline(always)]
+fn rotate_body<S: Simd>(s: S, cosines: &[f32], sines: &[f32], direction: f32, low: &mut [f32], high: &mut [f32]) {
+    assert!([cosines.len(), sines.len(), high.len()].iter().all(|&len| len == low.len()));
+    let direction = s.splat(direction);
+    for_vectors!(s, low.len(), |at, load, store| {
+        let (cos, sin) = (load!(cosines), s.mul(load!(sines), direction));
+        let (a, b) = (load!(low), load!(high));
+        store!(low, s.sub(s.mul(a, cos), s.mul(b, sin)));
+        store!(high, s.fma(b, cos, s.mul(a, sin)));
+    });
+}
+kernel!(
+    /// `(low, high) = (low cos - high sin, high cos + low sin)`; `direction` -1 turns back.
+    pub fn rotate(cosines: &[f32], sines: &[f32], direction: f32, low: &mut [f32], high: &mut [f32]) = rotate_body
+);

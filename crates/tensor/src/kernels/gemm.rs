@@ -1,0 +1,343 @@
+//! The float32 matrix product: panels of B packed once and shared, blocks of A packed by the task that
+//! uses them, tiles in registers (`micro.rs`), bias and activation applied while a block is in cache.
+//!
+//! After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). The order of
+//! the sum over k depends on k alone: not on m, n, the threads or the split (decision 6).
+
+use std::cell::RefCell;
+
+use super::elementwise::{self, Activation};
+use super::micro::{PanelA, PanelB, TileC, View, multiply_tile, pack_panel, tile};
+use crate::cpu::Cpu;
+use crate::memory::Buffer;
+
+/// Steps of k that stay in cache together; also where partial sums are rounded to memory.
+const K_BLOCK: usize = 384;
+/// Rows of A that a task packs at a time.
+const ROW_BLOCK: usize = 96;
+/// Columns of C in a task, so that its block of C stays in the second-level cache for the epilogue.
+const COLUMN_BLOCK: usize = 512;
+
+thread_local! {
+    /// Packed A of the task at hand.
+    static BLOCK_OF_A: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+    /// Packed B of the product at hand (the calling thread's).
+    static PANELS_OF_B: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+}
+
+/// Borrows a growing buffer of this thread.
+pub(super) fn with_scratch<R>(
+    key: &'static std::thread::LocalKey<RefCell<Buffer>>,
+    len: usize,
+    f: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    key.with(|cell| {
+        let mut buffer = cell.borrow_mut();
+        if buffer.len() < len {
+            *buffer = Buffer::zeroed(len.next_multiple_of(1 << 14));
+        }
+        f(&mut buffer[..len])
+    })
+}
+
+/// A matrix `[k, n]` in panels of `2 * LANES` columns: `[n / width][k][width]`, zero beyond n.
+/// For a linear layer's weight `[out, in]` (`k` = in, `n` = out), ready for any number of rows.
+#[derive(Debug)]
+pub struct PackedMatrix {
+    panels: Buffer,
+    /// The inner dimension.
+    pub k: usize,
+    /// Columns.
+    pub n: usize,
+    width: usize,
+}
+
+impl PackedMatrix {
+    /// Packs the transpose of a row-major weight `[n, k]`.
+    pub fn from_weight(cpu: &Cpu, weight: &[f32], n: usize, k: usize) -> Self {
+        assert_eq!(weight.len(), n * k);
+        let width = tile(cpu.isa()).1;
+        let mut panels = Buffer::zeroed(n.div_ceil(width) * width * k);
+        pack_b(cpu, View::rows(weight.as_ptr(), k).transposed(), k, n, &mut panels);
+        Self { panels, k, n, width }
+    }
+
+    /// Column `n` of the matrix, which is row `n` of the weight; `to` has `k` numbers.
+    pub fn copy_column(&self, column: usize, to: &mut [f32]) {
+        assert!(column < self.n && to.len() == self.k);
+        let panel = &self.panels[column / self.width * self.width * self.k..][..self.width * self.k];
+        for (value, row) in to.iter_mut().zip(panel.chunks_exact(self.width)) {
+            *value = row[column % self.width];
+        }
+    }
+}
+
+/// Where B comes from.
+#[derive(Clone, Copy)]
+pub enum MatrixB<'a> {
+    /// Row-major `[k, n]`.
+    Plain(&'a [f32]),
+    /// Row-major `[n, k]`: a linear layer's weight.
+    Transposed(&'a [f32]),
+    /// Packed before.
+    Packed(&'a PackedMatrix),
+}
+
+/// What is done to a block of C when its sums are complete.
+#[derive(Default)]
+pub struct Epilogue<'a> {
+    /// `[n]`, added to each row.
+    pub bias: Option<&'a [f32]>,
+    /// Applied to C (with bias) into another matrix `[m, n]`.
+    pub activation: Option<(Activation, &'a mut [f32])>,
+}
+
+/// A row-major matrix or its transpose, as the left operand.
+#[derive(Clone, Copy)]
+pub enum MatrixA<'a> {
+    /// `[m, k]`
+    Plain(&'a [f32]),
+    /// `[k, m]`
+    Transposed(&'a [f32]),
+}
+
+struct Task {
+    cpu_tile: (usize, usize),
+    m: usize,
+    n: usize,
+    k: usize,
+    a: View,
+    panels: *const f32,
+    c: *mut f32,
+    accumulate: bool,
+    bias: *const f32,
+    activation: Option<(Activation, *mut f32)>,
+}
+
+// SAFETY: tasks read A and B and write disjoint blocks of C.
+unsafe impl Sync for Task {}
+
+/// `C[m, n] (+)= A B`, then the epilogue.
+///
+/// # Panics
+/// When a slice does not have the size that m, n and k say: a mistake of the caller.
+pub fn gemm(
+    cpu: &Cpu,
+    (m, n, k): (usize, usize, usize),
+    a: MatrixA<'_>,
+    b: MatrixB<'_>,
+    c: &mut [f32],
+    accumulate: bool,
+    epilogue: Epilogue<'_>,
+) {
+    assert_eq!(c.len(), m * n, "C is not {m} x {n}");
+    let a = match a {
+        MatrixA::Plain(a) => {
+            assert_eq!(a.len(), m * k, "A is not {m} x {k}");
+            View::rows(a.as_ptr(), k)
+        }
+        MatrixA::Transposed(a) => {
+            assert_eq!(a.len(), m * k, "A is not {k} x {m}");
+            View::rows(a.as_ptr(), m).transposed()
+        }
+    };
+    if let Some(bias) = epilogue.bias {
+        assert_eq!(bias.len(), n, "bias is not {n}");
+    }
+    let activation = epilogue.activation.map(|(activation, output)| {
+        assert_eq!(output.len(), m * n, "the activation's output is not {m} x {n}");
+        (activation, output.as_mut_ptr())
+    });
+    if m == 0 || n == 0 {
+        return;
+    }
+    let cpu_tile = tile(cpu.isa());
+    let bias = epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
+    let mut task =
+        Task { cpu_tile, m, n, k, a, panels: std::ptr::null(), c: c.as_mut_ptr(), accumulate, bias, activation };
+    let view = match b {
+        MatrixB::Packed(packed) => {
+            assert!((packed.k, packed.n, packed.width) == (k, n, cpu_tile.1), "B was packed for another product");
+            task.panels = packed.panels.as_ptr();
+            run_tasks(cpu, &task);
+            return;
+        }
+        MatrixB::Plain(b) => {
+            assert_eq!(b.len(), k * n, "B is not {k} x {n}");
+            View::rows(b.as_ptr(), n)
+        }
+        MatrixB::Transposed(b) => {
+            assert_eq!(b.len(), k * n, "B is not {n} x {k}");
+            View::rows(b.as_ptr(), k).transposed()
+        }
+    };
+    let len = n.div_ceil(cpu_tile.1) * cpu_tile.1 * k;
+    with_scratch(&PANELS_OF_B, len, |panels| {
+        pack_b(cpu, view, k, n, panels);
+        task.panels = panels.as_ptr();
+        run_tasks(cpu, &task);
+    });
+}
+
+/// Packs B `[k, n]` into panels, one task per panel and block of k.
+fn pack_b(cpu: &Cpu, view: View, k: usize, n: usize, panels: &mut [f32]) {
+    struct Shared(View, *mut f32);
+    // SAFETY: each task writes its own part of the panels.
+    unsafe impl Sync for Shared {}
+    let width = tile(cpu.isa()).1;
+    assert_eq!(panels.len(), n.div_ceil(width) * width * k);
+    let shared = Shared(view, panels.as_mut_ptr());
+    let shared = &shared;
+    let step_blocks = k.div_ceil(K_BLOCK);
+    let count = n.div_ceil(width);
+    let pack = move |panel: usize| {
+        for block in 0..step_blocks {
+            let (first, column) = (block * K_BLOCK, panel * width);
+            let steps = (k - first).min(K_BLOCK);
+            // SAFETY: the view holds `[k, n]`; the target is this task's part of the panels.
+            unsafe {
+                let from = shared.0.at(first, column).transposed();
+                let to = shared.1.add(panel * width * k + first * width);
+                pack_panel(cpu.isa(), from, (n - column).min(width), steps, width, to);
+            }
+        }
+    };
+    // A task worth waking a thread for has some thousands of numbers.
+    let group = (8192 / (width * k).max(1)).max(1);
+    cpu.pool().run(count.div_ceil(group), &|task| (task * group..((task + 1) * group).min(count)).for_each(pack));
+}
+
+/// Cuts C into blocks and computes them.
+fn run_tasks(cpu: &Cpu, task: &Task) {
+    let (tile_rows, tile_columns) = task.cpu_tile;
+    // Small products: enough tasks for every thread, at least a tile each.
+    let wanted = 4 * cpu.pool().threads();
+    let mut row_block = ROW_BLOCK.next_multiple_of(tile_rows);
+    let mut column_block = COLUMN_BLOCK.next_multiple_of(tile_columns);
+    let count = |rows: usize, columns: usize| task.m.div_ceil(rows) * task.n.div_ceil(columns);
+    while row_block > 4 * tile_rows && count(row_block, column_block) < wanted {
+        row_block = (row_block / 2).next_multiple_of(tile_rows);
+    }
+    while column_block > 2 * tile_columns && count(row_block, column_block) < wanted {
+        column_block = (column_block / 2).next_multiple_of(tile_columns);
+    }
+    if count(row_block, column_block) > 1 && task.m * task.n * task.k < 32_768 {
+        (row_block, column_block) = (task.m.next_multiple_of(tile_rows), task.n.next_multiple_of(tile_columns));
+    }
+    let column_blocks = task.n.div_ceil(column_block);
+    cpu.pool().run(count(row_block, column_block), &|index| {
+        let (row, column) = (index / column_blocks * row_block, index % column_blocks * column_block);
+        let rows = row_block.min(task.m - row);
+        let columns = column_block.min(task.n - column);
+        // SAFETY: blocks of different indices do not overlap; the operands have the asserted sizes.
+        unsafe { compute_block(cpu, task, row, rows, column, columns) };
+    });
+}
+
+/// # Safety
+/// The block is inside of C and no other thread writes it.
+unsafe fn compute_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column: usize, columns: usize) {
+    let (tile_rows, _) = task.cpu_tile;
+    let isa = cpu.isa();
+    // One or two tiles of rows are read where they are: packing would cost more than it saves.
+    let packs =
+        rows > tile_rows && task.n > 2 * task.cpu_tile.1 && (task.a.row_stride != 1 || task.a.column_stride > 1024);
+    let scratch = if packs { rows.next_multiple_of(tile_rows) * K_BLOCK } else { 0 };
+    with_scratch(&BLOCK_OF_A, scratch, |block| {
+        let mut first = 0;
+        loop {
+            let steps = (task.k - first).min(K_BLOCK);
+            // SAFETY: the block of A and the panels of B hold rows, steps and columns as asserted in `gemm`.
+            unsafe {
+                let view = task.a.at(row, first);
+                if packs {
+                    for panel in (0..rows).step_by(tile_rows) {
+                        let lines = (rows - panel).min(tile_rows);
+                        pack_panel(
+                            isa,
+                            view.at(panel, 0),
+                            lines,
+                            steps,
+                            tile_rows,
+                            block.as_mut_ptr().add(panel * steps),
+                        );
+                    }
+                }
+                let a = |panel: usize| {
+                    if packs {
+                        PanelA { start: block.as_ptr().add(panel * steps), row_stride: 1, k_stride: tile_rows }
+                    } else {
+                        PanelA {
+                            start: view.at(panel, 0).start,
+                            row_stride: view.row_stride,
+                            k_stride: view.column_stride,
+                        }
+                    }
+                };
+                multiply_panels(cpu, task, a, (row, rows), (column, columns), (first, steps));
+            }
+            first += steps;
+            if first >= task.k {
+                break;
+            }
+        }
+    });
+    // SAFETY: the block is complete and still this task's.
+    unsafe { finish_block(cpu, task, row, rows, column, columns) };
+}
+
+/// # Safety
+/// As `compute_block`.
+unsafe fn multiply_panels(
+    cpu: &Cpu,
+    task: &Task,
+    a: impl Fn(usize) -> PanelA,
+    (row, rows): (usize, usize),
+    (column, columns): (usize, usize),
+    (first, steps): (usize, usize),
+) {
+    let (tile_rows, width) = task.cpu_tile;
+    for tile_column in (column..column + columns).step_by(width) {
+        for tile_row in (0..rows).step_by(tile_rows) {
+            // SAFETY: the tile is inside of the block.
+            unsafe {
+                let start = task.panels.add(tile_column * task.k + first * width);
+                let c = TileC {
+                    start: task.c.add((row + tile_row) * task.n + tile_column),
+                    row_stride: task.n,
+                    rows: (rows - tile_row).min(tile_rows),
+                    columns: (column + columns - tile_column).min(width),
+                    accumulate: task.accumulate || first > 0,
+                };
+                multiply_tile(cpu.isa(), steps, a(tile_row), PanelB { start, k_stride: width }, c);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As `compute_block`.
+unsafe fn finish_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column: usize, columns: usize) {
+    if task.bias.is_null() && task.activation.is_none() {
+        return;
+    }
+    for i in row..row + rows {
+        let offset = i * task.n + column;
+        // SAFETY: a row of this task's block, of C and of the activation's output.
+        unsafe {
+            let c = std::slice::from_raw_parts_mut(task.c.add(offset), columns);
+            let bias =
+                if task.bias.is_null() { &[][..] } else { std::slice::from_raw_parts(task.bias.add(column), columns) };
+            match task.activation {
+                None => elementwise::add_assign(cpu.isa(), bias, c),
+                Some((activation, output)) => {
+                    if !bias.is_empty() {
+                        elementwise::add_assign(cpu.isa(), bias, c);
+                    }
+                    let output = std::slice::from_raw_parts_mut(output.add(offset), columns);
+                    elementwise::activate(cpu.isa(), activation, c, output);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Softmax and cross-entropy of a row.
+
+use super::elementwise::for_vectors;
+use super::simd::Simd;
+use super::{kernel, math};
+
+#[inline(always)]
+fn largest_of<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    let whole = x.len() / S::LANES * S::LANES;
+    for_vectors!(s, whole, |at, load, store| { largest = s.max(largest, load!(x)) });
+    x[whole..].iter().fold(s.largest(largest), |m, &v| if v > m || v.is_nan() { v } else { m })
+}
+
+/// `y = e^(x - shift)` in place; returns the sum.
+#[inline(always)]
+fn exponentials<S: Simd>(s: S, shift: f32, x: &mut [f32]) -> f32 {
+    let shift_all = s.splat(shift);
+    let mut sum = s.splat(0.0);
+    let whole = x.len() / S::LANES * S::LANES;
+    for_vectors!(s, whole, |at, load, store| {
+        let e = math::exp(s, s.sub(load!(x), shift_all));
+        sum = s.add(sum, e);
+        store!(x, e);
+    });
+    let mut rest = [0.0; 16];
+    let tail = &mut x[whole..];
+    if !tail.is_empty() {
+        // SAFETY: the tail has fewer than LANES <= 16 numbers.
+        unsafe {
+            let e = math::exp(s, s.sub(s.load_first(tail.as_ptr(), tail.len()), shift_all));
+            s.store_first(tail.as_mut_ptr(), tail.len(), e);
+            s.store(rest.as_mut_ptr(), e);
+        }
+        rest[tail.len()..].fill(0.0);
+    }
+    s.sum(sum) + rest.iter().sum::<f32>()
+}
+
+#[inline(always)]
+fn softmax_body<S: Simd>(s: S, x: &mut [f32]) -> f32 {
+    let largest = largest_of(s, x);
+    let sum = exponentials(s, largest, x);
+    let scale = s.splat(1.0 / sum);
+    for_vectors!(s, x.len(), |at, load, store| { store!(x, s.mul(load!(x), scale)) });
+    largest + sum.ln()
+}
+kernel!(
+    /// Softmax in place; returns the logarithm of the sum of exponentials.
+    pub fn softmax(x: &mut [f32]) -> f32 = softmax_body
+);
+
+#[inline(always)]
+fn cross_entropy_body<S: Simd>(s: S, logits: &mut [f32], target: usize, weight: f32) -> f32 {
+    let at_target = logits[target];
+    let largest = largest_of(s, logits);
+    let sum = exponentials(s, largest, logits);
+    let scale = s.splat(weight / sum);
+    for_vectors!(s, logits.len(), |at, load, store| { store!(logits, s.mul(load!(logits), scale)) });
+    logits[target] -= weight;
+    largest + sum.ln() - at_target
+}
+kernel!(
+    /// Returns `-log softmax(logits)[target]` in nats; the logits become `weight` times its gradient.
+    pub fn cross_entropy(logits: &mut [f32], target: usize, weight: f32) -> f32 = cross_entropy_body
+);
+
+#[inline(always)]
+fn softmax_backward_body<S: Simd>(s: S, y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) {
+    assert!(y.len() == dy.len() && y.len() == dx.len());
+    let mut sum = s.splat(0.0);
+    for_vectors!(s, y.len(), |at, load, store| { sum = s.fma(load!(y), load!(dy), sum) });
+    let mean = s.splat(s.sum(sum));
+    for_vectors!(s, y.len(), |at, load, store| {
+        let d = s.mul(load!(y), s.sub(load!(dy), mean));
+        store!(dx, if accumulate { s.add(load!(dx), d) } else { d });
+    });
+}
+kernel!(
+    /// `dx (+)= y (dy - sum y dy)`
+    pub fn softmax_backward(y: &[f32], dy: &[f32], dx: &mut [f32], accumulate: bool) = softmax_backward_body
+);
+
+/// The state of an online softmax (Milakov and Gimelshein 2018) over blocks of one row.
+#[derive(Debug, Clone, Copy)]
+pub struct OnlineSoftmax {
+    /// The largest scaled score so far.
+    pub largest: f32,
+    /// The sum of exponentials relative to it.
+    pub sum: f32,
+}
+
+impl OnlineSoftmax {
+    /// Before the first block.
+    pub const EMPTY: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
+
+    /// The logarithm of the sum of all exponentials.
+    pub fn log_sum(self) -> f32 {
+        self.largest + self.sum.ln()
+    }
+}
+
+#[inline(always)]
+fn online_softmax_body<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    first: usize,
+    end: usize,
+    scale: f32,
+    state: OnlineSoftmax,
+) -> (OnlineSoftmax, f32) {
+    if first >= end {
+        scores.fill(0.0);
+        return (state, 1.0);
+    }
+    let (before, rest) = scores.split_at_mut(first);
+    let (valid, after) = rest.split_at_mut(end - first);
+    before.fill(0.0);
+    after.fill(0.0);
+    let scale_all = s.splat(scale);
+    for_vectors!(s, valid.len(), |at, load, store| { store!(valid, s.mul(load!(valid), scale_all)) });
+    let block = largest_of(s, valid);
+    let largest = if block > state.largest || block.is_nan() { block } else { state.largest };
+    let correction = if state.sum == 0.0 { 0.0 } else { s.largest(math::exp(s, s.splat(state.largest - largest))) };
+    let sum = exponentials(s, largest, valid);
+    (OnlineSoftmax { largest, sum: state.sum * correction + sum }, correction)
+}
+kernel!(
+    /// One block of an online softmax: scores in `first..end` become `e^(scale score - largest)`, the others 0.
+    /// Returns the new state and the factor by which everything summed before is to be scaled.
+    pub fn online_softmax(scores: &mut [f32], first: usize, end: usize, scale: f32, state: OnlineSoftmax) -> (OnlineSoftmax, f32) = online_softmax_body
+);
+
+#[inline(always)]
+fn attention_gradient_body<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    dprobabilities: &mut [f32],
+    first: usize,
+    end: usize,
+    scale: f32,
+    log_sum: f32,
+    delta: f32,
+) {
+    assert_eq!(scores.len(), dprobabilities.len());
+    let (first, end) = (first.min(end), end);
+    scores[..first].fill(0.0);
+    scores[end..].fill(0.0);
+    dprobabilities[..first].fill(0.0);
+    dprobabilities[end..].fill(0.0);
+    let (p, d) = (&mut scores[first..end], &mut dprobabilities[first..end]);
+    let (scale_all, log_sum, delta) = (s.splat(scale), s.splat(log_sum), s.splat(delta));
+    for_vectors!(s, p.len(), |at, load, store| {
+        let probability = math::exp(s, s.sub(s.mul(load!(p), scale_all), log_sum));
+        store!(p, probability);
+        store!(d, s.mul(s.mul(probability, s.sub(load!(d), delta)), scale_all));
+    });
+}
+kernel!(
+    /// A row of attention's backward: scores become probabilities, and their gradients the gradients of the
+    /// unscaled scores, in `first..end`; zero elsewhere. `delta` is the row's `sum dO O`.
+    pub fn attention_gradient(scores: &mut [f32], dprobabilities: &mut [f32], first: usize, end: usize, scale: f32, log_sum: f32, delta: f32) = attention_gradient_body
+);

@@ -1,0 +1,63 @@
+//! The vector operations that kernels are written in, once for every instruction set.
+//!
+//! A kernel is one `#[inline(always)]` function over `S: Simd`; the macro [`kernel!`](super::kernel)
+//! instantiates it under `#[target_feature]` for AVX-512, AVX2+FMA and portable code, and picks one
+//! at run time. Nothing is compiled with `-C target-cpu=native`.
+
+/// One instruction set. `F32` holds `LANES` numbers.
+///
+/// `max(a, b)` and `min(a, b)` return `b` where either is NaN (as x86 does), so that
+/// `max(limit, x)` keeps a NaN in `x`.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// A vector register.
+    type F32: Copy;
+    /// Numbers in a register.
+    const LANES: usize;
+    /// Rows of a tile of the matrix product; its columns are `2 * LANES`.
+    const TILE_ROWS: usize;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F32;
+    /// Reads `LANES` numbers.
+    ///
+    /// # Safety
+    /// `from` must be readable for `LANES` numbers.
+    unsafe fn load(self, from: *const f32) -> Self::F32;
+    /// Writes `LANES` numbers.
+    ///
+    /// # Safety
+    /// `to` must be writable for `LANES` numbers.
+    unsafe fn store(self, to: *mut f32, x: Self::F32);
+    /// Reads the first `n <= LANES` numbers, zero for the rest.
+    ///
+    /// # Safety
+    /// `from` must be readable for `n` numbers.
+    unsafe fn load_first(self, from: *const f32, n: usize) -> Self::F32;
+    /// Writes the first `n <= LANES` numbers.
+    ///
+    /// # Safety
+    /// `to` must be writable for `n` numbers.
+    unsafe fn store_first(self, to: *mut f32, n: usize, x: Self::F32);
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a * b + c`, fused where the hardware fuses.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// The larger; `b` where either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The smaller; `b` where either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The square root.
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// `2^n` for integral `n` in `[-126, 127]`.
+    fn power_of_two(self, n: Self::F32) -> Self::F32;
+    /// The sum of the lanes, pairwise by halves.
+    fn sum(self, a: Self::F32) -> f32;
+    /// The largest lane.
+    fn largest(self, a: Self::F32) -> f32;
+}

@@ -1,0 +1,121 @@
+//! Causal attention with grouped queries over segments of a batch, or over the engine's cache.
+
+use crate::cpu::Cpu;
+use crate::kernels::attention::{self as kernel, Heads};
+use crate::operation::{Backward, Forward, KeyValueBlocks, Needs, Operation};
+use crate::tape::{Tape, Var};
+
+struct Attention {
+    heads: Heads,
+    rows: usize,
+    layer: usize,
+}
+
+impl Tape {
+    /// Causal attention: `qkv [r, (h + 2g) d]` holds queries, keys and values side by side; returns `[r, h d]`.
+    /// Rows attend within their segment (`Plan::set_segments`) or to their sequence's cache
+    /// (`Plan::set_cached_rows`, where `layer` says which keys and values). Rows of no segment come out 0.
+    ///
+    /// # Panics
+    /// When the width of `qkv` is another than the heads say: a mistake of the model.
+    pub fn attention(&mut self, qkv: Var, heads: Heads, layer: usize) -> Var {
+        let (rows, width) = self.rows_columns(qkv);
+        assert_eq!(width, heads.row(), "attention: qkv has {width} columns, the heads {}", heads.row());
+        assert!(heads.key > 0 && heads.query.is_multiple_of(heads.key), "attention: key heads divide query heads");
+        self.record_one(Attention { heads, rows, layer }, &[qkv], &[rows, heads.query * heads.width])
+    }
+}
+
+/// The formula for one segment, in float64: `softmax(scale Q K^T, causal) V`.
+pub fn attention_reference(qkv: &[f32], heads: &Heads) -> Vec<f32> {
+    let (row, d) = (heads.row(), heads.width);
+    let rows = qkv.len() / row;
+    let at = |r: usize, column: usize| f64::from(qkv[r * row + column]);
+    let mut out = vec![0.0; rows * heads.query * d];
+    for t in 0..rows {
+        for h in 0..heads.query {
+            let g = h / (heads.query / heads.key);
+            let first = heads.window.map_or(0, |window| (t + 1).saturating_sub(window));
+            let score = |s: usize| -> f64 {
+                let dot: f64 = (0..d).map(|i| at(t, h * d + i) * at(s, (heads.query + g) * d + i)).sum();
+                dot * f64::from(heads.scale)
+            };
+            let largest = (first..=t).map(score).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = (first..=t).map(|s| (score(s) - largest).exp()).sum();
+            for i in 0..d {
+                let value = |s: usize| at(s, (heads.query + heads.key + g) * d + i);
+                let mean: f64 = (first..=t).map(|s| (score(s) - largest).exp() / sum * value(s)).sum();
+                out[(t * heads.query + h) * d + i] = mean as f32;
+            }
+        }
+    }
+    out
+}
+
+impl Operation for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn saved_len(&self) -> usize {
+        self.rows * self.heads.query
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { inputs: 1, outputs: 1 }
+    }
+
+    fn forward_flops(&self) -> f64 {
+        // Scores and values for the causal half of each pair; segments are not known here, so one per tape row
+        // would overcount: the trainer adds attention by its segments.
+        0.0
+    }
+
+    fn forward(&self, run: Forward<'_>) {
+        let [out, _] = run.outputs;
+        let qkv = run.inputs[0].values();
+        match run.cache {
+            Some(cache) => self.forward_cached(run.cpu, qkv, out, run.feed, cache),
+            None => kernel::forward(run.cpu, &self.heads, qkv, &run.feed.segments, out, run.saved),
+        }
+    }
+
+    fn backward(&self, run: Backward<'_>) {
+        let [dout, _] = run.doutputs;
+        let [dqkv, ..] = run.dinputs;
+        let [out, _] = run.outputs;
+        let Some(dqkv) = dqkv else { return };
+        // qkv has one reader, the attention itself, so nothing was put there before.
+        assert!(!dqkv.accumulate, "attention: qkv has another reader; copy it first");
+        let qkv = run.inputs[0].values();
+        kernel::backward(run.cpu, &self.heads, qkv, &run.feed.segments, out, run.saved, dout, dqkv.values);
+    }
+}
+
+impl Attention {
+    /// Puts the new keys and values into the cache, then attends to all of them.
+    fn forward_cached(
+        &self,
+        cpu: &Cpu,
+        qkv: &[f32],
+        out: &mut [f32],
+        feed: &crate::operation::Feed,
+        cache: &mut dyn KeyValueBlocks,
+    ) {
+        let heads = &self.heads;
+        let layout = kernel::BlockLayout::new(cpu.isa(), heads.width);
+        for rows in &feed.cached {
+            for i in 0..rows.len {
+                let row = &qkv[(rows.start + i) * heads.row()..][..heads.row()];
+                let (position, d) = (rows.position + i, heads.width);
+                for g in 0..heads.key {
+                    let block = cache.block_mut(self.layer, rows.sequence, g, position / kernel::KEY_BLOCK);
+                    let key = &row[(heads.query + g) * d..][..d];
+                    let value = &row[(heads.query + heads.key + g) * d..][..d];
+                    layout.write(block, position % kernel::KEY_BLOCK, key, value);
+                }
+            }
+        }
+        kernel::forward_cached(cpu, heads, self.layer, qkv, &feed.cached, &*cache, out);
+    }
+}

@@ -1,0 +1,187 @@
+//! Parameters: named float32 arrays in one buffer, so that clipping and the optimizer are passes over
+//! memory, with gradients and moments in buffers of the same layout.
+
+use crate::cpu::Cpu;
+use crate::kernels::gemm::PackedMatrix;
+use crate::memory::Buffer;
+
+/// Index of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ParameterId(pub usize);
+
+/// One parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Our name, e.g. `layers.3.attention.qkv.weight`.
+    pub name: String,
+    /// Row-major.
+    pub shape: Vec<usize>,
+    /// Whether weight decay applies: matrices yes, biases and norms no.
+    pub decays: bool,
+    /// Frozen parameters get no gradient.
+    pub trainable: bool,
+    offset: usize,
+}
+
+impl Parameter {
+    /// Numbers in it.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Where a weight's numbers are.
+#[derive(Clone, Copy)]
+pub enum Weight<'a> {
+    /// Row-major float32.
+    Dense(&'a [f32]),
+    /// In panels of the matrix product, for serving.
+    Packed(&'a PackedMatrix),
+}
+
+/// All parameters of a model.
+#[derive(Debug)]
+pub struct Parameters {
+    entries: Vec<Parameter>,
+    values: Buffer,
+    packed: Vec<Option<PackedMatrix>>,
+}
+
+/// Declares parameters; `build` makes them, zeroed.
+#[derive(Debug, Default)]
+pub struct ParametersBuilder {
+    entries: Vec<Parameter>,
+    len: usize,
+}
+
+/// Parameters begin at cache lines.
+const ALIGN: usize = 16;
+
+impl ParametersBuilder {
+    /// Declares a parameter. Matrices decay, vectors do not.
+    pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) -> ParameterId {
+        let id = ParameterId(self.entries.len());
+        let parameter = Parameter {
+            name: name.into(),
+            shape: shape.to_vec(),
+            decays: shape.len() > 1,
+            trainable: true,
+            offset: self.len,
+        };
+        self.len += parameter.len().next_multiple_of(ALIGN);
+        self.entries.push(parameter);
+        id
+    }
+
+    /// The parameters, all zero.
+    pub fn build(self) -> Parameters {
+        let packed = self.entries.iter().map(|_| None).collect();
+        Parameters { values: Buffer::zeroed(self.len), entries: self.entries, packed }
+    }
+}
+
+impl Parameters {
+    /// Every parameter with its id, in declaration order.
+    pub fn iter(&self) -> impl Iterator<Item = (ParameterId, &Parameter)> {
+        self.entries.iter().enumerate().map(|(index, entry)| (ParameterId(index), entry))
+    }
+
+    /// One parameter's description.
+    pub fn get(&self, id: ParameterId) -> &Parameter {
+        &self.entries[id.0]
+    }
+
+    /// The parameter of this name.
+    pub fn find(&self, name: &str) -> Option<ParameterId> {
+        self.entries.iter().position(|entry| entry.name == name).map(ParameterId)
+    }
+
+    /// How many numbers all parameters hold (padding not counted).
+    pub fn count(&self) -> usize {
+        self.entries.iter().map(Parameter::len).sum()
+    }
+
+    /// Length of a buffer of this layout.
+    pub fn buffer_len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Where a parameter lies in any buffer of this layout.
+    pub fn range(&self, id: ParameterId) -> std::ops::Range<usize> {
+        let entry = &self.entries[id.0];
+        entry.offset..entry.offset + entry.len()
+    }
+
+    /// Its numbers.
+    ///
+    /// # Panics
+    /// When it was packed: packed parameters are read through [`Self::weight`].
+    pub fn values(&self, id: ParameterId) -> &[f32] {
+        assert!(self.packed[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
+        &self.values[self.range(id)]
+    }
+
+    /// Its numbers, to change.
+    ///
+    /// # Panics
+    /// When it was packed.
+    pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
+        assert!(self.packed[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
+        let range = self.range(id);
+        &mut self.values[range]
+    }
+
+    /// The whole buffer, padding included.
+    pub fn buffer(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// The whole buffer, to change.
+    pub fn buffer_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// Its numbers wherever they are.
+    pub fn weight(&self, id: ParameterId) -> Weight<'_> {
+        match &self.packed[id.0] {
+            Some(packed) => Weight::Packed(packed),
+            None => Weight::Dense(&self.values[self.range(id)]),
+        }
+    }
+
+    /// Freezes a parameter, or makes it trainable again.
+    pub fn set_trainable(&mut self, id: ParameterId, trainable: bool) {
+        self.entries[id.0].trainable = trainable;
+    }
+
+    /// For serving: packs the matrices for which `is_linear` holds and releases their plain form.
+    #[must_use]
+    pub fn pack(self, cpu: &Cpu, is_linear: impl Fn(&Parameter) -> bool) -> Self {
+        let mut builder = ParametersBuilder::default();
+        let mut packed = Vec::new();
+        let mut plain = Vec::new();
+        for (index, entry) in self.entries.iter().enumerate() {
+            let id = ParameterId(index);
+            if entry.shape.len() == 2 && is_linear(entry) {
+                let matrix = PackedMatrix::from_weight(cpu, self.values(id), entry.shape[0], entry.shape[1]);
+                packed.push(Some(matrix));
+                builder.entries.push(Parameter { offset: builder.len, trainable: false, ..entry.clone() });
+            } else {
+                packed.push(None);
+                plain.push(builder.add(entry.name.clone(), &entry.shape));
+            }
+        }
+        let mut result = builder.build();
+        for id in plain {
+            let range = result.range(id);
+            result.values[range].copy_from_slice(self.values(id));
+        }
+        result.packed = packed;
+        result
+    }
+}

@@ -1,0 +1,293 @@
+//! A standing pool of workers. Work is a count of tasks; which thread runs a task never changes a
+//! result, because tasks write disjoint parts and reductions are split by task, not by thread.
+
+#![allow(unsafe_code)] // lends a borrowed closure and disjoint chunks to threads that are joined before return
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+/// Rounds of waiting in a spin before a worker sleeps: some 50 microseconds, more than the gap
+/// between two operations of a training step.
+const SPINS: usize = 20_000;
+
+type Job = dyn Fn(usize) + Sync;
+
+struct Shared {
+    /// Counts jobs; a worker waits for it to change.
+    epoch: AtomicUsize,
+    /// The current job: a borrowed closure, valid until `busy` is zero again.
+    job: Mutex<Option<(*const Job, usize)>>,
+    next_task: AtomicUsize,
+    busy: AtomicUsize,
+    panicked: AtomicBool,
+    stop: AtomicBool,
+    sleepers: Mutex<usize>,
+    wake: Condvar,
+}
+
+// SAFETY: the pointer in `job` is only used while `Pool::run` holds the closure alive.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+/// `threads` threads that work together: the caller and `threads - 1` workers.
+pub struct Pool {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    /// One job at a time.
+    turn: Mutex<()>,
+}
+
+impl Pool {
+    /// Starts `threads - 1` workers; 0 counts as 1.
+    pub fn new(threads: usize) -> Self {
+        let shared = Arc::new(Shared {
+            epoch: AtomicUsize::new(0),
+            job: Mutex::new(None),
+            next_task: AtomicUsize::new(0),
+            busy: AtomicUsize::new(0),
+            panicked: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            sleepers: Mutex::new(0),
+            wake: Condvar::new(),
+        });
+        let spawn = |index: usize| {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new().name(format!("tsumugi-{index}")).spawn(move || work(&shared))
+        };
+        // A machine that gives no more threads still computes, with those that it gave.
+        let workers = (1..threads).map_while(|index| spawn(index).ok()).collect();
+        Self { shared, workers, turn: Mutex::new(()) }
+    }
+
+    /// Threads that work, the caller counted.
+    pub fn threads(&self) -> usize {
+        self.workers.len() + 1
+    }
+
+    /// Runs `task(0) … task(tasks - 1)`, each once, and returns when all are done. Tasks must not call `run`.
+    ///
+    /// # Panics
+    /// When a task panicked.
+    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        if self.workers.is_empty() || tasks <= 1 {
+            (0..tasks).for_each(task);
+            return;
+        }
+        let turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let shared = &*self.shared;
+        // SAFETY: only the lifetime is erased; `task` outlives the job, which ends before this returns.
+        let job: *const Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const Job>(task) };
+        *lock(&shared.job) = Some((job, tasks));
+        shared.next_task.store(0, Ordering::Relaxed);
+        shared.busy.store(self.workers.len(), Ordering::Relaxed);
+        shared.epoch.fetch_add(1, Ordering::Release);
+        if *lock(&shared.sleepers) > 0 {
+            shared.wake.notify_all();
+        }
+        let own = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_tasks(shared, task, tasks)));
+        let mut spins = 0_usize;
+        while shared.busy.load(Ordering::Acquire) > 0 {
+            spins += 1;
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        drop(turn);
+        let worker_panicked = shared.panicked.swap(false, Ordering::Relaxed);
+        if let Err(payload) = own {
+            std::panic::resume_unwind(payload);
+        }
+        assert!(!worker_panicked, "a task panicked on a worker thread");
+    }
+
+    /// Cuts each of `N` slices into chunks (`outputs[i].1` floats each, the last one shorter) and runs
+    /// `task(index, chunks)` for every index. All slices give the same number of chunks.
+    pub fn split<const N: usize>(
+        &self,
+        outputs: [(&mut [f32], usize); N],
+        task: impl Fn(usize, [&mut [f32]; N]) + Sync,
+    ) {
+        let count = outputs.iter().map(|(slice, chunk)| slice.len().div_ceil((*chunk).max(1))).max().unwrap_or(0);
+        let parts = outputs.map(|(slice, chunk)| Part { start: slice.as_mut_ptr(), len: slice.len(), chunk });
+        self.run(count, &|index| {
+            let chunks = std::array::from_fn(|i| {
+                let part = &parts[i];
+                let start = (index * part.chunk).min(part.len);
+                let len = part.chunk.min(part.len - start);
+                // SAFETY: chunks of one slice are disjoint, each index runs once, and the slices are
+                // borrowed mutably for the whole call.
+                unsafe { std::slice::from_raw_parts_mut(part.start.add(start), len) }
+            });
+            task(index, chunks);
+        });
+    }
+}
+
+/// A matrix that tasks write by strips of columns: task `i` alone touches strip `i`.
+pub struct Columns<'a> {
+    start: *mut f32,
+    rows: usize,
+    width: usize,
+    _matrix: std::marker::PhantomData<&'a mut [f32]>,
+    /// Which strips are in use, to catch two tasks in one.
+    used: [AtomicBool; 512],
+}
+
+// SAFETY: `with` hands a strip to one caller at a time.
+unsafe impl Sync for Columns<'_> {}
+
+impl<'a> Columns<'a> {
+    /// Most strips of a matrix.
+    pub const STRIPS_MAX: usize = 512;
+
+    /// Strips of a row-major matrix of this width.
+    pub fn new(matrix: &'a mut [f32], width: usize) -> Self {
+        let (start, rows) = (matrix.as_mut_ptr(), matrix.len() / width.max(1));
+        let used = std::array::from_fn(|_| AtomicBool::new(false));
+        Self { start, rows, width, _matrix: std::marker::PhantomData, used }
+    }
+
+    /// Runs `f` on the part of `row` in strip `strip` of `columns` columns.
+    ///
+    /// # Panics
+    /// When the row or strip does not exist, or another thread is in the strip.
+    pub fn with(&self, strip: usize, columns: usize, row: usize, f: impl FnOnce(&mut [f32])) {
+        let (first, end) = (strip * columns, ((strip + 1) * columns).min(self.width));
+        assert!(first < end && row < self.rows, "strip {strip}, row {row} of a {} x {} matrix", self.rows, self.width);
+        assert!(!self.used[strip].swap(true, Ordering::Acquire), "two tasks in strip {strip}");
+        // SAFETY: inside of the matrix, and nobody else is in this strip until the flag is cleared.
+        f(unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width + first), end - first) });
+        self.used[strip].store(false, Ordering::Release);
+    }
+}
+
+struct Part {
+    start: *mut f32,
+    len: usize,
+    chunk: usize,
+}
+
+// SAFETY: `split` hands each chunk to exactly one task.
+unsafe impl Sync for Part {}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.epoch.fetch_add(1, Ordering::Release);
+        drop(lock(&self.shared.sleepers));
+        self.shared.wake.notify_all();
+        for worker in self.workers.drain(..) {
+            let _ended = worker.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn take_tasks(shared: &Shared, task: &(dyn Fn(usize) + Sync), tasks: usize) {
+    loop {
+        let index = shared.next_task.fetch_add(1, Ordering::Relaxed);
+        if index >= tasks {
+            return;
+        }
+        task(index);
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut seen = 0;
+    loop {
+        wait_for_job(shared, seen);
+        seen = shared.epoch.load(Ordering::Acquire);
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        let Some((job, tasks)) = *lock(&shared.job) else { continue };
+        let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // SAFETY: `Pool::run` keeps the closure alive until `busy` is zero.
+            take_tasks(shared, unsafe { &*job }, tasks);
+        }));
+        if run.is_err() {
+            shared.panicked.store(true, Ordering::Relaxed);
+        }
+        shared.busy.fetch_sub(1, Ordering::Release);
+    }
+}
+
+fn wait_for_job(shared: &Shared, seen: usize) {
+    for _ in 0..SPINS {
+        if shared.epoch.load(Ordering::Acquire) != seen {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+    let mut sleepers = lock(&shared.sleepers);
+    *sleepers += 1;
+    while shared.epoch.load(Ordering::Acquire) == seen {
+        sleepers = shared.wake.wait(sleepers).unwrap_or_else(std::sync::PoisonError::into_inner);
+    }
+    *sleepers -= 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_for_any_number_of_threads() {
+        for threads in [0, 1, 2, 3, 5] {
+            let pool = Pool::new(threads);
+            for tasks in [0, 1, 2, 7, 100] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|index| {
+                    counts[index].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(
+                    counts.iter().all(|count| count.load(Ordering::Relaxed) == 1),
+                    "{threads} threads, {tasks} tasks"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_that_slept_wakes() {
+        let pool = Pool::new(2);
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let sum = AtomicUsize::new(0);
+            pool.run(10, &|index| {
+                sum.fetch_add(index, Ordering::Relaxed);
+            });
+            assert_eq!(sum.load(Ordering::Relaxed), 45);
+        }
+    }
+
+    #[test]
+    fn chunks_cover_each_slice_once() {
+        let pool = Pool::new(2);
+        let (mut a, mut b) = (vec![0.0; 10], vec![0.0; 5]);
+        pool.split([(&mut a, 4), (&mut b, 2)], |index, [a, b]| {
+            a.fill(index as f32 + 1.0);
+            b.fill(10.0 * (index as f32 + 1.0));
+        });
+        assert_eq!(a, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
+        assert_eq!(b, [10.0, 10.0, 20.0, 20.0, 30.0]);
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_pool_survives() {
+        let pool = Pool::new(2);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.run(8, &|index| assert!(index != 5, "task five"));
+        }));
+        assert!(panicked.is_err());
+        let sum = AtomicUsize::new(0);
+        pool.run(4, &|index| {
+            sum.fetch_add(index, Ordering::Relaxed);
+        });
+        assert_eq!(sum.load(Ordering::Relaxed), 6);
+    }
+}
