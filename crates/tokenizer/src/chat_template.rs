@@ -57,8 +57,7 @@ impl ChatTemplate {
     /// A template by its source; compiled at once, so that a broken one is found here.
     pub fn new(source: &str, bos_token: Option<&str>, eos_token: Option<&str>) -> Result<Self, TokenizerError> {
         let owned = |token: Option<&str>| token.map(str::to_owned);
-        let template =
-            Self { source: source.to_owned(), bos_token: owned(bos_token), eos_token: owned(eos_token) };
+        let template = Self { source: source.to_owned(), bos_token: owned(bos_token), eos_token: owned(eos_token) };
         environment::check(&template)?;
         Ok(template)
     }

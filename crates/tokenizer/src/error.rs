@@ -83,7 +83,9 @@ pub enum TokenizerError {
     },
     /// The rendering of the first messages is not the beginning of the rendering of all, so that the answer's
     /// place in the text cannot be told.
-    #[error("the chat template renders message {index} differently when more messages follow: cannot tell which tokens to train")]
+    #[error(
+        "the chat template renders message {index} differently when more messages follow: cannot tell which tokens to train"
+    )]
     NotIncremental {
         /// Of the assistant's message, from 0.
         index: usize,
@@ -99,12 +101,18 @@ impl Hint for TokenizerError {
             Self::Malformed { .. } => Some("the file may be cut short; fetch the model again".into()),
             Self::Unsupported { .. } => Some("supported are BPE models, byte-level or with byte fallback".into()),
             Self::EmptyCorpus => Some("give a text file with at least one character".into()),
-            Self::CorpusTooLarge { .. } => Some("train on a sample of the text: 100 MB teach as good a vocabulary".into()),
+            Self::CorpusTooLarge { .. } => {
+                Some("train on a sample of the text: 100 MB teach as good a vocabulary".into())
+            }
             Self::VocabularyTooSmall { special_tokens, .. } => {
                 Some(format!("ask for at least {} tokens", 256 + special_tokens))
             }
-            Self::NoTemplate { .. } => Some("this is a base model: use `generate`, or fine-tune it for chat first".into()),
-            Self::NotIncremental { .. } => Some("fine-tune with a template whose turns do not depend on later ones".into()),
+            Self::NoTemplate { .. } => {
+                Some("this is a base model: use `generate`, or fine-tune it for chat first".into())
+            }
+            Self::NotIncremental { .. } => {
+                Some("fine-tune with a template whose turns do not depend on later ones".into())
+            }
             Self::File(error) => error.hint(),
             _ => None,
         }

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use crate::{TokenId, Tokenizer};
 
 /// Decodes a growing sequence. All that [`Self::push`] and [`Self::finish`] return, joined, is what
-/// [`Tokenizer::decode`] gives for the whole.
+/// [`Tokenizer::decode`] gives for the whole. (SentencePiece vocabularies: only if the byte tokens are UTF-8; their
+/// decoder turns a whole run of bytes into U+FFFD for one bad byte, which a stream cannot take back.)
 pub struct StreamDecoder<'a> {
     tokenizer: &'a Tokenizer,
     state: State,
@@ -43,11 +44,13 @@ impl<'a> StreamDecoder<'a> {
             }
             State::Window { ids, emitted } => {
                 ids.push_back(id);
-                let added = window_text(self.tokenizer, ids, *emitted);
-                // An unfinished character ends in U+FFFD; a run of tokens longer than any character is simply bad.
-                if added.ends_with(char::REPLACEMENT_CHARACTER) && ids.len() - *emitted < LONGEST_CHARACTER_TOKENS {
-                    return String::new();
-                }
+                let unfinished = |text: &str| text.ends_with(char::REPLACEMENT_CHARACTER);
+                let added = match window_text(self.tokenizer, ids, *emitted) {
+                    Some(added) if !unfinished(&added) => added,
+                    // A run of tokens longer than any character is simply bad.
+                    _ if ids.len() - *emitted < LONGEST_CHARACTER_TOKENS => return String::new(),
+                    added => added.unwrap_or_else(|| self.tokenizer.decode(&tail(ids, *emitted))),
+                };
                 ids.drain(..*emitted);
                 *emitted = ids.len();
                 added
@@ -59,7 +62,8 @@ impl<'a> StreamDecoder<'a> {
     pub fn finish(self) -> String {
         match self.state {
             State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
-            State::Window { ids, emitted } => window_text(self.tokenizer, &ids, emitted),
+            State::Window { ids, emitted } => window_text(self.tokenizer, &ids, emitted)
+                .unwrap_or_else(|| self.tokenizer.decode(&tail(&ids, emitted))),
         }
     }
 }
@@ -67,12 +71,16 @@ impl<'a> StreamDecoder<'a> {
 /// A character has at most four bytes, each one token.
 const LONGEST_CHARACTER_TOKENS: usize = 4;
 
-/// The text that the tokens after the first `emitted` add.
-fn window_text(tokenizer: &Tokenizer, ids: &VecDeque<TokenId>, emitted: usize) -> String {
+/// The text that the tokens after the first `emitted` add; none while they change the text before them (an unfinished
+/// run of byte tokens).
+fn window_text(tokenizer: &Tokenizer, ids: &VecDeque<TokenId>, emitted: usize) -> Option<String> {
     let all: Vec<TokenId> = ids.iter().copied().collect();
     let before = tokenizer.decode(&all[..emitted]);
-    let whole = tokenizer.decode(&all);
-    whole.strip_prefix(before.as_str()).unwrap_or_default().to_owned()
+    tokenizer.decode(&all).strip_prefix(before.as_str()).map(str::to_owned)
+}
+
+fn tail(ids: &VecDeque<TokenId>, emitted: usize) -> Vec<TokenId> {
+    ids.iter().copied().skip(emitted).collect()
 }
 
 /// Takes all whole characters off the front of `pending`, each invalid sequence as one U+FFFD, and leaves the

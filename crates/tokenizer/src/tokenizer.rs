@@ -73,8 +73,7 @@ impl Tokenizer {
         let vocabulary = read_vocabulary(&file)?;
         tokenizers::canonicalize_value(&mut file)
             .map_err(|error| TokenizerError::Unsupported { reason: error.to_string() })?;
-        let pipeline = tokenizers::from_json(&file.to_string())
-            .map_err(|error| TokenizerError::Unsupported { reason: error.to_string() })?;
+        let pipeline = build_pipeline(&file)?;
         let PipelineModel::BPE(bpe_model) = pipeline.get_model();
         let byte_level = bpe_model.is_byte_level();
         let fused = file.pointer("/decoder/type").and_then(Value::as_str) == Some("Fuse");
@@ -265,6 +264,16 @@ impl TokenBytes {
     }
 }
 
+/// Hands the file to the encoder. Its tables assert limits that no real file exceeds (65,535 bytes in a token, as many
+/// merges among the first 512 tokens); a file made to exceed them is an error here, not the end of the process.
+fn build_pipeline(file: &Value) -> Result<PipelineTokenizer, TokenizerError> {
+    let text = file.to_string();
+    let built = std::panic::catch_unwind(|| tokenizers::from_json(&text).map_err(|error| error.to_string()));
+    built
+        .unwrap_or_else(|_| Err("a vocabulary beyond the limits of the encoder's tables".into()))
+        .map_err(|reason| TokenizerError::Unsupported { reason })
+}
+
 /// GPT-2's printable characters back to bytes; a token with another character is taken as it stands.
 fn byte_level_bytes(content: &str) -> Vec<u8> {
     content.chars().map(bpe::char_to_byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| content.as_bytes().to_vec())
@@ -279,11 +288,18 @@ fn marked_bytes(content: &str) -> Vec<u8> {
     }
 }
 
+/// The encoder's limit for a token.
+const TOKEN_BYTES_MAX: usize = u16::MAX as usize;
+
 fn checked_id(token: &str, id: Option<u64>) -> Result<TokenId, TokenizerError> {
     let limit = Tokenizer::VOCABULARY_SIZE_MAX;
     let Some(id) = id else {
         return Err(TokenizerError::Malformed { reason: format!("token `{token}` has no numeric id") });
     };
+    if token.len() > TOKEN_BYTES_MAX {
+        let reason = format!("a token of {} bytes; the limit is {TOKEN_BYTES_MAX}", token.len());
+        return Err(TokenizerError::Unsupported { reason });
+    }
     if id >= limit as u64 {
         return Err(TokenizerError::IdTooLarge { token: token.to_owned(), id, limit });
     }

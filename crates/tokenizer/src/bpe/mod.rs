@@ -19,6 +19,10 @@ pub type Pair = (TokenId, TokenId);
 /// The bytes stay single tokens, ids below this.
 pub const BYTE_TOKENS: TokenId = 256;
 
+/// A pair is not merged if its token would be longer. No published vocabulary has a longer one, and the encoder's limit
+/// is 65,535; without a limit one repeated letter would fill a vocabulary.
+pub const TOKEN_BYTES_MAX: usize = 1024;
+
 /// The printable character that stands for `byte` in `tokenizer.json`, as GPT-2 chose it: bytes that are printable
 /// Latin-1 stand for themselves, the others follow from U+0100 on.
 pub fn byte_to_char(byte: u8) -> char {

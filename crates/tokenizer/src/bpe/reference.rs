@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::{BYTE_TOKENS, Pair, WordCounts};
+use super::{BYTE_TOKENS, Pair, TOKEN_BYTES_MAX, WordCounts};
 use crate::TokenId;
 
 /// Learns merges until there are `vocabulary_size` tokens (bytes included) or no pair occurs `minimum_pair_count`
@@ -24,7 +24,7 @@ pub fn learn_merges_reference(words: &WordCounts, vocabulary_size: usize, minimu
     assert_eq!(tokens.len(), BYTE_TOKENS as usize);
     let mut merges = Vec::new();
     while tokens.len() < vocabulary_size {
-        let Some((pair, count)) = most_frequent(&sequences) else { break };
+        let Some((pair, count)) = most_frequent(&sequences, &tokens) else { break };
         if count < minimum_pair_count.max(1) {
             break;
         }
@@ -41,14 +41,16 @@ pub fn learn_merges_reference(words: &WordCounts, vocabulary_size: usize, minimu
     merges
 }
 
-/// The highest count, on a tie the smallest pair.
-fn most_frequent(sequences: &[(Vec<TokenId>, u64)]) -> Option<(Pair, u64)> {
+/// The highest count, on a tie the smallest pair, of those that make no overlong token.
+fn most_frequent(sequences: &[(Vec<TokenId>, u64)], tokens: &[Vec<u8>]) -> Option<(Pair, u64)> {
     let mut counts: BTreeMap<Pair, u64> = BTreeMap::new();
     for (sequence, count) in sequences {
         for pair in sequence.windows(2) {
             *counts.entry((pair[0], pair[1])).or_default() += count;
         }
     }
+    let length = |token: TokenId| tokens[token as usize].len();
+    counts.retain(|&(left, right), _| length(left) + length(right) <= TOKEN_BYTES_MAX);
     counts.into_iter().max_by_key(|&(pair, count)| (count, Reverse(pair)))
 }
 

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::words::FastHash;
-use super::{BYTE_TOKENS, Pair, WordCounts};
+use super::{BYTE_TOKENS, Pair, TOKEN_BYTES_MAX, WordCounts};
 use crate::{TokenId, TokenizerError};
 
 /// No neighbour, or no token any more.
@@ -135,9 +135,11 @@ impl<'a> Trainer<'a> {
         while let Some((count, Reverse(pair))) = self.heap.pop() {
             let now = self.pairs.get(&pair).map_or(0, |state| state.count);
             if now == count {
-                return Some((((pair >> 32) as TokenId, pair as TokenId), count));
-            }
-            if now > 0 && now < count {
+                let (left, right) = ((pair >> 32) as TokenId, pair as TokenId);
+                if self.tokens[left as usize].len() + self.tokens[right as usize].len() <= TOKEN_BYTES_MAX {
+                    return Some(((left, right), count));
+                }
+            } else if now > 0 && now < count {
                 self.heap.push((now, Reverse(pair)));
             }
         }

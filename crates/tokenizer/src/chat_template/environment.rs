@@ -2,8 +2,8 @@
 //! Python's string methods, `raise_exception`, `strftime_now`, `tojson` as Python writes it. Fuel bounds what a
 //! hostile template can cost.
 
-use minijinja::value::Kwargs;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
 use super::ChatTemplate;
@@ -36,18 +36,12 @@ pub(super) fn render(
     let token = |token: &Option<String>| token.as_deref().map_or(Value::from(()), Value::from);
     compiled
         .render(context! {
-            messages => messages.iter().map(message_value).collect::<Vec<Value>>(),
+            messages => Value::from(Serde(messages)),
             add_generation_prompt => add_generation_prompt,
             bos_token => token(&template.bos_token),
             eos_token => token(&template.eos_token),
         })
         .map_err(|error| failure(&error))
-}
-
-/// A message as templates see it; without a name the key is missing, as in Python.
-fn message_value(message: &Message) -> Value {
-    let fields = [("role", Some(&message.role)), ("content", Some(&message.content)), ("name", message.name.as_ref())];
-    fields.into_iter().filter_map(|(key, text)| Some((key, Value::from(text?.as_str())))).collect()
 }
 
 /// The engine's message with the line, without its name for our unnamed template.
@@ -89,8 +83,8 @@ fn to_json(value: Value, options: Kwargs) -> Result<Value, Error> {
         let _: Option<Value> = options.get(ignored)?;
     }
     options.assert_all_used()?;
-    let json = serde_json::to_value(&value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+    let json =
+        serde_json::to_value(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
     let mut text = String::new();
     write_json(&json, indent.map(|width| width.min(16)), 0, &mut text);
     Ok(Value::from_safe_string(text))
@@ -140,7 +134,17 @@ fn unix_seconds() -> u64 {
 /// The part of C's `strftime` that templates use, in UTC.
 fn strftime(format: &str, unix_seconds: u64) -> String {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];

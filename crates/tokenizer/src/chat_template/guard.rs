@@ -18,9 +18,8 @@ impl<'a> Guard<'a> {
             tokenizer.special_tokens().iter().filter(|token| token.control && !token.content.is_empty()).collect();
         control.sort_by_key(|token| std::cmp::Reverse(token.content.len()));
         let texts = || messages.iter().flat_map(|message| [Some(&message.content), message.name.as_ref()]).flatten();
-        let mark = ('\u{F0000}'..='\u{FFFFD}')
-            .find(|&mark| texts().all(|text| !text.contains(mark)))
-            .unwrap_or('\u{100000}');
+        let mark =
+            ('\u{F0000}'..='\u{FFFFD}').find(|&mark| texts().all(|text| !text.contains(mark))).unwrap_or('\u{100000}');
         let mut guard = Self { tokenizer, control, mark, used: false };
         guard.used = texts().any(|text| guard.protect_text(text) != *text);
         guard

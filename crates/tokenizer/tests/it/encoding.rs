@@ -1,0 +1,153 @@
+//! Encoding and decoding: round trips, control tokens, byte and character vocabularies, files that are no tokenizer.
+
+use tsumugi_base::progress::Silent;
+use tsumugi_base::testing::mutations;
+use tsumugi_tokenizer::bpe::Split;
+use tsumugi_tokenizer::train::{TrainingConfig, byte_tokenizer, character_tokenizer, train_bpe};
+use tsumugi_tokenizer::{Tokenizer, TokenizerError, special_tokens};
+
+use crate::bpe::random_text;
+
+/// Texts that break tokenizers.
+pub fn adversarial_texts() -> Vec<String> {
+    let mut texts: Vec<String> = [
+        "",
+        " ",
+        "\n",
+        "\0",
+        "a\0b\0\0",
+        "  two  spaces  ",
+        "\r\n\r\n \n\t ",
+        "don't DON'T I'LL 'tis ''",
+        "123456789 3.14159 1e-9",
+        "👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽",
+        "漢字かな交じり文、한국어 텍스트",
+        "e\u{301} é \u{200d}\u{feff}\u{202e}",
+        "\u{FFFD}\u{10FFFF}\u{E000}",
+        "مرحبا بالعالم",
+        "<|endoftext|>",
+        "a<|end|>b<|user|>",
+        "<|end",
+        "|>",
+        "\u{a0}\u{3000}x\u{2028}y",
+    ]
+    .map(String::from)
+    .to_vec();
+    texts.push("a".repeat(100_000));
+    texts.push(" ".repeat(10_000));
+    texts.push("1".repeat(1_000));
+    texts.push("\n \n".repeat(1_000));
+    texts.push((0..=0x2FFF).filter_map(char::from_u32).collect());
+    texts
+}
+
+pub fn small_tokenizer(split: Split) -> Tokenizer {
+    let text =
+        "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak. 漢字 été 2024 don't\n";
+    let config = TrainingConfig { vocabulary_size: 340, split, minimum_pair_count: 1, ..TrainingConfig::default() };
+    train_bpe(&[text.repeat(3)], &config, &Silent).expect("it trains")
+}
+
+#[test]
+fn every_text_comes_back() {
+    let mut tokenizers: Vec<Tokenizer> = [Split::Gpt4, Split::Gpt2, Split::None].map(small_tokenizer).to_vec();
+    tokenizers.push(byte_tokenizer(&special_tokens::all()).expect("it is made"));
+    for tokenizer in &tokenizers {
+        for text in adversarial_texts() {
+            let ids = tokenizer.encode(&text);
+            assert_eq!(tokenizer.decode(&ids), text, "{tokenizer:?}");
+            assert!(ids.iter().all(|&id| !tokenizer.is_special(id)), "control token from {text:?}");
+        }
+        for seed in 0..100 {
+            let text = random_text(seed, &['a', ' ', '\n', '<', '|', '>', 'é', '\u{1F469}', '\u{200d}', '9'], 200);
+            assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text, "{tokenizer:?}");
+        }
+    }
+}
+
+#[test]
+fn control_tokens_are_parsed_only_when_asked() {
+    let tokenizer = small_tokenizer(Split::Gpt4);
+    let end = tokenizer.special(special_tokens::END).expect("it is special");
+    let text = "Speak<|end|>.";
+    assert!(!tokenizer.encode(text).contains(&end));
+    let ids = tokenizer.encode_with_special(text);
+    assert_eq!(ids.iter().filter(|&&id| id == end).count(), 1);
+    assert_eq!(tokenizer.decode(&ids), "Speak.");
+    assert_eq!(tokenizer.token_bytes(end).as_ref(), b"<|end|>");
+    assert_eq!(tokenizer.special("<|nothing|>"), None);
+}
+
+#[test]
+fn a_document_begins_with_the_first_special_token() {
+    let tokenizer = small_tokenizer(Split::Gpt4);
+    let bos = tokenizer.special(special_tokens::END_OF_TEXT).expect("it is special");
+    assert_eq!(tokenizer.prefix(), [bos]);
+    assert_eq!(bos as usize + special_tokens::ALL.len(), tokenizer.vocabulary_size());
+    assert!(byte_tokenizer(&[]).expect("it is made").prefix().is_empty());
+}
+
+#[test]
+fn bytes_are_their_own_ids() {
+    let tokenizer = byte_tokenizer(&special_tokens::all()).expect("it is made");
+    assert_eq!(tokenizer.encode("é\0A"), [0xC3, 0xA9, 0, 65]);
+    assert_eq!(tokenizer.vocabulary_size(), 261);
+    assert_eq!(tokenizer.decode(&[0xC3, 65, 9_999_999]), "\u{FFFD}A\u{FFFD}");
+}
+
+#[test]
+fn characters_are_sorted_and_others_are_the_replacement_character() {
+    let tokenizer = character_tokenizer("hello\nworld é", &[]).expect("it is made");
+    let sorted = "\n dehlorwé\u{FFFD}";
+    assert_eq!(tokenizer.vocabulary_size(), sorted.chars().count());
+    assert_eq!(tokenizer.encode(sorted), (0..sorted.chars().count() as u32).collect::<Vec<_>>());
+    let unknown = tokenizer.unknown().expect("it has one");
+    assert_eq!(tokenizer.encode("hXé漢"), [4, unknown, 9, unknown]);
+    assert_eq!(tokenizer.decode(&tokenizer.encode("hXé漢")), "h\u{FFFD}é\u{FFFD}");
+    let with_specials = character_tokenizer("ab", &special_tokens::all()).expect("it is made");
+    assert_eq!(with_specials.vocabulary_size(), 2 + 1 + 5);
+    assert_eq!(with_specials.encode_with_special("a<|end|>b"), [0, 7, 1]);
+    let text = "ab".repeat(50_000);
+    assert_eq!(with_specials.decode(&with_specials.encode(&text)), text);
+}
+
+#[test]
+fn the_file_gives_the_same_tokenizer() {
+    for split in [Split::Gpt4, Split::Gpt2, Split::None] {
+        let tokenizer = small_tokenizer(split);
+        let again = Tokenizer::from_json(&tokenizer.to_json()).expect("our own file");
+        assert_eq!(again.to_json(), tokenizer.to_json());
+        for text in adversarial_texts() {
+            assert_eq!(again.encode(&text), tokenizer.encode(&text));
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_no_tokenizer_is_an_error() {
+    let error = |text: &str| Tokenizer::from_json(text).expect_err("it must fail").to_string();
+    assert!(error("").starts_with("tokenizer.json is not a tokenizer: EOF"));
+    assert_eq!(error("{}"), "tokenizer.json is not a tokenizer: it has no `model.vocab`");
+    assert!(error(r#"{"model":{"type":"Unigram","vocab":[["a",0.0]]}}"#).contains("Unigram"));
+    let huge = r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":4294967295},"merges":[]}}"#;
+    assert!(matches!(Tokenizer::from_json(huge), Err(TokenizerError::IdTooLarge { id: 4294967295, .. })));
+    let long = format!(r#"{{"model":{{"type":"BPE","vocab":{{"{}":0}},"merges":[]}}}}"#, "a".repeat(70_000));
+    assert!(error(&long).contains("a token of 70000 bytes"));
+}
+
+#[test]
+fn damaged_files_never_panic() {
+    let tokenizer = small_tokenizer(Split::Gpt4);
+    let json = tokenizer.to_json();
+    let mut opened = 0;
+    for mutation in mutations(json.as_bytes(), 7, 300) {
+        if let Ok(text) = std::str::from_utf8(&mutation.bytes)
+            && let Ok(other) = Tokenizer::from_json(text)
+        {
+            opened += 1;
+            let ids = other.encode("Speak, <|end|> 2024 漢");
+            other.decode(&ids);
+        }
+    }
+    assert!(opened > 0, "some mutations leave a readable file");
+}

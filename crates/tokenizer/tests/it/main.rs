@@ -1,0 +1,8 @@
+//! The integration tests of `tsumugi-tokenizer`.
+
+mod bpe;
+mod chat;
+mod encoding;
+mod folder;
+mod public_vocabularies;
+mod streaming;
