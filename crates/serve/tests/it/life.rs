@@ -56,6 +56,7 @@ fn what_cannot_be_served_is_refused_before_it_starts() {
 fn a_client_that_leaves_stops_the_model() {
     let server = Server::with(Options::default(), slow());
     for stream in [true, false] {
+        eventually("an idle server", || server.get("/health").json()["running"] == 0);
         let before = server.chat.cancelled.load(Ordering::SeqCst);
         let body = chat_body("forever", &json!({"stream": stream})).to_string();
         let mut socket = server.connect();
@@ -69,7 +70,7 @@ fn a_client_that_leaves_stops_the_model() {
             eventually("the request running", || server.get("/health").json()["running"] == 1);
         }
         drop(socket);
-        eventually("the cancellation", || server.chat.cancelled.load(Ordering::SeqCst) == before + 1);
+        eventually(&format!("the cancellation (stream: {stream})"), || server.chat.cancelled.load(Ordering::SeqCst) == before + 1);
     }
     eventually("an idle server", || server.get("/health").json()["running"] == 0);
 }
