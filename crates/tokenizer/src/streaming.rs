@@ -44,13 +44,12 @@ impl<'a> StreamDecoder<'a> {
             }
             State::Window { ids, emitted } => {
                 ids.push_back(id);
-                let unfinished = |text: &str| text.ends_with(char::REPLACEMENT_CHARACTER);
-                let added = match window_text(self.tokenizer, ids, *emitted) {
-                    Some(added) if !unfinished(&added) => added,
-                    // A run of tokens longer than any character is simply bad.
-                    _ if ids.len() - *emitted < LONGEST_CHARACTER_TOKENS => return String::new(),
-                    added => added.unwrap_or_else(|| self.tokenizer.decode(&tail(ids, *emitted))),
-                };
+                let bytes: Vec<u8> =
+                    ids.iter().skip(*emitted).flat_map(|&id| self.tokenizer.token_bytes(id).into_owned()).collect();
+                if std::str::from_utf8(&bytes).is_err_and(|error| error.error_len().is_none()) {
+                    return String::new();
+                }
+                let added = window_text(self.tokenizer, ids, *emitted);
                 ids.drain(..*emitted);
                 *emitted = ids.len();
                 added
@@ -62,25 +61,18 @@ impl<'a> StreamDecoder<'a> {
     pub fn finish(self) -> String {
         match self.state {
             State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
-            State::Window { ids, emitted } => window_text(self.tokenizer, &ids, emitted)
-                .unwrap_or_else(|| self.tokenizer.decode(&tail(&ids, emitted))),
+            State::Window { ids, emitted } => window_text(self.tokenizer, &ids, emitted),
         }
     }
 }
 
-/// A character has at most four bytes, each one token.
-const LONGEST_CHARACTER_TOKENS: usize = 4;
-
-/// The text that the tokens after the first `emitted` add; none while they change the text before them (an unfinished
-/// run of byte tokens).
-fn window_text(tokenizer: &Tokenizer, ids: &VecDeque<TokenId>, emitted: usize) -> Option<String> {
+/// The text that the tokens after the first `emitted` add.
+fn window_text(tokenizer: &Tokenizer, ids: &VecDeque<TokenId>, emitted: usize) -> String {
     let all: Vec<TokenId> = ids.iter().copied().collect();
     let before = tokenizer.decode(&all[..emitted]);
-    tokenizer.decode(&all).strip_prefix(before.as_str()).map(str::to_owned)
-}
-
-fn tail(ids: &VecDeque<TokenId>, emitted: usize) -> Vec<TokenId> {
-    ids.iter().copied().skip(emitted).collect()
+    let whole = tokenizer.decode(&all);
+    // They change what came before only in a run with bad bytes, of which they then are a part.
+    whole.strip_prefix(before.as_str()).map_or_else(|| tokenizer.decode(&all[emitted..]), str::to_owned)
 }
 
 /// Takes all whole characters off the front of `pending`, each invalid sequence as one U+FFFD, and leaves the
