@@ -1,4 +1,5 @@
 //! The tests of `tsumugi-files`, one binary.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod admission;
 mod folders;

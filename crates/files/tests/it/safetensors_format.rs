@@ -98,8 +98,11 @@ fn each_wrong_file_has_its_own_sentence() {
     };
     let good = entry("a", "F32", "[2]", "[0,8]");
     let cases = [
-        (of(&[good.clone()], 12), "bytes 8 to 12 of the data belong to no tensor; the format allows no holes"),
-        (of(&[good.clone()], 7), "tensor `a` covers bytes 0 to 8 of the data, but the file has 7"),
+        (
+            of(std::slice::from_ref(&good), 12),
+            "bytes 8 to 12 of the data belong to no tensor; the format allows no holes",
+        ),
+        (of(std::slice::from_ref(&good), 7), "tensor `a` covers bytes 0 to 8 of the data, but the file has 7"),
         (of(&[good.clone(), good.clone()], 8), "the header names tensor `a` twice"),
         (of(&[entry("a", "F33", "[2]", "[0,8]")], 8), "tensor `a` has the unknown type `F33`"),
         (
