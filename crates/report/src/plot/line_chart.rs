@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::axis::{Axis, Scale, Tick, number};
+use super::axis::{Axis, Scale, Tick, drawable, number};
 use super::{SERIES_COLORS, Svg, WIDTH, finish, shortened, text_width};
 use crate::escape::escape;
 
@@ -21,7 +21,7 @@ pub struct Series {
     pub name: String,
     /// `(x, y)`, in the order of drawing. A value that is not finite makes a gap.
     pub points: Vec<(f64, f64)>,
-    /// Draw the values faintly and their exponential average over about this many points strongly.
+    /// Draw the values faintly and their mean over about this many neighbours strongly.
     pub smooth_over: Option<f64>,
 }
 
@@ -81,7 +81,7 @@ impl LineChart {
         self
     }
 
-    /// Adds a noisy line: its values faint, their average over about `over` points strong.
+    /// Adds a noisy line: its values faint, their mean over about `over` neighbours strong.
     pub fn smoothed_series(
         mut self,
         name: impl Into<String>,
@@ -166,7 +166,7 @@ impl LineChart {
             );
             x += width;
         }
-        (drawing, (row + 1.0) * LEGEND_ROW + 2.0)
+        (drawing, (row + 1.0) * LEGEND_ROW + 8.0)
     }
 
     fn draw_axes(&self, frame: &Frame, drawing: &mut String) {
@@ -341,17 +341,24 @@ fn thinned(places: &[(f64, f64)], width: f64) -> Vec<(f64, f64)> {
     kept
 }
 
-/// The exponential average of y, corrected for its start (as Adam corrects its moments); gaps stay gaps.
+/// The mean of y over about `over` neighbouring values, as many on either side, so that a falling line is not drawn too
+/// late; near the ends over fewer. Gaps stay gaps.
 fn smoothed(points: &[(f64, f64)], over: f64) -> Vec<(f64, f64)> {
-    let keep = 1.0 - 1.0 / over;
-    let (mut sum, mut weight) = (0.0, 0.0);
+    let finite: Vec<f64> = points.iter().map(|&(_, y)| y).filter(|y| drawable(*y)).collect();
+    let mut sums = vec![0.0];
+    for y in &finite {
+        sums.push(sums[sums.len() - 1] + y);
+    }
+    let half = (over.clamp(1.0, 1e9) / 2.0) as usize;
+    let mut at = 0;
     let mut average = |&(x, y): &(f64, f64)| {
-        if !y.is_finite() {
+        if !drawable(y) {
             return (x, y);
         }
-        sum = keep * sum + (1.0 - keep) * y;
-        weight = keep * weight + (1.0 - keep);
-        (x, sum / weight)
+        let reach = half.min(at).min(finite.len() - 1 - at);
+        let (from, to) = (at - reach, at + reach + 1);
+        at += 1;
+        (x, (sums[to] - sums[from]) / (to - from) as f64)
     };
     points.iter().map(&mut average).collect()
 }
@@ -377,5 +384,16 @@ mod tests {
         let smooth = smoothed(&points, 10.0);
         assert!(smooth[2].1.is_nan());
         assert!([0, 1, 3].iter().all(|&i: &usize| (smooth[i].1 - 2.0).abs() < 1e-12));
+    }
+
+    #[test]
+    fn smoothing_a_straight_line_gives_it_back() {
+        let points: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i), 100.0 - f64::from(i))).collect();
+        for (found, expected) in smoothed(&points, 9.0).iter().zip(&points) {
+            assert!((found.1 - expected.1).abs() < 1e-9);
+        }
+        // Three neighbours by hand.
+        let smooth = smoothed(&[(0.0, 0.0), (1.0, 3.0), (2.0, 9.0)], 3.0);
+        assert_eq!(smooth, [(0.0, 0.0), (1.0, 4.0), (2.0, 9.0)]);
     }
 }
