@@ -3,7 +3,7 @@
 use super::tree::{File, Finding, Tree};
 
 const FIXTURE_BYTES_MAX: u64 = 64 << 10;
-/// For anything else, texts that a command ships (`assets/`) and pictures of the documentation excepted.
+/// For anything else; excepted are texts that a command ships (`data/` at the root, `assets/`) and pictures.
 const FILE_BYTES_MAX: u64 = 512 << 10;
 
 pub fn check(tree: &Tree) -> Vec<Finding> {
@@ -16,12 +16,13 @@ fn check_file(tree: &Tree, file: &File) -> Option<Finding> {
     if inside("fixtures") && size > FIXTURE_BYTES_MAX {
         return Some(file.finding(0, format!("a fixture of {size} bytes, at most {FIXTURE_BYTES_MAX}")));
     }
-    if (inside("fixtures") || inside("assets")) && !is_listed(tree, file) {
+    let is_shipped = inside("assets") || file.path.starts_with("data/");
+    if (inside("fixtures") || is_shipped) && !is_listed(tree, file) {
         return Some(file.finding(0, "not listed with an `Origin` in a README.md beside or above it"));
     }
-    let may_be_large = inside("assets") || inside("images") || file.name() == "Cargo.lock";
+    let may_be_large = is_shipped || inside("images") || file.name() == "Cargo.lock";
     (size > FILE_BYTES_MAX && !may_be_large)
-        .then(|| file.finding(0, format!("{size} bytes, at most {FILE_BYTES_MAX} outside an assets/ folder")))
+        .then(|| file.finding(0, format!("{size} bytes, at most {FILE_BYTES_MAX} outside data/ and assets/")))
 }
 
 /// Whether a README.md in a folder above, up to the fixtures folder, says `Origin` and names the file or its folder.
@@ -37,7 +38,7 @@ fn is_listed(tree: &Tree, file: &File) -> bool {
             return true;
         }
         let (above, last) = folder.rsplit_once('/').unwrap_or(("", folder));
-        if matches!(last, "fixtures" | "assets" | "") {
+        if matches!(last, "fixtures" | "assets" | "data" | "") {
             return false;
         }
         (folder, name) = (above, last);
@@ -74,8 +75,10 @@ mod tests {
     }
 
     #[test]
-    fn a_large_file_belongs_into_assets() {
+    fn a_large_file_belongs_into_assets_or_data() {
         let large = "x".repeat(600 << 10);
+        assert_eq!(check(&Tree::of(&[("data/README.md", "Origin: `a/b.txt`"), ("data/a/b.txt", &large)])), []);
+        assert_eq!(check(&Tree::of(&[("data/a/b.txt", &large)])).len(), 1);
         assert_eq!(check(&Tree::of(&[("a/src/big.txt", &large)])).len(), 1);
         assert_eq!(check(&Tree::of(&[("a/assets/README.md", "Origin: big.txt"), ("a/assets/big.txt", &large)])), []);
     }
