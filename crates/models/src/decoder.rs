@@ -1,0 +1,221 @@
+//! The decoder-only Transformer as data: one forward pass for GPT-2, Llama and their relatives.
+//!
+//! Pre-norm blocks: `x + attention(norm x)`, then `x + feed_forward(norm x)` (Radford et al. 2019;
+//! Touvron et al. 2023). The residual addition is recorded with the norm that follows it.
+
+use std::sync::Arc;
+
+use tsumugi_nn::attention::AttentionConfig;
+use tsumugi_nn::{
+    CausalSelfAttention, Embedding, FeedForward, FeedForwardKind, Linear, Norm, RopeScaling, init, rotary_frequencies,
+};
+use tsumugi_tensor::{Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
+
+/// How positions enter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Position {
+    /// A learned vector per position (GPT-2).
+    Learned,
+    /// Rotation of queries and keys (Su et al. 2021).
+    Rotary {
+        /// Base of the frequencies.
+        base: f64,
+        /// Scaling for long contexts.
+        scaling: Option<RopeScaling>,
+    },
+}
+
+/// Everything that tells one decoder from another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecoderSpec {
+    /// Its `model_type`, e.g. `llama`.
+    pub family: &'static str,
+    /// Token ids.
+    pub vocabulary: usize,
+    /// Model width m.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads h.
+    pub heads: usize,
+    /// Key/value heads g.
+    pub key_heads: usize,
+    /// Head width d.
+    pub head_width: usize,
+    /// Feed-forward width f.
+    pub feed_forward_width: usize,
+    /// Longest context.
+    pub context: usize,
+    /// LayerNorm or RMSNorm.
+    pub norm: NormKind,
+    /// Of the norms.
+    pub epsilon: f32,
+    /// How positions enter.
+    pub position: Position,
+    /// Plain with an activation, or SwiGLU.
+    pub feed_forward: FeedForwardKind,
+    /// Biases on queries, keys, values.
+    pub qkv_bias: bool,
+    /// Biases on the attention's output.
+    pub output_bias: bool,
+    /// Biases in the feed-forward block.
+    pub feed_forward_bias: bool,
+    /// The head is the embedding.
+    pub tied: bool,
+    /// In training: after the embedding and each block's two parts.
+    pub dropout: f32,
+}
+
+impl DecoderSpec {
+    /// Parameters that take part in a matrix product for each token: what 6ND counts (the embedding
+    /// look-up is no product, the head is).
+    pub fn product_parameters(&self) -> usize {
+        let attention = self.width * (self.heads + 2 * self.key_heads) * self.head_width
+            + self.heads * self.head_width * self.width;
+        let matrices = if self.feed_forward == FeedForwardKind::SwiGlu { 3 } else { 2 };
+        self.layers * (attention + matrices * self.width * self.feed_forward_width) + self.vocabulary * self.width
+    }
+
+    /// Floating-point operations per token of a training step (forward and backward), with causal attention
+    /// in segments of `length`: `6 N + 6 layers h d length` (half of the full square).
+    pub fn training_flops_per_token(&self, length: usize) -> f64 {
+        let attention = 6.0 * (self.layers * self.heads * self.head_width * length) as f64;
+        6.0 * self.product_parameters() as f64 + attention
+    }
+
+    fn rotary_table(&self) -> Option<Arc<RotaryTable>> {
+        match self.position {
+            Position::Learned => None,
+            Position::Rotary { base, scaling } => {
+                let frequencies = rotary_frequencies(self.head_width, base, scaling);
+                Some(Arc::new(RotaryTable::new(self.context, &frequencies, 1.0)))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    attention_norm: Norm,
+    attention: CausalSelfAttention,
+    feed_forward_norm: Norm,
+    feed_forward: FeedForward,
+}
+
+/// A decoder: its spec, its parameters, and where each of them is used.
+#[derive(Debug)]
+pub struct Decoder {
+    /// What it is.
+    pub spec: DecoderSpec,
+    /// Its weights.
+    pub parameters: Parameters,
+    embedding: Embedding,
+    blocks: Vec<Block>,
+    final_norm: Norm,
+    /// `[v, m]`: the embedding where tied.
+    head: ParameterId,
+}
+
+impl Decoder {
+    /// Zero weights; fill them from a file or with [`Self::initialize`].
+    pub fn new(spec: DecoderSpec) -> Self {
+        let mut builder = ParametersBuilder::default();
+        let learned = (spec.position == Position::Learned).then_some(spec.context);
+        let embedding = Embedding::declare(&mut builder, spec.vocabulary, spec.width, learned);
+        let rotary = spec.rotary_table();
+        let norm = |builder: &mut ParametersBuilder, name: &str| {
+            Norm::declare(builder, name, spec.width, spec.norm, spec.epsilon)
+        };
+        let heads = Heads {
+            query: spec.heads,
+            key: spec.key_heads,
+            width: spec.head_width,
+            scale: 1.0 / (spec.head_width as f32).sqrt(),
+            window: None,
+        };
+        let mut blocks = Vec::new();
+        for layer in 0..spec.layers {
+            let name = format!("layers.{layer}");
+            let config = AttentionConfig {
+                width: spec.width,
+                heads,
+                qkv_bias: spec.qkv_bias,
+                output_bias: spec.output_bias,
+                rotary: rotary.clone(),
+                layer,
+            };
+            let feed_forward = (spec.width, spec.feed_forward_width, spec.feed_forward, spec.feed_forward_bias);
+            blocks.push(Block {
+                attention_norm: norm(&mut builder, &format!("{name}.attention_norm")),
+                attention: CausalSelfAttention::declare(&mut builder, &format!("{name}.attention"), config),
+                feed_forward_norm: norm(&mut builder, &format!("{name}.feed_forward_norm")),
+                feed_forward: FeedForward::declare(
+                    &mut builder,
+                    &format!("{name}.feed_forward"),
+                    feed_forward.0,
+                    feed_forward.1,
+                    feed_forward.2,
+                    feed_forward.3,
+                ),
+            });
+        }
+        let final_norm = norm(&mut builder, "final_norm");
+        let head =
+            if spec.tied { embedding.tokens } else { builder.add("head.weight", &[spec.vocabulary, spec.width]) };
+        Self { parameters: builder.build(), spec, embedding, blocks, final_norm, head }
+    }
+
+    /// Random weights: normal with deviation 0.02, the outputs of residual branches smaller by the root of
+    /// their number (Radford et al. 2019, section 2.3); norms 1, biases 0.
+    pub fn initialize(&mut self, seed: u64) {
+        const DEVIATION: f32 = 0.02;
+        let branches = (2.0 * self.spec.layers as f32).sqrt();
+        let ids: Vec<(ParameterId, String, usize)> =
+            self.parameters.iter().map(|(id, parameter)| (id, parameter.name.clone(), parameter.shape.len())).collect();
+        for (id, name, rank) in ids {
+            let branch = name.ends_with("attention.output.weight") || name.ends_with("feed_forward.down.weight");
+            match rank {
+                1 if name.ends_with("norm.weight") => init::constant(&mut self.parameters, id, 1.0),
+                1 => init::constant(&mut self.parameters, id, 0.0),
+                _ if branch => init::normal(&mut self.parameters, id, seed, DEVIATION / branches),
+                _ => init::normal(&mut self.parameters, id, seed, DEVIATION),
+            }
+        }
+    }
+
+    /// For serving: linear layers' weights packed for the matrix product, the rest as it is.
+    #[must_use]
+    pub fn pack(mut self, cpu: &tsumugi_tensor::Cpu) -> Self {
+        self.parameters = self.parameters.pack(cpu, |parameter| parameter.name != "positions.weight");
+        self
+    }
+
+    /// The head's parameter, `[v, m]`.
+    pub fn head(&self) -> ParameterId {
+        self.head
+    }
+
+    /// Records ids to final hidden states, `[r, m]`, normalized. `tokens` and `positions` have r ids.
+    pub fn record_hidden(&self, tape: &mut Tape, tokens: Ids, positions: Ids) -> Var {
+        let parameters = &self.parameters;
+        let embedded = self.embedding.record(tape, parameters, tokens, positions);
+        let mut stream = tape.dropout(embedded, self.spec.dropout);
+        let first = self.blocks.first().map_or(&self.final_norm, |block| &block.attention_norm);
+        let mut normal = first.record(tape, parameters, stream);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let mixed = block.attention.record(tape, parameters, normal, positions);
+            let mixed = tape.dropout(mixed, self.spec.dropout);
+            (stream, normal) = block.feed_forward_norm.record_add(tape, parameters, mixed, stream);
+            let fed = block.feed_forward.record(tape, parameters, normal);
+            let fed = tape.dropout(fed, self.spec.dropout);
+            let next = self.blocks.get(index + 1).map_or(&self.final_norm, |next| &next.attention_norm);
+            (stream, normal) = next.record_add(tape, parameters, fed, stream);
+        }
+        normal
+    }
+
+    /// Records logits `[rows, v]` of hidden states `[rows, m]`.
+    pub fn record_logits(&self, tape: &mut Tape, hidden: Var) -> Var {
+        Linear { weight: self.head, bias: None }.record(tape, &self.parameters, hidden, None)
+    }
+}

@@ -1,0 +1,94 @@
+//! What can be wrong with a model on disk.
+
+use std::path::PathBuf;
+
+use tsumugi_base::Hint;
+use tsumugi_files::FilesError;
+
+/// Each variant carries the values that disagreed.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// From reading or writing files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// No `config.json`.
+    #[error("{}: there is no config.json", folder.display())]
+    NoConfig {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// `config.json` is not JSON, or a key is missing, of a wrong type, or out of range.
+    #[error("{}: {problem}", file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with the value.
+        problem: String,
+    },
+    /// A family that we do not have.
+    #[error("{}: unknown model_type `{model_type}`; known: {known}", file.display())]
+    UnknownFamily {
+        /// The file.
+        file: PathBuf,
+        /// Its value.
+        model_type: String,
+        /// The families there are.
+        known: String,
+    },
+    /// A tensor that the config promises is not in the weights.
+    #[error("{}: the weights have no tensor `{tensor}`, which config.json asks for", folder.display())]
+    MissingTensor {
+        /// The folder.
+        folder: PathBuf,
+        /// Its name in the checkpoint.
+        tensor: String,
+    },
+    /// Shapes disagree.
+    #[error("{}: tensor `{tensor}` has shape {found:?}, but config.json asks for {expected:?}", folder.display())]
+    ShapeMismatch {
+        /// The folder.
+        folder: PathBuf,
+        /// Its name in the checkpoint.
+        tensor: String,
+        /// In the file.
+        found: Vec<usize>,
+        /// By the config.
+        expected: Vec<usize>,
+    },
+    /// Tensors that no part of the model takes.
+    #[error("{}: {count} tensors have no place in the model that config.json describes, first `{first}`", folder.display())]
+    UnexpectedTensors {
+        /// The folder.
+        folder: PathBuf,
+        /// The first by name.
+        first: String,
+        /// How many.
+        count: usize,
+    },
+    /// The spec cannot be written as this family.
+    #[error("a model with {what} cannot be saved as `{family}`")]
+    CannotSave {
+        /// The family.
+        family: &'static str,
+        /// What it has no word for.
+        what: String,
+    },
+}
+
+impl Hint for ModelError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Files(error) => error.hint(),
+            Self::NoConfig { .. } => {
+                Some("give a Hugging Face style folder with config.json and model.safetensors".into())
+            }
+            Self::ShapeMismatch { found, expected, .. } if found.iter().rev().eq(expected.iter()) => {
+                Some("the axes are swapped: were these weights written for another architecture?".into())
+            }
+            Self::ShapeMismatch { .. } | Self::MissingTensor { .. } | Self::UnexpectedTensors { .. } => {
+                Some("config.json and the weights are of different models; fetch or export both together".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! A decoder family: how its `config.json` reads and what its checkpoint calls each tensor.
+
+use serde_json::Value;
+
+use crate::DecoderSpec;
+use crate::hf_config::{ConfigProblem, ConfigReader};
+
+/// Which part of our parameter a checkpoint's tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// All of it.
+    Whole,
+    /// All of it, with axes swapped (GPT-2's `Conv1D` is `[in, out]`).
+    Transposed,
+    /// The rows of queries in `qkv`.
+    Query,
+    /// The rows of keys in `qkv`.
+    Key,
+    /// The rows of values in `qkv`.
+    Value,
+    /// The first half of `gate_up`.
+    Gate,
+    /// The second half of `gate_up`.
+    Up,
+}
+
+/// A name of the checkpoint and ours; `{}` is the layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rename {
+    /// In the checkpoint.
+    pub outside: &'static str,
+    /// Ours.
+    pub ours: &'static str,
+    /// Which part.
+    pub place: Place,
+}
+
+/// A row of a table of names.
+pub const fn rename(outside: &'static str, ours: &'static str, place: Place) -> Rename {
+    Rename { outside, ours, place }
+}
+
+/// To add one: write `<name>.rs`, then its two lines in `lib.rs`.
+pub trait Family: Sync {
+    /// Its `model_type` in `config.json`.
+    fn name(&self) -> &'static str;
+    /// One line, with the paper.
+    fn about(&self) -> &'static str;
+    /// The spec that a `config.json` describes.
+    fn spec(&self, config: &ConfigReader<'_>) -> Result<DecoderSpec, ConfigProblem>;
+    /// The `config.json` of a spec; an error says what the family has no word for.
+    fn config(&self, spec: &DecoderSpec) -> Result<Value, String>;
+    /// Names; those whose parameter the spec does not have are left out.
+    fn names(&self) -> &'static [Rename];
+    /// A prefix that some checkpoints leave out.
+    fn optional_prefix(&self) -> &'static str {
+        ""
+    }
+    /// Tensors that are no parameters: masks and tables that old versions saved.
+    fn ignored(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+    /// A tiny spec for tests.
+    fn tiny(&self) -> DecoderSpec;
+}
+
+/// The family of this `model_type`.
+pub fn find(model_type: &str) -> Option<&'static dyn Family> {
+    crate::ALL.iter().copied().find(|family| family.name() == model_type)
+}

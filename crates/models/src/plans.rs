@@ -1,0 +1,167 @@
+//! A decoder's tapes, planned: for training and scoring (loss), and for the engine (logits).
+
+use tsumugi_tensor::{CachedRows, Cpu, Ids, KeyValueBlocks, Parameters, Plan, PlanError, Segment, Tape, Var};
+
+use crate::Decoder;
+
+/// Tokens to loss, for a fixed number of rows.
+pub struct LossPlan {
+    /// The plan, for profiles and sizes.
+    pub plan: Plan,
+    tokens: Ids,
+    positions: Ids,
+    targets: Ids,
+    weights: Var,
+    loss: Var,
+    nats: Var,
+}
+
+/// One batch of rows, as `tsumugi-data` makes it.
+#[derive(Debug, Clone, Copy)]
+pub struct LossRows<'a> {
+    /// `[r]`
+    pub tokens: &'a [u32],
+    /// `[r]`, within each segment.
+    pub positions: &'a [u32],
+    /// `[r]`
+    pub targets: &'a [u32],
+    /// `[r]`; 0 is not scored.
+    pub weights: &'a [f32],
+    /// Rows that attend to each other.
+    pub segments: &'a [Segment],
+}
+
+impl LossPlan {
+    /// Forward and backward for `rows` rows.
+    pub fn training(decoder: &Decoder, rows: usize) -> Result<Self, PlanError> {
+        Self::record(decoder, rows, true)
+    }
+
+    /// Forward only.
+    pub fn scoring(decoder: &Decoder, rows: usize) -> Self {
+        match Self::record(decoder, rows, false) {
+            Ok(plan) => plan,
+            Err(error) => unreachable!("a plan without gradients has none to miss: {error}"),
+        }
+    }
+
+    fn record(decoder: &Decoder, rows: usize, training: bool) -> Result<Self, PlanError> {
+        let mut tape = Tape::new();
+        let (tokens, positions, targets) = (tape.ids(rows), tape.ids(rows), tape.ids(rows));
+        let weights = tape.input(&[rows]);
+        let hidden = decoder.record_hidden(&mut tape, tokens, positions);
+        let head = tape.parameter(&decoder.parameters, decoder.head());
+        let (loss, nats) = tape.head_cross_entropy(hidden, head, targets, weights);
+        let plan = if training {
+            Plan::training(tape, loss, &[nats], &decoder.parameters)?
+        } else {
+            Plan::forward_only(tape, &[loss, nats])
+        };
+        Ok(Self { plan, tokens, positions, targets, weights, loss, nats })
+    }
+
+    /// Sets the batch.
+    ///
+    /// # Panics
+    /// When it has another number of rows: a mistake of the caller.
+    pub fn set(&mut self, rows: LossRows<'_>) {
+        self.plan.set_ids(self.tokens, rows.tokens);
+        self.plan.set_ids(self.positions, rows.positions);
+        self.plan.set_ids(self.targets, rows.targets);
+        self.plan.set(self.weights, rows.weights);
+        self.plan.set_segments(rows.segments);
+    }
+
+    /// Forward, backward; returns `loss_scale * sum weight nats`. Gradients are replaced, or added to.
+    pub fn train(
+        &mut self,
+        cpu: &Cpu,
+        parameters: &Parameters,
+        gradients: &mut [f32],
+        loss_scale: f32,
+        accumulate: bool,
+    ) -> f32 {
+        self.plan.set_loss_scale(loss_scale);
+        self.plan.train(cpu, parameters, gradients, accumulate);
+        self.plan.value(self.loss)[0]
+    }
+
+    /// Forward in evaluation; returns nats of each row, `[r]`.
+    pub fn score(&mut self, cpu: &Cpu, parameters: &Parameters) -> &[f32] {
+        self.plan.evaluate(cpu, parameters);
+        self.plan.value(self.nats)
+    }
+
+    /// Nats of each row of the last run.
+    pub fn nats(&self) -> &[f32] {
+        self.plan.value(self.nats)
+    }
+}
+
+/// New tokens to logits of chosen rows, over the engine's cache.
+pub struct LogitsPlan {
+    plan: Plan,
+    tokens: Ids,
+    positions: Ids,
+    selected: Ids,
+    logits: Var,
+}
+
+impl LogitsPlan {
+    /// For `rows` new rows and logits of `outputs` of them.
+    pub fn new(decoder: &Decoder, rows: usize, outputs: usize) -> Self {
+        let mut tape = Tape::new();
+        let (tokens, positions, selected) = (tape.ids(rows), tape.ids(rows), tape.ids(outputs));
+        let hidden = decoder.record_hidden(&mut tape, tokens, positions);
+        let hidden = if outputs == rows { hidden } else { tape.select_rows(hidden, selected) };
+        let logits = decoder.record_logits(&mut tape, hidden);
+        Self { plan: Plan::forward_only(tape, &[logits]), tokens, positions, selected, logits }
+    }
+
+    /// Runs over the cache: `tokens` and `positions` have as many rows as the plan (rows that `cached` does
+    /// not cover are padding), `selected` as many ids as outputs (ignored when all rows are outputs).
+    /// Returns logits `[outputs, v]`.
+    pub fn run(
+        &mut self,
+        cpu: &Cpu,
+        parameters: &Parameters,
+        rows: CachedBatch<'_>,
+        cache: &mut dyn KeyValueBlocks,
+    ) -> &[f32] {
+        self.plan.set_ids(self.tokens, rows.tokens);
+        self.plan.set_ids(self.positions, rows.positions);
+        self.plan.set_ids(self.selected, rows.selected);
+        self.plan.set_cached_rows(rows.cached);
+        self.plan.evaluate_cached(cpu, parameters, cache);
+        self.plan.value(self.logits)
+    }
+
+    /// Runs without a cache, each segment on its own: the reference for the cached run.
+    pub fn run_uncached(
+        &mut self,
+        cpu: &Cpu,
+        parameters: &Parameters,
+        tokens: &[u32],
+        positions: &[u32],
+        segments: &[Segment],
+    ) -> &[f32] {
+        self.plan.set_ids(self.tokens, tokens);
+        self.plan.set_ids(self.positions, positions);
+        self.plan.set_segments(segments);
+        self.plan.evaluate(cpu, parameters);
+        self.plan.value(self.logits)
+    }
+}
+
+/// One step of the engine.
+#[derive(Debug, Clone, Copy)]
+pub struct CachedBatch<'a> {
+    /// `[rows]`
+    pub tokens: &'a [u32],
+    /// `[rows]`
+    pub positions: &'a [u32],
+    /// `[outputs]`: rows whose logits are wanted.
+    pub selected: &'a [u32],
+    /// Which rows belong to which sequence.
+    pub cached: &'a [CachedRows],
+}

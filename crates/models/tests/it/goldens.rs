@@ -1,0 +1,49 @@
+//! Logits, losses and gradients against what `transformers` computed (`tools/goldens/`).
+
+use std::path::{Path, PathBuf};
+
+use tsumugi_files::{ModelFolder, NoScan, TensorFile, mmap::MappedFile, to_f32};
+use tsumugi_models::{Decoder, LogitsPlan};
+use tsumugi_tensor::{Cpu, Isa, Segment};
+
+const GATE: NoScan = NoScan { reason: "fixtures of this repository" };
+
+fn fixtures() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
+    let mut folders: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    assert!(folders.len() >= 4, "fixtures are missing");
+    folders
+}
+
+fn golden_ids(folder: &Path) -> Vec<Vec<u32>> {
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("golden.json")).unwrap()).unwrap();
+    serde_json::from_value(json["ids"].clone()).unwrap()
+}
+
+#[test]
+fn logits_equal_transformers_on_every_instruction_set() {
+    for folder in fixtures() {
+        let decoder = Decoder::load(&ModelFolder::admit(&folder, &GATE).unwrap()).unwrap();
+        let golden = TensorFile::single(MappedFile::open(&folder.join("golden.safetensors")).unwrap()).unwrap();
+        for isa in Isa::available() {
+            let cpu = Cpu::with_isa(isa, 2).unwrap();
+            for (index, ids) in golden_ids(&folder).iter().enumerate() {
+                let name = golden
+                    .names()
+                    .find(|name| name.starts_with("logits") && name.ends_with(&index.to_string()))
+                    .unwrap();
+                let expected = to_f32(&golden.get(name).unwrap()).unwrap();
+                let positions: Vec<u32> = (0..ids.len() as u32).collect();
+                let segments = [Segment { start: 0, len: ids.len() }];
+                let mut plan = LogitsPlan::new(&decoder, ids.len(), ids.len());
+                let logits = plan.run_uncached(&cpu, &decoder.parameters, ids, &positions, &segments);
+                assert_eq!(logits.len(), expected.len());
+                let worst = logits.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < 2e-4, "{} on {}: off by {worst}", folder.display(), isa.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Causal self-attention with grouped queries (Vaswani et al. 2017; Ainslie et al. 2023).
+
+use std::sync::Arc;
+
+use tsumugi_tensor::{Heads, Ids, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
+
+use crate::Linear;
+
+/// `[r, m]` to `[r, m]`.
+#[derive(Debug, Clone)]
+pub struct CausalSelfAttention {
+    /// Queries, keys and values in one product: `[(h + 2g) d, m]`.
+    pub qkv: Linear,
+    /// `[m, h d]`
+    pub output: Linear,
+    /// Sizes.
+    pub heads: Heads,
+    /// Rotary positions, if any.
+    pub rotary: Option<Arc<RotaryTable>>,
+    /// Which layer's keys and values of the engine's cache are ours.
+    pub layer: usize,
+}
+
+/// Sizes and options of an attention layer.
+#[derive(Debug, Clone)]
+pub struct AttentionConfig {
+    /// Model width m.
+    pub width: usize,
+    /// Heads.
+    pub heads: Heads,
+    /// Whether queries, keys and values have a bias.
+    pub qkv_bias: bool,
+    /// Whether the output has a bias.
+    pub output_bias: bool,
+    /// Rotary positions, if any.
+    pub rotary: Option<Arc<RotaryTable>>,
+    /// Layer index.
+    pub layer: usize,
+}
+
+impl CausalSelfAttention {
+    /// Declares `<name>.qkv` and `<name>.output`.
+    pub fn declare(builder: &mut ParametersBuilder, name: &str, config: AttentionConfig) -> Self {
+        let AttentionConfig { width, heads, qkv_bias, output_bias, rotary, layer } = config;
+        let qkv = Linear::declare(builder, &format!("{name}.qkv"), width, heads.row(), qkv_bias);
+        let output = Linear::declare(builder, &format!("{name}.output"), heads.query * heads.width, width, output_bias);
+        Self { qkv, output, heads, rotary, layer }
+    }
+
+    /// Records the layer.
+    pub fn record(&self, tape: &mut Tape, parameters: &Parameters, x: Var, positions: Ids) -> Var {
+        let mut qkv = self.qkv.record(tape, parameters, x, None);
+        if let Some(table) = &self.rotary {
+            // Rotate before caching: a cached key never moves again.
+            qkv = tape.rotary(qkv, positions, &self.heads, table);
+        }
+        let mixed = tape.attention(qkv, self.heads, self.layer);
+        self.output.record(tape, parameters, mixed, None)
+    }
+}
