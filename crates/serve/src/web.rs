@@ -1,4 +1,4 @@
-//! The chat page, embedded: three files and an icon, no outside assets.
+//! The chat page, embedded: plain HTML, CSS and modules, no outside assets and no build step.
 
 use std::sync::Arc;
 
@@ -15,12 +15,14 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// Path, type, content.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 8] = [
     ("/", "text/html; charset=utf-8", include_str!("web/index.html")),
     ("/assets/page.css", "text/css; charset=utf-8", include_str!("web/page.css")),
     ("/assets/page.js", "text/javascript; charset=utf-8", include_str!("web/page.js")),
     ("/assets/api.js", "text/javascript; charset=utf-8", include_str!("web/api.js")),
     ("/assets/store.js", "text/javascript; charset=utf-8", include_str!("web/store.js")),
+    ("/assets/settings.js", "text/javascript; charset=utf-8", include_str!("web/settings.js")),
+    ("/assets/view.js", "text/javascript; charset=utf-8", include_str!("web/view.js")),
     ("/assets/icon.svg", "image/svg+xml", include_str!("web/icon.svg")),
 ];
 
