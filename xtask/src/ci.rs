@@ -9,16 +9,24 @@ const TEST: &[&str] = &["test", "--workspace", "--locked"];
 const FORMAT: &[&str] = &["fmt", "--all", "--check"];
 const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
 
-/// Runs the checks in order and stops at the first that fails.
+/// Runs every check, also after one that failed, so that one run shows all that is wrong.
 pub fn run(root: &Path) -> Result<bool, String> {
-    if !cargo(root, FORMAT)? {
-        return Ok(false);
-    }
+    let mut failed = Vec::new();
+    let mut note = |name: &'static str, passed: bool| {
+        if !passed {
+            failed.push(name);
+        }
+    };
+    note("format", cargo(root, FORMAT)?);
     println!("$ cargo xtask tidy");
-    if !crate::tidy::run(root)? {
-        return Ok(false);
+    note("tidy", crate::tidy::run(root)?);
+    note("lints", cargo(root, LINTS)?);
+    note("tests", cargo(root, TEST)?);
+    match failed.as_slice() {
+        [] => println!("ci: all checks passed"),
+        failed => println!("ci: failed: {}", failed.join(", ")),
     }
-    Ok(cargo(root, LINTS)? && cargo(root, TEST)?)
+    Ok(failed.is_empty())
 }
 
 fn cargo(root: &Path, arguments: &[&str]) -> Result<bool, String> {
