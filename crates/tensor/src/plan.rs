@@ -571,7 +571,11 @@ impl<'t> Planner<'t> {
         };
         for (slot, output) in node.outputs.iter().enumerate() {
             if index == loss_node {
+                // Backward of a loss writes its values, kept or not.
                 step.outputs[slot] = self.values[output.0];
+                if let Some(piece) = self.values[output.0] {
+                    self.extend(piece, time);
+                }
                 continue;
             }
             if needs.outputs >> slot & 1 == 1 {
