@@ -1,4 +1,7 @@
 //! The tests of `tsumugi-tensor`, one binary (but `allocations.rs`, which counts what the process allocates).
 
+mod determinism;
+mod gemm;
+mod planner;
 mod support;
 mod transformer;

@@ -124,7 +124,7 @@ pub fn set(plan: &mut Plan, model: &Model) {
 
 #[test]
 fn every_gradient_agrees_with_finite_differences() {
-    for cpu in every_cpu(2) {
+    for cpu in every_cpu(1) {
         let mut parameters = parameters();
         let mut tape = Tape::new();
         let model = record(&mut tape, &parameters, ROWS, 0.0);
