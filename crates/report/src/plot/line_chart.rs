@@ -21,7 +21,7 @@ pub struct Series {
     pub name: String,
     /// `(x, y)`, in the order of drawing. A value that is not finite makes a gap.
     pub points: Vec<(f64, f64)>,
-    /// Draw the values faintly and their mean over about this many neighbours strongly.
+    /// Draw the values faintly and a line fitted over about this many neighbours strongly.
     pub smooth_over: Option<f64>,
 }
 
@@ -81,7 +81,7 @@ impl LineChart {
         self
     }
 
-    /// Adds a noisy line: its values faint, their mean over about `over` neighbours strong.
+    /// Adds a noisy line: its values faint, a line fitted over about `over` neighbours strong.
     pub fn smoothed_series(
         mut self,
         name: impl Into<String>,
@@ -341,26 +341,32 @@ fn thinned(places: &[(f64, f64)], width: f64) -> Vec<(f64, f64)> {
     kept
 }
 
-/// The mean of y over about `over` neighbouring values, as many on either side, so that a falling line is not drawn too
-/// late; near the ends over fewer. Gaps stay gaps.
+/// The straight line fitted to about `over` neighbouring values, at its place (Cleveland 1979, without weights): in the
+/// middle that is their mean, at the ends it neither lags behind a falling line nor follows the noise. Gaps stay gaps.
 fn smoothed(points: &[(f64, f64)], over: f64) -> Vec<(f64, f64)> {
     let finite: Vec<f64> = points.iter().map(|&(_, y)| y).filter(|y| drawable(*y)).collect();
-    let mut sums = vec![0.0];
-    for y in &finite {
-        sums.push(sums[sums.len() - 1] + y);
+    // Sums of y and of place times y before each value.
+    let (mut sums, mut moments) = (vec![0.0], vec![0.0]);
+    for (i, y) in finite.iter().enumerate() {
+        sums.push(sums[i] + y);
+        moments.push(moments[i] + i as f64 * y);
     }
     let half = (over.clamp(1.0, 1e9) / 2.0) as usize;
-    let mut at = 0;
-    let mut average = |&(x, y): &(f64, f64)| {
+    let mut at = 0usize;
+    let mut fit = |&(x, y): &(f64, f64)| {
         if !drawable(y) {
             return (x, y);
         }
-        let reach = half.min(at).min(finite.len() - 1 - at);
-        let (from, to) = (at - reach, at + reach + 1);
+        let (from, to) = (at.saturating_sub(half), (at + half + 1).min(finite.len()));
+        let (count, middle) = ((to - from) as f64, (from + to - 1) as f64 / 2.0);
+        let sum = sums[to] - sums[from];
+        let spread = count * (count * count - 1.0) / 12.0;
+        let slope = if spread > 0.0 { (moments[to] - moments[from] - middle * sum) / spread } else { 0.0 };
+        let fitted = sum / count + slope * (at as f64 - middle);
         at += 1;
-        (x, (sums[to] - sums[from]) / (to - from) as f64)
+        (x, if drawable(fitted) { fitted } else { y })
     };
-    points.iter().map(&mut average).collect()
+    points.iter().map(&mut fit).collect()
 }
 
 #[cfg(test)]
@@ -392,7 +398,7 @@ mod tests {
         for (found, expected) in smoothed(&points, 9.0).iter().zip(&points) {
             assert!((found.1 - expected.1).abs() < 1e-9);
         }
-        // Three neighbours by hand.
+        // By hand: the mean of three in the middle, the line through two at the ends.
         let smooth = smoothed(&[(0.0, 0.0), (1.0, 3.0), (2.0, 9.0)], 3.0);
         assert_eq!(smooth, [(0.0, 0.0), (1.0, 4.0), (2.0, 9.0)]);
     }
