@@ -1,1 +1,25 @@
-//! Text to packed token shards, deterministic shuffling, conversations
+//! From text to batches: packed token shards, deterministic shuffling, conversations with loss on the answer only.
+//!
+//! Invariant: a batch is a pure function of (data, configuration, seed, step, micro-batch), so that a run resumes
+//! exactly by its step number. Invariant: the last tenth of a text is held out by [`dialogue::split`] in every stage.
+
+mod batch;
+mod conversation;
+pub mod dialogue;
+mod error;
+mod evaluation;
+mod pack;
+mod pretrain;
+mod preview;
+mod shards;
+mod source;
+
+pub use batch::{Batch, BatchSource, Segment};
+pub use conversation::{ConversationConfig, ConversationLoader, PackingReport};
+pub use error::DataError;
+pub use evaluation::EvaluationSet;
+pub use pack::pack_text;
+pub use pretrain::{Documents, PretrainConfig, PretrainLoader, WindowOrder};
+pub use preview::{PreviewStyle, preview};
+pub use shards::TokenShards;
+pub use source::read_text;

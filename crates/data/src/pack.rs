@@ -1,0 +1,136 @@
+//! Text to token shards.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tsumugi_base::FileError;
+use tsumugi_base::io::{AtomicFile, AtomicFolder, write_atomic};
+use tsumugi_base::progress::{Meter, Observer};
+use tsumugi_base::run_record::sha256;
+use tsumugi_files::mmap::MappedFile;
+use tsumugi_tokenizer::{TokenId, Tokenizer};
+
+use crate::shards::{DOCUMENTS_FILE, FORMAT, INDEX_FILE, Index, TOKENS_FILE, read_index};
+use crate::{DataError, TokenShards};
+
+/// Text that is encoded before its tokens are written: bounds the memory.
+const ENCODE_TEXT_BYTES: usize = 64 << 20;
+
+/// Encodes `documents` on all threads, each beginning with what the tokenizer puts before a text (BOS), and writes
+/// them into `folder`, which appears only when it is whole. If the folder already holds these documents under this
+/// tokenizer, it is opened and nothing is done; if it holds others, that is an error.
+pub fn pack_text<T: AsRef<str> + Sync>(
+    documents: &[T],
+    tokenizer: &Tokenizer,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<TokenShards, DataError> {
+    let text_bytes: u64 = documents.iter().map(|document| document.as_ref().len() as u64).sum();
+    if text_bytes == 0 {
+        return Err(DataError::Empty { what: "training text" });
+    }
+    let text_sha256 = documents_sha256(documents);
+    let tokenizer_sha256 = sha256(tokenizer.to_json().as_bytes());
+    if folder.join(INDEX_FILE).exists() {
+        let index = read_index(folder)?;
+        let other = |what| DataError::OtherShards { path: folder.to_owned(), what };
+        return match () {
+            () if index.text_sha256 != text_sha256 => Err(other("text")),
+            () if index.tokenizer_sha256 != tokenizer_sha256 => Err(other("tokenizer")),
+            () => TokenShards::open_indexed(folder, &index),
+        };
+    }
+    let partial = AtomicFolder::create(folder)?;
+    let token_bytes = if tokenizer.vocabulary_size() <= 1 << 16 { 2 } else { 4 };
+    let starts = write_tokens(documents, tokenizer, &partial.partial_path().join(TOKENS_FILE), token_bytes, observer)?;
+    let (tokens, starts) = starts;
+    let start_bytes: Vec<u8> = starts.iter().flat_map(|start| start.to_le_bytes()).collect();
+    write_atomic(&partial.partial_path().join(DOCUMENTS_FILE), &start_bytes)?;
+    let index = Index {
+        format: FORMAT.into(),
+        token_bytes,
+        tokens,
+        documents: starts.len() as u64,
+        vocabulary_size: tokenizer.vocabulary_size(),
+        text_bytes,
+        text_sha256,
+        tokenizer_sha256,
+        tokens_sha256: sha256(&MappedFile::open(&partial.partial_path().join(TOKENS_FILE))?),
+        documents_sha256: sha256(&start_bytes),
+    };
+    let text = serde_json::to_string_pretty(&index).expect("numbers and strings are JSON");
+    write_atomic(&partial.partial_path().join(INDEX_FILE), format!("{text}\n").as_bytes())?;
+    partial.commit()?;
+    TokenShards::open_indexed(folder, &index)
+}
+
+/// Writes all tokens; returns how many, and where the documents start.
+fn write_tokens<T: AsRef<str> + Sync>(
+    documents: &[T],
+    tokenizer: &Tokenizer,
+    path: &Path,
+    token_bytes: usize,
+    observer: &dyn Observer,
+) -> Result<(u64, Vec<u64>), DataError> {
+    let total: u64 = documents.iter().map(|document| document.as_ref().len() as u64).sum();
+    let mut meter = Meter::new("encode", 0, total, "bytes");
+    let mut file = AtomicFile::create(path)?;
+    let (mut tokens, mut starts, mut done) = (0, Vec::with_capacity(documents.len()), 0);
+    let mut rest = documents;
+    while !rest.is_empty() {
+        let (some, remainder) = rest.split_at(take_text(rest));
+        rest = remainder;
+        for ids in encode_all(some, tokenizer) {
+            starts.push(tokens);
+            tokens += ids.len() as u64;
+            let bytes: Vec<u8> = match token_bytes {
+                2 => ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect(),
+                _ => ids.iter().flat_map(|&id| id.to_le_bytes()).collect(),
+            };
+            file.write_all(&bytes).map_err(|source| FileError::write(path, source))?;
+        }
+        done += some.iter().map(|document| document.as_ref().len() as u64).sum::<u64>();
+        observer.event(&meter.step(done, Vec::new()));
+    }
+    file.commit()?;
+    Ok((tokens, starts))
+}
+
+/// How many documents make up [`ENCODE_TEXT_BYTES`]; at least one.
+fn take_text<T: AsRef<str>>(documents: &[T]) -> usize {
+    let mut bytes = 0;
+    let within = documents.iter().take_while(|document| {
+        bytes += document.as_ref().len();
+        bytes <= ENCODE_TEXT_BYTES
+    });
+    within.count().max(1)
+}
+
+/// The ids of each document, in order, encoded on all threads.
+fn encode_all<T: AsRef<str> + Sync>(documents: &[T], tokenizer: &Tokenizer) -> Vec<Vec<TokenId>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(documents.len());
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(document) = documents.get(index) else { return done };
+            let mut ids = tokenizer.prefix().to_vec();
+            ids.extend(tokenizer.encode(document.as_ref()));
+            done.push((index, ids));
+        }
+    };
+    let mut all: Vec<(usize, Vec<TokenId>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("encoding does not panic")).collect()
+    });
+    all.sort_unstable_by_key(|&(index, _)| index);
+    all.into_iter().map(|(_, ids)| ids).collect()
+}
+
+/// The hash of the documents' own hashes, so that the borders count.
+fn documents_sha256<T: AsRef<str>>(documents: &[T]) -> String {
+    let hashes: Vec<String> = documents.iter().map(|document| sha256(document.as_ref().as_bytes())).collect();
+    sha256(hashes.join("\n").as_bytes())
+}
