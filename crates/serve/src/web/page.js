@@ -14,6 +14,9 @@ const SAVE_EVERY_MS = 1000;
 /** Nearer to the end than this the page scrolls along. */
 const NEAR_END_PX = 96;
 
+/** The settings have them all. */
+const MAX_WELCOME_CHARACTERS = 14;
+
 const settings = new Settings();
 let conversation = loadConversation();
 /** The controller of the answer that is being written. */
@@ -32,7 +35,8 @@ function draw() {
   element('new-chat').disabled = empty;
   drawSend();
   drawGauge();
-  if (following) scrollToEnd();
+  if (empty) scroller.scrollTop = 0;
+  else if (following) scrollToEnd();
   return last;
 }
 
@@ -267,7 +271,7 @@ function drawWelcome() {
   const { model, info } = settings;
   element('model-name').textContent = model?.id ?? '';
   if (!model) return;
-  const characters = model.chat ? settings.characterChips() : [];
+  const characters = model.chat ? settings.characterChips().slice(0, MAX_WELCOME_CHARACTERS) : [];
   element('characters').replaceChildren(...characters);
   element('characters').hidden = characters.length === 0;
   const openings = info.opening_prompts.map((text) => {
@@ -283,7 +287,11 @@ function drawWelcome() {
   const [title, text] = welcomeWords(model, characters.length > 0, openings.length > 0);
   element('welcome-title').textContent = title;
   element('welcome-text').textContent = text;
-  input.placeholder = model.chat ? `Write to ${settings.speaker === 'Assistant' ? 'the model' : settings.speaker}` : 'Begin a text';
+  const named = model.chat && settings.speaker !== 'Assistant';
+  element('talking-to').hidden = !named;
+  element('gauge-hint').hidden = named;
+  element('talking-to').textContent = `Talking to ${settings.speaker}`;
+  input.placeholder = model.chat ? `Write to ${named ? settings.speaker : 'the model'}` : 'Begin a text';
   settings.show();
 }
 
@@ -329,6 +337,7 @@ function listen() {
   });
   element('new-chat').addEventListener('click', newChat);
   element('open-settings').addEventListener('click', () => settings.open());
+  element('talking-to').addEventListener('click', () => settings.open());
   element('settings').addEventListener('click', (event) => {
     if (event.target === element('settings')) element('settings').close(); // the backdrop
   });
@@ -336,9 +345,9 @@ function listen() {
   element('to-end').addEventListener('click', () => { following = true; scrollToEnd(); });
   scroller.addEventListener('scroll', () => {
     following = atEnd();
-    element('to-end').hidden = following;
+    element('to-end').hidden = following || conversation.messages.length === 0;
   }, { passive: true });
-  new ResizeObserver(() => { if (following) scrollToEnd(); }).observe(scroller);
+  new ResizeObserver(() => { if (following && conversation.messages.length > 0) scrollToEnd(); }).observe(scroller);
   addEventListener('pagehide', () => {
     stop();
     settle();

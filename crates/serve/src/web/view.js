@@ -64,7 +64,8 @@ export function drawLog(log, conversation, { writing, actionsOf, problemActions 
     const isWriting = writing && index === conversation.messages.length - 1;
     last = messageElement(message, { forgotten: index < conversation.left, actions: isWriting ? [] : actionsOf(index) });
     last.article.classList.toggle('writing', isWriting);
-    nodes.push(last.article);
+    // An answer that never came is only its problem.
+    if (message.content || !message.problem) nodes.push(last.article);
     if (message.problem) nodes.push(problemElement(message, problemActions(index)));
   });
   log.replaceChildren(...nodes);
