@@ -93,11 +93,11 @@ fn paragraphs_of(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// A name is short, begins with an upper-case letter, and ends the line with its colon.
+/// A name is short, begins with an upper-case letter, has no punctuation, and ends the line with its colon.
 fn name_of(line: &str) -> Option<&str> {
     let name = line.trim().strip_suffix(':')?.trim_end();
     let short = name.len() <= 48 && name.split_whitespace().count() <= 6;
-    (short && name.starts_with(char::is_uppercase) && !name.contains(['.', '!', '?', ';', ':'])).then_some(name)
+    (short && name.starts_with(char::is_uppercase) && !name.contains(['.', ',', '!', '?', ';', ':'])).then_some(name)
 }
 
 /// Conversations from the speeches of a text; see the module for the rule.

@@ -51,7 +51,7 @@ pub fn train_bpe<T: AsRef<str> + Sync>(
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
     check_special_tokens(&config.special_tokens)?;
-    let token_room = config.vocabulary_size.checked_sub(config.special_tokens.len()).unwrap_or_default();
+    let token_room = config.vocabulary_size.saturating_sub(config.special_tokens.len());
     if token_room < BYTE_TOKENS as usize {
         return Err(TokenizerError::VocabularyTooSmall {
             asked: config.vocabulary_size,
