@@ -541,7 +541,7 @@ pub fn backward(
 /// Attention of new rows to the keys and values in a cache, which has them already.
 ///
 /// # Panics
-/// When sizes do not fit: a mistake of the caller.
+/// When sizes do not fit, or rows overlap or are out of order: mistakes of the caller.
 pub fn forward_cached(
     cpu: &Cpu,
     heads: &Heads,
@@ -553,9 +553,13 @@ pub fn forward_cached(
 ) {
     let rows = qkv.len() / heads.row();
     assert_eq!(output.len(), rows * heads.query * heads.width);
-    let covered: usize = cached.iter().map(|rows| rows.len).sum();
-    assert!(cached.iter().all(|new| new.start + new.len <= rows));
-    if covered < rows {
+    let mut covered = 0;
+    for new in cached {
+        // Two tasks must not write one row.
+        assert!(new.start >= covered && new.start + new.len <= rows, "{new:?} of {rows} rows, {covered} taken");
+        covered = new.start + new.len;
+    }
+    if cached.iter().map(|new| new.len).sum::<usize>() < rows {
         output.fill(0.0);
     }
     let layout = BlockLayout::new(cpu.isa(), heads.width);
