@@ -40,11 +40,13 @@ pub fn attention_reference(qkv: &[f32], heads: &Heads) -> Vec<f32> {
                 let dot: f64 = (0..d).map(|i| at(t, h * d + i) * at(s, (heads.query + g) * d + i)).sum();
                 dot * f64::from(heads.scale)
             };
-            let largest = (first..=t).map(score).fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = (first..=t).map(|s| (score(s) - largest).exp()).sum();
+            let scores: Vec<f64> = (first..=t).map(score).collect();
+            let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let exponentials: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+            let sum: f64 = exponentials.iter().sum();
             for i in 0..d {
                 let value = |s: usize| at(s, (heads.query + heads.key + g) * d + i);
-                let mean: f64 = (first..=t).map(|s| (score(s) - largest).exp() / sum * value(s)).sum();
+                let mean: f64 = exponentials.iter().zip(first..).map(|(e, s)| e / sum * value(s)).sum();
                 out[(t * heads.query + h) * d + i] = mean as f32;
             }
         }

@@ -1,5 +1,6 @@
 //! The tests of `tsumugi-tensor`, one binary (but `allocations.rs`, which counts what the process allocates).
 
+mod attention;
 mod determinism;
 mod gemm;
 mod planner;

@@ -18,6 +18,11 @@ pub fn noise_ids(seed: u64, n: usize, limit: u32) -> Vec<u32> {
     noise(seed, n).iter().map(|x| ((x + 1.0) / 2.0 * limit as f32) as u32 % limit).collect()
 }
 
+/// Whether this panics.
+pub fn panics(f: impl FnOnce()) -> bool {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err()
+}
+
 /// A processor for each instruction set of the machine.
 pub fn every_cpu(threads: usize) -> Vec<Cpu> {
     Isa::available().into_iter().map(|isa| Cpu::with_isa(isa, threads).expect("it is available")).collect()

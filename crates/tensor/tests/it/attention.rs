@@ -1,0 +1,284 @@
+//! Attention: forward and backward against float64, segments, windows, grouped queries, chunks over a cache.
+
+use tsumugi_tensor::kernels::attention as kernel;
+use tsumugi_tensor::ops::attention::attention_reference;
+use tsumugi_tensor::{BlockLayout, CachedRows, Cpu, Heads, KEY_BLOCK, KeyValueBlocks, Parameters, Plan, Segment, Tape};
+
+use crate::support::{assert_close, assert_same_bits, every_cpu, noise, panics};
+
+fn heads(query: usize, key: usize, width: usize, window: Option<usize>) -> Heads {
+    // Larger than 1 / sqrt(width), so that the softmax is not nearly flat.
+    Heads { query, key, width, scale: 2.0 / (width as f32).sqrt(), window }
+}
+
+/// The gradient of [`attention_reference`] in float64, a pass per line of the derivation.
+fn gradient_reference(qkv: &[f32], heads: &Heads, dout: &[f32]) -> Vec<f32> {
+    let (row, d) = (heads.row(), heads.width);
+    let rows = qkv.len() / row;
+    let at = |r: usize, column: usize| f64::from(qkv[r * row + column]);
+    let scale = f64::from(heads.scale);
+    let mut dqkv = vec![0.0_f64; qkv.len()];
+    for t in 0..rows {
+        for h in 0..heads.query {
+            let g = h / (heads.query / heads.key);
+            let (q, k, v) = (h * d, (heads.query + g) * d, (heads.query + heads.key + g) * d);
+            let first = heads.window.map_or(0, |window| (t + 1).saturating_sub(window));
+            let seen: Vec<usize> = (first..=t).collect();
+            let dot = |s: usize| (0..d).map(|i| at(t, q + i) * at(s, k + i)).sum::<f64>() * scale;
+            let exponentials: Vec<f64> = seen.iter().map(|&s| dot(s).exp()).collect();
+            let sum: f64 = exponentials.iter().sum();
+            let p: Vec<f64> = exponentials.iter().map(|e| e / sum).collect();
+            let dy = |i: usize| f64::from(dout[(t * heads.query + h) * d + i]);
+            let dp: Vec<f64> = seen.iter().map(|&s| (0..d).map(|i| dy(i) * at(s, v + i)).sum()).collect();
+            let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
+            for (j, &s) in seen.iter().enumerate() {
+                let ds = p[j] * (dp[j] - mean) * scale;
+                for i in 0..d {
+                    dqkv[t * row + q + i] += ds * at(s, k + i);
+                    dqkv[s * row + k + i] += ds * at(t, q + i);
+                    dqkv[s * row + v + i] += p[j] * dy(i);
+                }
+            }
+        }
+    }
+    dqkv.iter().map(|&x| x as f32).collect()
+}
+
+/// Output, log-sums and gradients of a batch.
+fn run(cpu: &Cpu, heads: &Heads, qkv: &[f32], segments: &[Segment], dout: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let rows = qkv.len() / heads.row();
+    let mut out = vec![f32::NAN; rows * heads.query * heads.width];
+    let mut log_sum = vec![f32::NAN; rows * heads.query];
+    let mut dqkv = vec![f32::NAN; qkv.len()];
+    kernel::forward(cpu, heads, qkv, segments, &mut out, &mut log_sum);
+    let kept = out.clone();
+    kernel::backward(cpu, heads, qkv, segments, &mut out, &mut log_sum, dout, &mut dqkv);
+    assert_same_bits("backward leaves the output", &out, &kept);
+    (out, dqkv)
+}
+
+fn check(cpus: &[Cpu], rows: usize, heads: &Heads) {
+    let qkv = noise(rows as u64, rows * heads.row());
+    let dout = noise(rows as u64 + 500, rows * heads.query * heads.width);
+    let want = attention_reference(&qkv, heads);
+    let want_gradient = gradient_reference(&qkv, heads, &dout);
+    for cpu in cpus {
+        let (out, gradient) = run(cpu, heads, &qkv, &[Segment { start: 0, len: rows }], &dout);
+        let what = format!("{} {rows} rows {heads:?}", cpu.isa().name());
+        assert_close(&what, &out, &want, 2e-6, 2e-6);
+        let largest = want_gradient.iter().fold(1.0_f32, |m, g| m.max(g.abs()));
+        assert_close(&what, &gradient, &want_gradient, 1e-5, 4e-6 * largest);
+    }
+}
+
+#[test]
+fn every_length_agrees_with_the_reference_forward_and_backward() {
+    let cpus = every_cpu(1);
+    let widths = [8, 16, 24, 32, 64, 80];
+    let groups = [(1, 1), (4, 2), (3, 1), (2, 2)];
+    let windows = [None, Some(1), Some(5), Some(64), Some(70)];
+    for rows in 1..=130 {
+        let (query, key) = groups[rows % groups.len()];
+        check(&cpus, rows, &heads(query, key, widths[rows % widths.len()], windows[rows % windows.len()]));
+        check(&cpus, rows, &heads(2, 1, widths[(rows / 6) % widths.len()], None));
+    }
+}
+
+#[test]
+fn lengths_around_a_block_with_every_width_group_and_window() {
+    let cpus = every_cpu(1);
+    for rows in [1, 63, 64, 65, 129] {
+        for width in [1, 8, 24, 80] {
+            for (query, key) in [(4, 2), (3, 1)] {
+                for window in [None, Some(1), Some(63), Some(64), Some(65)] {
+                    check(&cpus, rows, &heads(query, key, width, window));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_do_not_see_each_other_and_uncovered_rows_are_zero() {
+    let heads = heads(4, 2, 16, None);
+    let rows = 200;
+    let qkv = noise(1, rows * heads.row());
+    let dout = noise(2, rows * heads.query * heads.width);
+    let layouts: [&[Segment]; 4] = [
+        &[Segment { start: 0, len: 200 }],
+        &[Segment { start: 0, len: 1 }, Segment { start: 1, len: 64 }, Segment { start: 65, len: 135 }],
+        &[Segment { start: 3, len: 70 }, Segment { start: 80, len: 0 }, Segment { start: 100, len: 65 }],
+        &[],
+    ];
+    for cpu in every_cpu(2) {
+        for segments in layouts {
+            let (out, dqkv) = run(&cpu, &heads, &qkv, segments, &dout);
+            let mut covered = vec![false; rows];
+            let width = heads.query * heads.width;
+            for &Segment { start, len } in segments {
+                let (end, row) = (start + len, heads.row());
+                let alone = [Segment { start: 0, len }];
+                let qkv = &qkv[start * row..end * row];
+                let (want, want_gradient) = run(&cpu, &heads, qkv, &alone, &dout[start * width..end * width]);
+                assert_same_bits("output", &out[start * width..end * width], &want);
+                assert_same_bits("gradient", &dqkv[start * row..end * row], &want_gradient);
+                covered[start..end].fill(true);
+            }
+            for (row, _) in covered.iter().enumerate().filter(|(_, covered)| !**covered) {
+                assert!(out[row * width..][..width].iter().all(|&x| x == 0.0), "row {row} is in no segment");
+                assert!(dqkv[row * heads.row()..][..heads.row()].iter().all(|&x| x == 0.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn segments_that_overlap_or_leave_the_batch_are_refused() {
+    let cpu = &every_cpu(1)[0];
+    let heads = heads(1, 1, 8, None);
+    let qkv = noise(1, 4 * heads.row());
+    let bad: [&[Segment]; 3] = [
+        &[Segment { start: 0, len: 5 }],
+        &[Segment { start: 0, len: 3 }, Segment { start: 2, len: 2 }],
+        &[Segment { start: 2, len: 2 }, Segment { start: 0, len: 2 }],
+    ];
+    for segments in bad {
+        let result = panics(|| {
+            let (mut out, mut log_sum) = (vec![0.0; 4 * 8], vec![0.0; 4]);
+            kernel::forward(cpu, &heads, &qkv, segments, &mut out, &mut log_sum);
+        });
+        assert!(result, "{segments:?}");
+    }
+}
+
+/// A cache for the tests: every block of every sequence.
+struct Cache {
+    blocks: Vec<Vec<f32>>,
+    layers: usize,
+    heads: usize,
+    per_head: usize,
+}
+
+impl Cache {
+    fn new(cpu: &Cpu, heads: &Heads, layers: usize, sequences: usize, positions: usize) -> Self {
+        let per_head = positions.div_ceil(KEY_BLOCK);
+        let len = BlockLayout::new(cpu.isa(), heads.width).len();
+        // NaN: whatever another sequence left in a block must not reach a result.
+        let blocks = vec![vec![f32::NAN; len]; layers * sequences * heads.key * per_head];
+        Self { blocks, layers, heads: heads.key, per_head }
+    }
+
+    fn index(&self, layer: usize, sequence: usize, head: usize, index: usize) -> usize {
+        assert!(index < self.per_head && layer < self.layers && head < self.heads);
+        ((sequence * self.layers + layer) * self.heads + head) * self.per_head + index
+    }
+}
+
+impl KeyValueBlocks for Cache {
+    fn block(&self, layer: usize, sequence: usize, head: usize, index: usize) -> &[f32] {
+        &self.blocks[self.index(layer, sequence, head, index)]
+    }
+    fn block_mut(&mut self, layer: usize, sequence: usize, head: usize, index: usize) -> &mut [f32] {
+        let index = self.index(layer, sequence, head, index);
+        &mut self.blocks[index]
+    }
+}
+
+/// Attention of `qkv` through plans over a cache, `chunk` rows of each sequence at a time.
+fn chunked(cpu: &Cpu, heads: &Heads, sequences: &[Vec<f32>], chunk: usize) -> Vec<Vec<f32>> {
+    let none: Parameters = tsumugi_tensor::ParametersBuilder::default().build();
+    let row = heads.row();
+    let longest = sequences.iter().map(|qkv| qkv.len() / row).max().unwrap_or(0);
+    let mut cache = Cache::new(cpu, heads, 2, sequences.len(), longest);
+    let mut outputs = vec![Vec::new(); sequences.len()];
+    for position in (0..longest).step_by(chunk) {
+        let (mut batch, mut rows) = (Vec::new(), Vec::new());
+        for (sequence, qkv) in sequences.iter().enumerate() {
+            let len = (qkv.len() / row).saturating_sub(position).min(chunk);
+            if len > 0 {
+                rows.push(CachedRows { sequence, start: batch.len() / row, len, position });
+                batch.extend_from_slice(&qkv[position * row..(position + len) * row]);
+            }
+        }
+        let mut tape = Tape::new();
+        let x = tape.input(&[batch.len() / row, row]);
+        let out = tape.attention(x, *heads, 1);
+        let mut plan = Plan::forward_only(tape, &[out]);
+        plan.set(x, &batch);
+        plan.set_cached_rows(&rows);
+        plan.evaluate_cached(cpu, &none, &mut cache);
+        let width = heads.query * heads.width;
+        for new in &rows {
+            let range = new.start * width..(new.start + new.len) * width;
+            outputs[new.sequence].extend_from_slice(&plan.value(out)[range]);
+        }
+    }
+    outputs
+}
+
+#[test]
+fn chunks_over_a_cache_give_the_bits_of_the_whole() {
+    for cpu in every_cpu(2) {
+        for (query, key, width, window) in
+            [(4, 2, 16, None), (2, 1, 24, None), (2, 2, 80, None), (2, 1, 8, Some(30)), (2, 1, 32, Some(100))]
+        {
+            let heads = heads(query, key, width, window);
+            let sequences: Vec<Vec<f32>> =
+                [200, 1, 65, 128].iter().map(|&rows| noise(rows as u64, rows * heads.row())).collect();
+            let whole: Vec<Vec<f32>> = sequences
+                .iter()
+                .map(|qkv| {
+                    let rows = qkv.len() / heads.row();
+                    let dout = vec![0.0; rows * heads.query * heads.width];
+                    run(&cpu, &heads, qkv, &[Segment { start: 0, len: rows }], &dout).0
+                })
+                .collect();
+            for chunk in [1, 3, 64, 100, 200] {
+                for (got, want) in chunked(&cpu, &heads, &sequences, chunk).iter().zip(&whole) {
+                    assert_same_bits(&format!("{} {heads:?} chunks of {chunk}", cpu.isa().name()), got, want);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_two_sequences_claim_are_refused() {
+    let cpu = &every_cpu(1)[0];
+    let heads = heads(1, 1, 8, None);
+    let cache = Cache::new(cpu, &heads, 1, 2, 64);
+    let rows = |sequence, start, len| CachedRows { sequence, start, len, position: 0 };
+    for bad in [[rows(0, 0, 3), rows(1, 2, 2)], [rows(0, 2, 2), rows(1, 0, 2)], [rows(0, 0, 2), rows(1, 2, 3)]] {
+        let result = panics(|| {
+            let (qkv, mut out) = (noise(1, 4 * heads.row()), vec![0.0; 4 * 8]);
+            kernel::forward_cached(cpu, &heads, 0, &qkv, &bad, &cache, &mut out);
+        });
+        assert!(result, "{bad:?}");
+    }
+}
+
+#[test]
+fn a_nan_in_a_key_reaches_every_later_query() {
+    for cpu in every_cpu(1) {
+        let heads = heads(1, 1, 8, None);
+        let mut qkv = noise(1, 100 * heads.row());
+        qkv[70 * heads.row() + 8] = f32::NAN;
+        let dout = noise(2, 100 * 8);
+        let (out, dqkv) = run(&cpu, &heads, &qkv, &[Segment { start: 0, len: 100 }], &dout);
+        assert!(out[..70 * 8].iter().all(|x| x.is_finite()) && out[70 * 8..].iter().all(|x| x.is_nan()));
+        assert!(dqkv.iter().any(|x| x.is_nan()));
+    }
+}
+
+#[test]
+fn scores_far_apart_do_not_overflow() {
+    for cpu in every_cpu(1) {
+        let heads = Heads { scale: 100.0, ..heads(1, 1, 8, None) };
+        let rows = 90;
+        let qkv = noise(1, rows * heads.row());
+        let dout = noise(2, rows * 8);
+        let (out, dqkv) = run(&cpu, &heads, &qkv, &[Segment { start: 0, len: rows }], &dout);
+        assert_close("output", &out, &attention_reference(&qkv, &heads), 1e-4, 1e-4);
+        assert!(dqkv.iter().all(|x| x.is_finite()));
+    }
+}
