@@ -6,3 +6,4 @@ mod folders;
 mod mutations;
 mod safetensors_format;
 mod support;
+mod torch;
