@@ -7,7 +7,7 @@ use std::time::Instant;
 /// The command that the README names, and with it everything that is tested.
 const TEST: &[&str] = &["test", "--workspace", "--locked"];
 const FORMAT: &[&str] = &["fmt", "--all", "--check"];
-const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--keep-going", "--", "-D", "warnings"];
 
 /// Runs every check, also after one that failed, so that one run shows all that is wrong.
 pub fn run(root: &Path) -> Result<bool, String> {
