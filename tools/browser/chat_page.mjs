@@ -1,5 +1,6 @@
-// The chat page in a real browser: node tools/browser/chat_page.mjs URL [--out FOLDER] [--any-model]
+// The chat page in a real browser: node tools/browser/chat_page.mjs URL [--out FOLDER] [--any-model | --key KEY]
 //
+// --key: the server asks for this API key, and only that is checked.
 // Without --any-model the server must be the example `mock_server` with a context of 128 (see run.sh), whose answers
 // are known. With it, only what holds for every model is checked. Screenshots go to FOLDER. CHROMIUM names the browser.
 
@@ -12,13 +13,13 @@ import { Browser } from './chromium.mjs';
 
 const { values: options, positionals: [url] } = parseArgs({
   allowPositionals: true,
-  options: { out: { type: 'string' }, 'any-model': { type: 'boolean', default: false } },
+  options: { out: { type: 'string' }, key: { type: 'string' }, 'any-model': { type: 'boolean', default: false } },
 });
 const executable = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
   (path) => path && existsSync(path),
 );
 if (!url || !executable) {
-  console.error(url ? 'no Chromium found: apt-get install chromium, or set CHROMIUM' : 'usage: chat_page.mjs URL [--out FOLDER]');
+  console.error(url ? 'no Chromium found: apt-get install chromium, or set CHROMIUM' : 'usage: chat_page.mjs URL [--out FOLDER] [--any-model | --key KEY]');
   process.exit(2);
 }
 if (options.out) mkdirSync(options.out, { recursive: true });
@@ -103,7 +104,32 @@ async function assertReadable() {
 }
 
 const checks = [];
-const check = (name, run, { anyModel = false } = {}) => checks.push({ name, run, anyModel });
+const check = (name, run, { anyModel = false, key = false } = {}) => checks.push({ name, run, anyModel, key });
+
+function applies({ anyModel, key }) {
+  if (options.key) return key;
+  return options['any-model'] ? anyModel : !key && anyModel !== 'only';
+}
+
+check('a server that asks for a key gets it from the settings', async () => {
+  await page.size(1200, 820);
+  await page.open(url);
+  await page.until(() => document.getElementById('settings').open);
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'api-key');
+  await page.type('wrong');
+  await page.press('Escape');
+  await page.until(() => document.getElementById('settings').open);
+  await shot('key');
+  await page.evaluate(() => document.getElementById('api-key').select());
+  await page.type(options.key);
+  await page.click('#settings .primary');
+  await page.until(() => !document.getElementById('welcome').hidden);
+  await sayAndWait('Good morrow');
+  assert.match((await answers())[0], /Good morrow/);
+  await page.reload();
+  await page.until(() => document.querySelectorAll('.message').length === 2);
+  assert.equal(await page.evaluate(() => document.getElementById('settings').open), false);
+}, { key: true });
 
 check('the page opens, greets and is ready to type', async () => {
   await page.size(1200, 820);
@@ -352,8 +378,7 @@ check('nothing was complained about, nothing came from outside', async () => {
 }, { anyModel: true });
 
 let [passed, failed] = [0, 0];
-for (const { name, run, anyModel } of checks) {
-  if (options['any-model'] ? !anyModel : anyModel === 'only') continue;
+for (const { name, run } of checks.filter(applies)) {
   try {
     await run();
     passed++;

@@ -11,13 +11,25 @@ if [ -z "$server" ]; then
   server=target/debug/examples/mock_server
 fi
 
+status=0
 log=$(mktemp)
-"$server" 0 128 15 >"$log" &
-pid=$!
 trap 'kill "$pid" 2>/dev/null || true; rm -f "$log"' EXIT
-for _ in $(seq 100); do
-  url=$(sed -n 's/^listening on //p' "$log")
-  [ -n "$url" ] && break
-  sleep 0.1
-done
-node tools/browser/chat_page.mjs "$url" --out "$out"
+
+# Starts the server (port, context, pause in ms, API key), drives its page, stops it.
+drive() {
+  local url=''
+  "$server" "${@:1:3}" ${4:+"$4"} >"$log" &
+  pid=$!
+  for _ in $(seq 100); do
+    url=$(sed -n 's/^listening on //p' "$log")
+    [ -n "$url" ] && break
+    sleep 0.1
+  done
+  node tools/browser/chat_page.mjs "$url" --out "$out" ${4:+--key "$4"} || status=1
+  kill "$pid"
+  wait "$pid" 2>/dev/null || true
+}
+
+drive 0 128 15
+drive 0 128 1 a-key
+exit "$status"

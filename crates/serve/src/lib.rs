@@ -60,7 +60,7 @@ impl Default for Options {
             port: 8080,
             api_keys: Vec::new(),
             max_waiting: 32,
-            max_body_bytes: 4 << 20,
+            max_body_bytes: 2 << 20,
             sampling: SamplingParameters::default(),
             suggested_system_messages: Vec::new(),
             opening_prompts: Vec::new(),

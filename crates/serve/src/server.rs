@@ -25,8 +25,8 @@ use crate::routes::{App, router};
 use crate::worker::Queue;
 use crate::{Options, Ready, ServeError};
 
-/// Open connections; more wait in the system's backlog.
-const MAX_CONNECTIONS: usize = 512;
+/// Open connections; more wait in the system's backlog. With the limit of a body it bounds the memory of requests.
+const MAX_CONNECTIONS: usize = 256;
 /// To send a whole header; an idle keep-alive connection counts too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Without a byte of the answer being taken.

@@ -17,7 +17,6 @@ const HARMLESS: &[&str] = &[
     "prompt_cache_key",
     "prompt_cache_retention",
     "parallel_tool_calls",
-    "verbosity",
     "include_reasoning",
 ];
 
@@ -42,6 +41,7 @@ const UNSUPPORTED: &[&str] = &[
     "tool_choice",
     "tools",
     "top_logprobs",
+    "verbosity",
     "web_search_options",
 ];
 

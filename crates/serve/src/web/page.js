@@ -83,8 +83,9 @@ async function copy(text) {
 }
 
 function regenerate() {
-  if (conversation.messages.at(-1)?.role === 'assistant') conversation.messages.pop();
-  write();
+  const last = conversation.messages.at(-1);
+  if (last?.role === 'assistant') conversation.messages.pop();
+  write(last?.leftOut);
 }
 
 function edit(index) {
@@ -138,11 +139,11 @@ function fairRoom() {
   return Math.min(quarter, settings.number('max_tokens') ?? quarter);
 }
 
-/** Has the last message answered, and shows the answer as it comes. */
-async function write() {
+/** Has the last message answered, and shows the answer as it comes. `leftOut` turns were dropped for it before. */
+async function write(leftOut = 0) {
   if (writing || conversation.messages.at(-1)?.role !== 'user' || !settings.model) return;
   const starts = turnStarts();
-  const message = { role: 'assistant', content: '', speaker: settings.speaker, tokens: 0, seconds: 0 };
+  const message = { role: 'assistant', content: '', speaker: settings.speaker, tokens: 0, seconds: 0, leftOut };
   conversation.messages.push(message);
   const controller = new AbortController();
   writing = controller;
@@ -159,7 +160,7 @@ async function write() {
   } catch (error) {
     fail(error, message, controller.signal);
   }
-  finish(message, own);
+  finish(message, own, controller);
 }
 
 /** One piece of the answer. `shown` holds the nodes of the message on the page. */
@@ -167,7 +168,7 @@ function take(piece, message, own, shown) {
   if (piece.left !== undefined) {
     own.left = piece.left;
     if (piece.turns > 0) {
-      message.leftOut = piece.turns;
+      message.leftOut += piece.turns;
       announce(leftOutText(piece.turns));
       Object.assign(shown, draw());
     }
@@ -207,8 +208,8 @@ function fail(error, message, signal) {
   }
 }
 
-function finish(message, own) {
-  writing = null;
+function finish(message, own, controller) {
+  if (writing === controller) writing = null;
   if (message.finish === 'stopped' && !message.content) own.messages.pop();
   if (own !== conversation) return;
   saveConversation(own);

@@ -70,7 +70,9 @@ fn a_client_that_leaves_stops_the_model() {
             eventually("the request running", || server.get("/health").json()["running"] == 1);
         }
         drop(socket);
-        eventually(&format!("the cancellation (stream: {stream})"), || server.chat.cancelled.load(Ordering::SeqCst) == before + 1);
+        eventually(&format!("the cancellation (stream: {stream})"), || {
+            server.chat.cancelled.load(Ordering::SeqCst) == before + 1
+        });
     }
     eventually("an idle server", || server.get("/health").json()["running"] == 0);
 }
