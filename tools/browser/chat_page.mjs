@@ -15,11 +15,11 @@ const { values: options, positionals: [url] } = parseArgs({
   allowPositionals: true,
   options: { out: { type: 'string' }, key: { type: 'string' }, 'any-model': { type: 'boolean', default: false } },
 });
-const executable = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
-  (path) => path && existsSync(path),
-);
+const installed = ['chromium', 'chromium-browser', 'google-chrome'].map((name) => `/usr/bin/${name}`);
+const executable = [process.env.CHROMIUM, ...installed].find((path) => path && existsSync(path));
 if (!url || !executable) {
-  console.error(url ? 'no Chromium found: apt-get install chromium, or set CHROMIUM' : 'usage: chat_page.mjs URL [--out FOLDER] [--any-model | --key KEY]');
+  const usage = 'usage: chat_page.mjs URL [--out FOLDER] [--any-model | --key KEY]';
+  console.error(url ? 'no Chromium found: apt-get install chromium, or set CHROMIUM' : usage);
   process.exit(2);
 }
 if (options.out) mkdirSync(options.out, { recursive: true });
@@ -28,7 +28,8 @@ const browser = new Browser(executable);
 const page = await browser.newPage();
 
 const shot = (name) => options.out && page.screenshot(join(options.out, `${name}.png`));
-const texts = (selector) => page.evaluate((s) => [...document.querySelectorAll(s)].map((node) => node.textContent), selector);
+const texts = (selector) =>
+  page.evaluate((wanted) => [...document.querySelectorAll(wanted)].map((node) => node.textContent), selector);
 const isWriting = () => !document.getElementById('stop').hidden;
 const isIdle = () => document.getElementById('stop').hidden;
 const answers = () => texts('.message.assistant .text');
@@ -58,12 +59,18 @@ async function sayAndWait(text) {
 async function assertFits() {
   await new Promise((resolve) => setTimeout(resolve, 250)); // for the settings to have slid in
   const found = await page.evaluate(() => {
-    const wide = [...document.querySelectorAll('body *')].filter((node) => node.getBoundingClientRect().right > innerWidth + 1 && !node.closest('.hidden, .wide, .skip'));
+    const wide = [...document.querySelectorAll('body *')].filter(
+      (node) => node.getBoundingClientRect().right > innerWidth + 1 && !node.closest('.hidden, .wide, .skip'),
+    );
     const small = [...document.querySelectorAll('header button, #composer button')].filter((node) => {
       const box = node.getBoundingClientRect();
       return box.width > 0 && (box.width < 40 || box.height < 40);
     });
-    return { scroll: document.documentElement.scrollWidth - innerWidth, wide: wide.map((n) => n.outerHTML.slice(0, 90)), small: small.map((n) => n.id) };
+    return {
+      scroll: document.documentElement.scrollWidth - innerWidth,
+      wide: wide.map((node) => node.outerHTML.slice(0, 90)),
+      small: small.map((node) => node.id),
+    };
   });
   assert.deepEqual(found, { scroll: 0, wide: [], small: [] });
 }
@@ -71,7 +78,8 @@ async function assertFits() {
 /** WCAG contrast of everything that shows text: at least 4.5. */
 async function assertReadable() {
   const poor = await page.evaluate(() => {
-    const context = Object.assign(document.createElement('canvas'), { width: 1, height: 1 }).getContext('2d', { willReadFrequently: true });
+    const canvas = Object.assign(document.createElement('canvas'), { width: 1, height: 1 });
+    const context = canvas.getContext('2d', { willReadFrequently: true });
     const rgba = (color) => {
       context.clearRect(0, 0, 1, 1);
       context.fillStyle = color;
@@ -93,7 +101,8 @@ async function assertReadable() {
     for (const node of document.querySelectorAll('body *')) {
       const own = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
       const box = node.getBoundingClientRect();
-      if (!own || box.width < 2 || box.height < 2 || node.closest('.hidden, .skip, :disabled') || !node.checkVisibility()) continue;
+      if (!own || box.width < 2 || box.height < 2 || !node.checkVisibility()) continue;
+      if (node.closest('.hidden, .skip, :disabled')) continue;
       const [a, b] = [luminance(rgba(getComputedStyle(node).color)), luminance(background(node))];
       const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
       if (contrast < 4.5) poor.push(`${contrast.toFixed(2)} ${node.outerHTML.slice(0, 90)}`);
@@ -197,7 +206,9 @@ check('stop ends an answer, keeps what is there, and the server stops too', asyn
 });
 
 check('Escape stops too, and regenerate answers again', async () => {
-  await page.evaluate(() => [...document.querySelectorAll('.details .link')].findLast((b) => b.textContent === 'Regenerate').click());
+  await page.evaluate(() => {
+    [...document.querySelectorAll('.details .link')].findLast((link) => link.textContent === 'Regenerate').click();
+  });
   await page.until(() => document.querySelector('.writing .text')?.textContent.length > 5);
   await page.press('Escape');
   await page.until(isIdle);
@@ -224,7 +235,7 @@ check('settings are changed with mouse and keyboard and reach the server', async
   await page.until(() => !document.getElementById('settings').open);
   await sayAndWait('show me');
   const shown = (await answers()).at(-1);
-  assert.match(shown, /temperature: 1\.0, top_k: Some\(40\), top_p: 0\.95, min_p: 0\.0, repetition_penalty: 1\.0, seed: 7/);
+  assert.match(shown, /temperature: 1\.0, top_k: Some\(40\), top_p: 0\.95, min_p: 0\.0, .*seed: 7/);
   assert.match(shown, /Some\(30\)/);
   const sent = JSON.parse(page.requests.findLast((request) => request.body).body);
   assert.equal(sent.messages.at(-1).name, 'ROMEO');
@@ -232,7 +243,8 @@ check('settings are changed with mouse and keyboard and reach the server', async
 
 check('text is only ever text', async () => {
   await sayAndWait('odd <img src=x onerror=alert(1)>');
-  assert.match((await answers()).at(-1), /^<b>bold<\/b> <script>alert\(1\)<\/script> &amp; 日本語 👩‍👩‍👧 שלום\n\nA new paragraph:\n    indented/);
+  const shown = '<b>bold</b> <script>alert(1)</script> &amp; 日本語 👩‍👩‍👧 שלום\n\nA new paragraph:\n    indented, and ';
+  assert.equal((await answers()).at(-1).slice(0, shown.length), shown);
   assert.equal(await page.evaluate(() => document.querySelectorAll('#log b, #log script, #log img').length), 0);
   await shot('04-odd-text-light');
 });
@@ -289,7 +301,7 @@ check('one message that is too long can be shortened', async () => {
   assert.match((await texts('.problem'))[0], /too long: the model holds 128 tokens/);
   await shot('06-too-long-light');
   await page.click('.problem .link');
-  assert.equal((await page.evaluate(() => document.getElementById('composer-text').value)).length, 'long '.repeat(150).trim().length);
+  assert.equal(await page.evaluate(() => document.getElementById('composer-text').value), 'long '.repeat(150).trim());
   assert.deepEqual(await texts('.message'), []);
   await page.evaluate(() => {
     const input = document.getElementById('composer-text');
@@ -333,7 +345,9 @@ check('everything is reached with the keyboard, in order', async () => {
   }
   for (const id of ['skip', 'open-settings', 'composer-text']) assert.ok(reached.includes(id), `${id} in ${reached}`);
   const unnamed = await page.evaluate(() =>
-    [...document.querySelectorAll('button, input, textarea, select')].filter((node) => !(node.textContent.trim() || node.labels?.length || node.ariaLabel)).map((node) => node.outerHTML.slice(0, 80)));
+    [...document.querySelectorAll('button, input, textarea, select')]
+      .filter((node) => !(node.textContent.trim() || node.labels?.length || node.ariaLabel))
+      .map((node) => node.outerHTML.slice(0, 80)));
   assert.deepEqual(unnamed, []);
 }, { anyModel: true });
 
@@ -373,7 +387,8 @@ check('nothing was complained about, nothing came from outside', async () => {
   // Chromium logs every refused request; the page asked for these and told what they mean.
   const told = /status of (400|500) .*\/v1\/(chat\/)?completions$/;
   assert.deepEqual(page.complaints.filter((text) => !told.test(text)), []);
-  const outside = page.requests.map((request) => request.url).filter((u) => !u.startsWith(new URL(url).origin) && u !== 'about:blank');
+  const home = new URL(url).origin;
+  const outside = page.requests.map((request) => request.url).filter((asked) => !asked.startsWith(home));
   assert.deepEqual(outside, []);
 }, { anyModel: true });
 

@@ -64,7 +64,7 @@ fn listen_hint(address: SocketAddr, kind: io::ErrorKind) -> Option<String> {
     let port = address.port();
     match kind {
         io::ErrorKind::AddrInUse => Some(format!(
-            "another program listens on port {port}, maybe another `tsumugi serve`; stop it or choose another: `--port {}`",
+            "another program listens on port {port}, maybe `tsumugi serve` already; stop it or choose another: `--port {}`",
             if port == u16::MAX { 8080 } else { port.saturating_add(1) },
         )),
         io::ErrorKind::PermissionDenied => {

@@ -1,6 +1,7 @@
 //! An answer as server-sent events: `data: {...}`, an empty line, at the end `data: [DONE]`.
 //!
-//! The body owns the [`Generation`]: when the client leaves, hyper drops the body, and the model stops at its next token.
+//! The body owns the [`Generation`]: when the client leaves, hyper drops the body, and the model stops at its next
+//! token.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -68,8 +68,9 @@ function problemActions(index) {
   if (writing || index !== conversation.messages.length - 1) return [];
   const { code } = conversation.messages[index];
   if (code === 'context_length_exceeded') return [['Shorten it', () => edit(index - 1)]];
-  if (code === 'invalid_api_key') return [['Enter the API key', () => settings.open({ needsKey: true })], ['Try again', regenerate]];
-  return [['Try again', regenerate]];
+  const again = ['Try again', regenerate];
+  if (code === 'invalid_api_key') return [['Enter the API key', () => settings.open({ needsKey: true })], again];
+  return [again];
 }
 
 async function copy(text) {

@@ -36,7 +36,9 @@ export class Settings {
   onChange = () => {};
 
   constructor() {
-    for (const slider of SLIDERS) element('sampling').append(sliderRow(slider, (value) => this.#set(slider.key, value)));
+    for (const slider of SLIDERS) {
+      element('sampling').append(sliderRow(slider, (value) => this.#set(slider.key, value)));
+    }
     for (const key of ['max_tokens', 'seed']) {
       element(key).addEventListener('input', () => this.#set(key, wholeNumber(element(key))));
     }

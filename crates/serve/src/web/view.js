@@ -62,7 +62,8 @@ export function drawLog(log, conversation, { writing, actionsOf, problemActions 
   conversation.messages.forEach((message, index) => {
     if (message.leftOut > 0) nodes.push(make('p', 'note', leftOutText(message.leftOut)));
     const isWriting = writing && index === conversation.messages.length - 1;
-    last = messageElement(message, { forgotten: index < conversation.left, actions: isWriting ? [] : actionsOf(index) });
+    const actions = isWriting ? [] : actionsOf(index);
+    last = messageElement(message, { forgotten: index < conversation.left, actions });
     last.article.classList.toggle('writing', isWriting);
     // An answer that never came is only its problem.
     if (message.content || !message.problem) nodes.push(last.article);

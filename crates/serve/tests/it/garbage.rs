@@ -9,7 +9,9 @@ use tsumugi_base::rng::{Key, Stream};
 use crate::client::{Answer, JSON, Server, chat_body, request};
 
 fn good_request(server: &Server) -> Vec<u8> {
-    let more = json!({"stream": true, "temperature": 0.5, "stop": ["x"], "max_tokens": 3, "stream_options": {"include_usage": true}});
+    let more = json!({
+        "stream": true, "temperature": 0.5, "stop": ["x"], "max_tokens": 3, "stream_options": {"include_usage": true},
+    });
     request(server.address, "POST", "/v1/chat/completions", JSON, chat_body("hello", &more).to_string().as_bytes())
 }
 

@@ -79,13 +79,16 @@ impl MockModel {
             }
             "forever" => return Ok(["on ", "and "].into_iter().cycle().take(200_000).map(str::to_owned).collect()),
             "late" => return Ok(vec!["once ".into(), "LATE".into()]),
-            "show" => format!("{:?} {:?} {:?} {:?}", request.sampling, request.stop, request.max_tokens, request.prompt),
+            "show" => {
+                let Request { prompt, sampling, max_tokens, stop } = request;
+                format!("{sampling:?} {stop:?} {max_tokens:?} {prompt:?}")
+            }
             "odd" => "<b>bold</b> <script>alert(1)</script> &amp; 日本語 👩‍👩‍👧 שלום\n\nA new paragraph:\n    indented, \
-                      and a_very_long_word_that_does_not_break_anywhere_because_nobody_put_a_space_into_it_at_all_really."
+                      and a_very_long_word_that_does_not_break_anywhere_because_nobody_put_a_space_into_it_at_all."
                 .to_owned(),
             _ => format!(
-                "You said: “{asked}” I have thought about it, good friend, and would answer thus: the night is long that \
-                 never finds the day, yet patience makes the morning ours. What would you have me do?",
+                "You said: “{asked}” I have thought about it, good friend, and would answer thus: the night is long \
+                 that never finds the day, yet patience makes the morning ours. What would you have me do?",
             ),
         };
         Ok(text.split_inclusive(' ').map(str::to_owned).collect())

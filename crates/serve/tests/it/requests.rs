@@ -115,22 +115,22 @@ fn what_the_official_client_sends_is_understood() {
     let server = Server::start();
     let messages = json!([
         {"role": "developer", "content": "You are ROMEO."},
-        {"role": "user", "content": [{"type": "text", "text": "show "}, {"type": "text", "text": "me"}], "name": "JULIET"},
+        {"role": "user", "name": "JULIET", "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]},
         {"role": "assistant", "content": "so", "refusal": null, "annotations": [], "audio": null, "tool_calls": null},
         {"role": "user", "content": "show"},
     ]);
     let more = json!({
         "messages": messages, "temperature": 0, "top_p": 0.5, "top_k": 3, "min_p": 0.25, "repetition_penalty": 1.5,
-        "seed": 42, "max_completion_tokens": 30, "stop": ["zzz", "yyy"], "user": "me", "metadata": {"a": "b"}, "store": false,
-        "n": 1, "logprobs": false, "presence_penalty": 0, "response_format": {"type": "text"}, "tools": null,
+        "seed": 42, "max_completion_tokens": 30, "stop": ["zzz", "yyy"], "user": "me", "metadata": {"a": "b"},
+        "store": false, "n": 1, "logprobs": false, "presence_penalty": 0, "response_format": {"type": "text"}, "tools": null,
         "tool_choice": "none",
     });
     let answer = server.chat("", &more);
     assert_eq!(answer.status, 200, "{}", answer.body);
     let json = answer.json();
     let text = json["choices"][0]["message"]["content"].as_str().expect("text");
-    let expected = "SamplingParameters { temperature: 0.0, top_k: Some(3), top_p: 0.5, min_p: 0.25, repetition_penalty: 1.5, \
-                    seed: 42 } [\"zzz\", \"yyy\"] Some(30) Chat([Message { role: \"system\"";
+    let expected = "SamplingParameters { temperature: 0.0, top_k: Some(3), top_p: 0.5, min_p: 0.25, \
+                    repetition_penalty: 1.5, seed: 42 } [\"zzz\", \"yyy\"] Some(30) Chat([Message { role: \"system\"";
     assert!(text.starts_with(expected), "{text}");
 }
 
