@@ -32,6 +32,16 @@ pub enum PlanError {
         /// What made the value.
         operation: String,
     },
+    /// Another operation reads what a loss gives.
+    #[error(
+        "`{operation}` reads the output of the loss `{loss}`, but a loss ends the graph: no gradient flows through it"
+    )]
+    LossInside {
+        /// The loss.
+        loss: String,
+        /// What reads it.
+        operation: String,
+    },
 }
 
 /// A place in the arena.
@@ -55,8 +65,21 @@ enum Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
     Zero(Piece),
-    Copy { from: Piece, to: Piece },
-    Add { from: Piece, to: Piece },
+    Copy {
+        from: Piece,
+        to: Piece,
+    },
+    Add {
+        from: Piece,
+        to: Piece,
+    },
+    Double(Piece),
+    /// To the gradient of a parameter.
+    Give {
+        from: Piece,
+        to: ParameterId,
+        accumulate: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -104,6 +127,8 @@ impl Profile {
 /// A planned tape, ready to run.
 pub struct Plan {
     tape: Tape,
+    /// The node to differentiate. Its backward computes its value too, so forward of training leaves it out.
+    loss: Option<usize>,
     ranges: Vec<Range<usize>>,
     value_pieces: Vec<Option<Piece>>,
     gradient_pieces: Vec<Option<Piece>>,
@@ -133,12 +158,12 @@ impl Plan {
     }
 
     fn new(tape: Tape, layout: Layout) -> Self {
-        let Layout { ranges, arena_len, values, gradients, forward, backward } = layout;
+        let Layout { loss, ranges, arena_len, values, gradients, forward, backward } = layout;
         let ids = tape.id_lens.iter().map(|&len| vec![0; len]).collect();
         let feed = Feed { ids, loss_scale: 1.0, ..Feed::default() };
         let arena = Buffer::zeroed(arena_len);
         let (value_pieces, gradient_pieces) = (values, gradients);
-        Self { tape, ranges, value_pieces, gradient_pieces, forward, backward, arena, feed, profile: None }
+        Self { tape, loss, ranges, value_pieces, gradient_pieces, forward, backward, arena, feed, profile: None }
     }
 
     /// Bytes of the arena: activations, gradients of activations, scratch.
@@ -242,8 +267,8 @@ impl Plan {
         let training = self.feed.training;
         for step in &self.forward {
             let operation = &self.tape.nodes[step.node].operation;
-            if training && operation.is_loss() {
-                continue; // its backward computes the value too
+            if training && self.loss == Some(step.node) {
+                continue;
             }
             let begun = self.profile.is_some().then(Instant::now);
             if let Some(pass) = step.before {
@@ -299,7 +324,12 @@ impl Plan {
             };
             operation.backward(run);
             for &pass in &step.after {
-                run_pass(cpu, &mut self.arena, &self.ranges, pass);
+                if let Pass::Give { from, to, accumulate } = pass {
+                    let (from, to) = (&self.arena[self.ranges[from].clone()], &mut gradients[parameters.range(to)]);
+                    copy_or_add(cpu, from, to, accumulate || accumulate_all);
+                } else {
+                    run_pass(cpu, &mut self.arena, &self.ranges, pass);
+                }
             }
             if let (Some(profile), Some(begun)) = (&mut self.profile, begun) {
                 profile.add(operation.name(), "backward", begun.elapsed().as_secs_f64());
@@ -332,23 +362,27 @@ fn run_pass(cpu: &Cpu, arena: &mut [f32], ranges: &[Range<usize>], pass: Pass) {
     let mut lender = Lender::new(arena);
     match pass {
         Pass::Zero(piece) => lender.write(ranges[piece].clone()).fill(0.0),
+        Pass::Double(piece) => elementwise::scale(cpu.isa(), 2.0, lender.write(ranges[piece].clone())),
         Pass::Copy { from, to } | Pass::Add { from, to } => {
             let (from, to) = (lender.read(ranges[from].clone()), lender.write(ranges[to].clone()));
-            cpu.pool().split([(to, PASS_CHUNK)], |index, [to]| {
-                let from = &from[index * PASS_CHUNK..][..to.len()];
-                match pass {
-                    Pass::Copy { .. } => to.copy_from_slice(from),
-                    _ => elementwise::add_assign(cpu.isa(), from, to),
-                }
-            });
+            copy_or_add(cpu, from, to, matches!(pass, Pass::Add { .. }));
         }
+        Pass::Give { .. } => unreachable!("parameters' gradients are outside of the arena"),
     }
+}
+
+fn copy_or_add(cpu: &Cpu, from: &[f32], to: &mut [f32], add: bool) {
+    cpu.pool().split([(to, PASS_CHUNK)], |index, [to]| {
+        let from = &from[index * PASS_CHUNK..][..to.len()];
+        if add { elementwise::add_assign(cpu.isa(), from, to) } else { to.copy_from_slice(from) }
+    });
 }
 
 /// Decides which values and gradients share memory, and when each is needed.
 struct Planner<'t> {
     tape: &'t Tape,
     training: bool,
+    loss: Option<usize>,
     kept: Vec<bool>,
     /// Nodes that read each value.
     consumers: Vec<Vec<usize>>,
@@ -375,6 +409,7 @@ impl<'t> Planner<'t> {
         let mut planner = Self {
             tape,
             training,
+            loss: None,
             kept: keep,
             consumers,
             intervals: Vec::new(),
@@ -536,6 +571,8 @@ impl<'t> Planner<'t> {
         if !operation.is_loss() {
             return Err(PlanError::NotALoss { operation: operation.name().into() });
         }
+        self.loss = Some(made_by);
+        self.check_losses()?;
         let wanted = self.wanted(parameters);
         let mut reached = vec![false; parameters.iter().count()];
         for node in (0..=made_by).rev() {
@@ -547,6 +584,18 @@ impl<'t> Planner<'t> {
             .map(|(_, parameter)| parameter.name.clone())
             .collect();
         if names.is_empty() { Ok(()) } else { Err(PlanError::UnreachedParameters { names }) }
+    }
+
+    /// No operation reads the output of a loss: backward of a loss takes no gradient.
+    fn check_losses(&self) -> Result<(), PlanError> {
+        for node in self.tape.nodes.iter().filter(|node| node.operation.is_loss()) {
+            let mut readers = node.outputs.iter().flat_map(|output| &self.consumers[output.0]);
+            if let Some(&reader) = readers.next() {
+                let (loss, reader) = (&node.operation, &self.tape.nodes[reader].operation);
+                return Err(PlanError::LossInside { loss: loss.name().into(), operation: reader.name().into() });
+            }
+        }
+        Ok(())
     }
 
     fn plan_backward(&mut self, index: usize, loss_node: usize, wanted: &[bool], reached: &mut [bool]) {
@@ -592,13 +641,20 @@ impl<'t> Planner<'t> {
             self.extend(piece, time);
             step.doutputs[slot] = Some(piece);
         }
-        self.pass_gradients(index, time, wanted, &mut step);
+        self.pass_gradients(index, time, wanted, reached, &mut step);
         self.give_gradients(index, time, wanted, reached, &mut step);
         self.backward.push(step);
     }
 
     /// Inputs whose gradient is an output's gradient: the same memory where that is safe, else a copy.
-    fn pass_gradients(&mut self, index: usize, time: usize, wanted: &[bool], step: &mut BackwardStep) {
+    fn pass_gradients(
+        &mut self,
+        index: usize,
+        time: usize,
+        wanted: &[bool],
+        reached: &mut [bool],
+        step: &mut BackwardStep,
+    ) {
         let node = &self.tape.nodes[index];
         let mut sharing: Vec<Var> = Vec::new();
         for &(slot, output) in node.operation.passes_gradient() {
@@ -607,7 +663,13 @@ impl<'t> Planner<'t> {
             if !wanted[input.0] {
                 continue;
             }
+            if let Origin::Parameter(id) = self.tape.values[input.0].origin {
+                step.after.push(Pass::Give { from, to: id, accumulate: reached[id.0] });
+                reached[id.0] = true;
+                continue;
+            }
             match self.gradients[input.0] {
+                Some(to) if to == from => step.after.push(Pass::Double(to)), // both operands are one value
                 Some(to) => {
                     self.extend(to, time);
                     step.after.push(Pass::Add { from, to });
@@ -659,13 +721,20 @@ impl<'t> Planner<'t> {
     ) {
         let node = &self.tape.nodes[index];
         for (slot, input) in node.inputs.iter().enumerate() {
-            let passed = node.operation.passes_gradient().iter().any(|&(passed, _)| passed == slot);
-            if !wanted[input.0] || passed {
+            let passes = node.operation.passes_gradient();
+            if !wanted[input.0] || passes.iter().any(|&(passed, _)| passed == slot) {
                 continue;
             }
-            let again = node.inputs[..slot].contains(input);
+            // This node has planned a gradient for the same value already, so this one is added afterwards.
+            let passed = passes.iter().any(|&(passed, _)| node.inputs[passed] == *input);
+            let again = passed || node.inputs[..slot].contains(input);
             if let Origin::Parameter(id) = self.tape.values[input.0].origin {
-                assert!(!again, "{} takes one parameter twice", node.operation.name());
+                if again {
+                    let from = self.piece(self.tape.values[input.0].len(), time, time);
+                    step.after.push(Pass::Give { from, to: id, accumulate: true });
+                    step.dinputs[slot] = Target::Arena { piece: from, accumulate: false };
+                    continue;
+                }
                 step.dinputs[slot] = Target::Parameter { id, accumulate: reached[id.0] };
                 reached[id.0] = true;
                 continue;
@@ -689,13 +758,14 @@ impl<'t> Planner<'t> {
         let (offsets, arena_len) = lay_out(&self.intervals);
         let ranges =
             self.intervals.iter().zip(offsets).map(|(interval, offset)| offset..offset + interval.len).collect();
-        let Self { values, gradients, forward, backward, .. } = self;
-        Layout { ranges, arena_len, values, gradients, forward, backward }
+        let Self { loss, values, gradients, forward, backward, .. } = self;
+        Layout { loss, ranges, arena_len, values, gradients, forward, backward }
     }
 }
 
 /// What the planner decided.
 struct Layout {
+    loss: Option<usize>,
     ranges: Vec<Range<usize>>,
     arena_len: usize,
     values: Vec<Option<Piece>>,

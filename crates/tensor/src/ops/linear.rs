@@ -69,7 +69,7 @@ impl Operation for Linear {
     }
 
     fn needs(&self) -> Needs {
-        Needs { inputs: 1, outputs: 0 }
+        Needs { inputs: 0b11, outputs: 0 }
     }
 
     fn changes_output_gradient(&self) -> bool {

@@ -97,7 +97,7 @@ impl Operation for Normalize {
     }
 
     fn needs(&self) -> Needs {
-        if self.residual { Needs { inputs: 0, outputs: 1 } } else { Needs { inputs: 1, outputs: 0 } }
+        if self.residual { Needs { inputs: 0b100, outputs: 1 } } else { Needs { inputs: 0b11, outputs: 0 } }
     }
 
     fn passes_gradient(&self) -> &'static [(usize, usize)] {
