@@ -121,6 +121,16 @@ kernel!(
 );
 
 #[inline(always)]
+fn exponential_body<S: Simd>(s: S, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, math::exp(s, load!(x))) });
+}
+kernel!(
+    /// `y = e^x`, within the bounds of [`math::exp`].
+    pub fn exponential(x: &[f32], y: &mut [f32]) = exponential_body
+);
+
+#[inline(always)]
 fn sum_of_squares_body<S: Simd>(s: S, x: &[f32]) -> f32 {
     let mut sum = s.splat(0.0);
     for_vectors!(s, x.len(), |at, load, store| {

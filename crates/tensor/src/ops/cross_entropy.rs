@@ -6,6 +6,7 @@ use crate::cpu::Cpu;
 use crate::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
 use crate::kernels::rows;
 use crate::operation::{Backward, Forward, Ids, Needs, Operand, Operation};
+use crate::ops::elementwise::give;
 use crate::tape::{Tape, Var};
 
 struct HeadCrossEntropy {
@@ -83,7 +84,7 @@ struct Chunk<'a> {
 }
 
 /// `scale * sum weight nats`, in order and in float64.
-fn weighted_sum(nats: &[f32], weights: &[f32], scale: f32) -> f32 {
+pub(crate) fn weighted_sum(nats: &[f32], weights: &[f32], scale: f32) -> f32 {
     let sum: f64 = nats.iter().zip(weights).map(|(&n, &w)| f64::from(n) * f64::from(w)).sum();
     (sum * f64::from(scale)) as f32
 }
@@ -98,7 +99,7 @@ impl Operation for HeadCrossEntropy {
     }
 
     fn needs(&self) -> Needs {
-        Needs { inputs: 0b101, outputs: 0 }
+        Needs { inputs: 0b111, outputs: 0 }
     }
 
     fn is_loss(&self) -> bool {
@@ -131,7 +132,7 @@ impl Operation for HeadCrossEntropy {
         let [loss, nats] = run.outputs;
         let (x, weights, targets) = (run.inputs[0].values(), run.inputs[2].values(), run.feed.ids(self.targets));
         let (head, scale) = (run.inputs[1].values(), run.feed.loss_scale);
-        let [mut dx, mut dhead, ..] = run.dinputs;
+        let [mut dx, mut dhead, dweights, ..] = run.dinputs;
         for first in (0..self.rows).step_by(self.chunk()) {
             let range = first..(first + self.chunk()).min(self.rows);
             let columns = range.start * self.width..range.end * self.width;
@@ -164,6 +165,9 @@ impl Operation for HeadCrossEntropy {
                 let x = MatrixB::Plain(&x[columns]);
                 gemm(run.cpu, size, MatrixA::Transposed(dlogits), x, dhead.values, add, Epilogue::default());
             }
+        }
+        if let Some(dweights) = dweights {
+            give(run.cpu, dweights, |row| scale * nats[row]);
         }
         loss[0] = weighted_sum(nats, weights, scale);
     }

@@ -6,9 +6,15 @@
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod elementwise;
 pub mod embedding;
 pub mod feed_forward;
 pub mod linear;
+pub mod logits_cross_entropy;
+pub mod matmul;
 pub mod normalize;
+pub mod rearrange;
+pub mod reduce;
 pub mod rotary;
 pub mod select_rows;
+pub mod softmax;

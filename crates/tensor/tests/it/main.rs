@@ -2,6 +2,7 @@
 
 mod attention;
 mod determinism;
+mod elementary;
 mod gemm;
 mod planner;
 mod support;

@@ -1,8 +1,9 @@
 //! The planner: what it refuses, frozen and tied weights, values nobody kept.
 
-use tsumugi_tensor::{ParametersBuilder, Plan, PlanError, Tape};
+use tsumugi_tensor::ops::elementwise::Unary;
+use tsumugi_tensor::{Activation, NormKind, ParametersBuilder, Plan, PlanError, Tape};
 
-use crate::support::{assert_same_bits, every_cpu, train_once};
+use crate::support::{assert_same_bits, check_gradients, every_cpu, fill, noise, train_once};
 use crate::transformer::{ROWS, parameters, record, set};
 
 #[test]
@@ -78,5 +79,119 @@ fn frozen_parameters_get_no_gradient_and_change_no_other() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_residual_stream_that_is_a_parameter_or_meets_itself_gets_its_whole_gradient() {
+    // y = norm(p + p) and the stream p + p, both read by the loss; and with a value instead of the parameter.
+    for by_value in [false, true] {
+        for cpu in every_cpu(1) {
+            let mut builder = ParametersBuilder::default();
+            let (stream, weight) = (builder.add("stream", &[3, 5]), builder.add("weight.norm", &[5]));
+            let mut parameters = builder.build();
+            fill(&mut parameters, 0.8);
+            let mut tape = Tape::new();
+            let (p, w) = (tape.parameter(&parameters, stream), tape.parameter(&parameters, weight));
+            let x = if by_value { tape.unary(Unary::Square, p) } else { p };
+            let (sum, y) = tape.add_normalize(x, x, w, None, NormKind::Layer, 1e-5);
+            let (again, z) = tape.add_normalize(y, x, w, None, NormKind::Rms, 1e-5);
+            let product = tape.multiply(sum, z);
+            let all = tape.concat_columns(&[product, y, again]);
+            let weights = tape.input(&[3, 15]);
+            let loss = tape.weighted_sum_loss(all, weights);
+            let numbers = noise(4, 45);
+            let (mut plan, gradients) =
+                train_once(&cpu, tape, loss, &[all], &parameters, |plan| plan.set(weights, &numbers));
+            let value = |plan: &Plan| -> f64 {
+                plan.value(all).iter().zip(&numbers).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum()
+            };
+            check_gradients(&cpu, &mut plan, &mut parameters, &gradients, &value, 2e-3);
+        }
+    }
+}
+
+#[test]
+fn a_weight_that_was_computed_gets_its_gradient() {
+    // A low-rank update merged into a weight: W + B A, through the coarse layers.
+    for cpu in every_cpu(1) {
+        let mut builder = ParametersBuilder::default();
+        let ids =
+            [("x", [4, 6]), ("w", [5, 6]), ("b", [5, 2]), ("a", [2, 6])].map(|(name, shape)| builder.add(name, &shape));
+        let mut parameters = builder.build();
+        fill(&mut parameters, 0.8);
+        let mut tape = Tape::new();
+        let [x, w, b, a] = ids.map(|id| tape.parameter(&parameters, id));
+        let update = tape.matmul(b, a, false, false);
+        let merged = tape.add(w, update);
+        let y = tape.linear(x, merged, None, Some(Activation::Silu));
+        let head = tape.tanh(merged);
+        let back = tape.matmul(y, merged, false, false);
+        let (targets, weights) = (tape.ids(4), tape.input(&[4]));
+        let (loss, nats) = tape.head_cross_entropy(back, head, targets, weights);
+        let (mut plan, gradients) = train_once(&cpu, tape, loss, &[nats], &parameters, |plan| {
+            plan.set_ids(targets, &[0, 4, 2, 1]);
+            plan.set(weights, &[1.0, 2.0, 0.5, 1.5]);
+        });
+        let value = |plan: &Plan| -> f64 {
+            plan.value(nats).iter().zip([1.0, 2.0, 0.5, 1.5]).map(|(&n, w)| f64::from(n) * w).sum()
+        };
+        check_gradients(&cpu, &mut plan, &mut parameters, &gradients, &value, 3e-4);
+    }
+}
+
+#[test]
+fn a_loss_that_something_reads_is_refused_and_one_beside_the_root_is_evaluated() {
+    let mut builder = ParametersBuilder::default();
+    let id = builder.add("x", &[3]);
+    let mut parameters = builder.build();
+    parameters.values_mut(id).copy_from_slice(&[1.0, 2.0, 6.0]);
+    let mut tape = Tape::new();
+    let x = tape.parameter(&parameters, id);
+    let inner = tape.mean_loss(x);
+    let root = tape.weighted_sum_loss(inner, inner);
+    let error = Plan::training(tape, root, &[], &parameters).err();
+    let (loss, operation) = ("mean_loss".to_owned(), "weighted_sum_loss".to_owned());
+    assert_eq!(error, Some(PlanError::LossInside { loss, operation }));
+
+    let mut tape = Tape::new();
+    let x = tape.parameter(&parameters, id);
+    let beside = tape.mean_loss(x);
+    let squares = tape.unary(Unary::Square, x);
+    let root = tape.mean_loss(squares);
+    let cpu = &every_cpu(1)[0];
+    let (plan, gradients) = train_once(cpu, tape, root, &[beside], &parameters, |_| {});
+    assert_eq!(plan.value(beside), [3.0]);
+    assert!((gradients[2] - 4.0).abs() < 1e-6);
+}
+
+#[test]
+fn values_read_by_many_nodes_sum_their_gradients() {
+    // A diamond: one value read by a slice, a norm, a product with itself and a residual addition.
+    for cpu in every_cpu(1) {
+        let mut builder = ParametersBuilder::default();
+        let (p, w) = (builder.add("p", &[4, 6]), builder.add("w.norm", &[6]));
+        let mut parameters = builder.build();
+        fill(&mut parameters, 0.7);
+        let mut tape = Tape::new();
+        let (p, w) = (tape.parameter(&parameters, p), tape.parameter(&parameters, w));
+        let x = tape.tanh(p);
+        let normal = tape.normalize(x, w, None, NormKind::Rms, 1e-5);
+        let left = tape.slice_columns(x, 1..4);
+        let gram = tape.matmul(x, x, true, false);
+        let mixed = tape.matmul(normal, gram, false, false);
+        let dropped = tape.dropout(mixed, 0.5); // off in evaluation, so not part of the differences
+        let (sum, y) = tape.add_normalize(mixed, x, w, None, NormKind::Layer, 1e-5);
+        let all = tape.concat_columns(&[sum, y, left, normal]);
+        let weights = tape.input(&[4, 21]);
+        let loss = tape.weighted_sum_loss(all, weights);
+        let numbers = noise(6, 84);
+        let kept = [all, dropped];
+        let (mut plan, gradients) =
+            train_once(&cpu, tape, loss, &kept, &parameters, |plan| plan.set(weights, &numbers));
+        let value = |plan: &Plan| -> f64 {
+            plan.value(all).iter().zip(&numbers).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum()
+        };
+        check_gradients(&cpu, &mut plan, &mut parameters, &gradients, &value, 2e-3);
     }
 }
