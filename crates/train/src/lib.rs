@@ -1,1 +1,21 @@
-//! Optimizers, schedules, the trainer, checkpoints
+//! The trainer: optimizer steps over batches, schedules, checkpoints, exact resume; and pre-training from text.
+//!
+//! **Invariant:** one `Trainer` for every objective; what differs is the [`tsumugi_data::BatchSource`].
+//! **Invariant:** training knows no engine: samples and evaluations during a run are callbacks.
+
+pub mod checkpoint;
+mod error;
+pub mod guard;
+pub mod peak;
+pub mod pretrain;
+pub mod recipe;
+pub mod run_folder;
+pub mod schedule;
+pub mod settings;
+pub mod trainer;
+
+pub use error::TrainError;
+pub use recipe::{Recipe, Resolved};
+pub use schedule::Schedule;
+pub use settings::TrainSettings;
+pub use trainer::{Evaluated, Job, LogRow, Trained, train};

@@ -16,6 +16,7 @@ pub mod math;
 pub mod micro;
 pub mod normalize;
 pub mod optimizer;
+pub mod peak;
 pub mod portable;
 pub mod rows;
 pub mod simd;

@@ -1,0 +1,133 @@
+//! Checkpoints: weights and optimizer state of a step, written whole or not at all, bit for bit.
+//!
+//! `DIR/checkpoints/step-NNNNNNNN/` holds `state.json`, `parameters.safetensors`, `first-moments.safetensors` and
+//! `second-moments.safetensors` under our own names; they are no model folder for others.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tsumugi_base::io::{AtomicFolder, create_folder, read_to_string_limited, write_atomic};
+use tsumugi_files::mmap::MappedFile;
+use tsumugi_files::safetensors::write_safetensors_with;
+use tsumugi_files::{ElementType, TensorFile, TensorSpec, read_f32_into};
+use tsumugi_tensor::{AdamW, Parameters};
+
+use crate::TrainError;
+use crate::guard::Guard;
+
+/// Checkpoints kept: the last one may be the step that went wrong.
+const KEPT: usize = 2;
+const FOLDER: &str = "checkpoints";
+const STATE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a checkpoint knows besides numbers of the model's shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    /// Updates made: steps that were not skipped. AdamW's bias correction counts these.
+    pub updates: u64,
+    /// The loss-spike guard.
+    pub guard: Guard,
+    /// Tokens read so far.
+    pub tokens: u64,
+    /// Seconds spent training so far.
+    pub seconds: f64,
+}
+
+fn name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Steps that have a checkpoint, ascending.
+pub fn steps(run: &Path) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(run.join(FOLDER)) else { return Vec::new() };
+    let step = |name: &str| name.strip_prefix("step-")?.parse().ok();
+    let mut steps: Vec<u64> = entries.flatten().filter_map(|entry| step(entry.file_name().to_str()?)).collect();
+    steps.sort_unstable();
+    steps
+}
+
+fn write_buffer(path: &Path, parameters: &Parameters, buffer: &[f32]) -> Result<(), TrainError> {
+    let specs: Vec<TensorSpec<'_>> = parameters
+        .iter()
+        .map(|(_, parameter)| TensorSpec {
+            name: &parameter.name,
+            element_type: ElementType::F32,
+            shape: &parameter.shape,
+        })
+        .collect();
+    let ids: Vec<_> = parameters.iter().map(|(id, _)| id).collect();
+    write_safetensors_with(path, &specs, &BTreeMap::new(), |index, sink| {
+        let mut bytes = Vec::with_capacity(1 << 16);
+        for chunk in buffer[parameters.range(ids[index])].chunks(1 << 14) {
+            bytes.clear();
+            bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
+            sink.write_all(&bytes)?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn read_buffer(path: &Path, parameters: &Parameters, buffer: &mut [f32]) -> Result<(), TrainError> {
+    let file = TensorFile::single(MappedFile::open(path)?)?;
+    for (id, parameter) in parameters.iter() {
+        let problem = |problem: String| TrainError::Checkpoint { folder: path.to_owned(), problem };
+        let tensor = file.get(&parameter.name).ok_or_else(|| problem(format!("no tensor `{}`", parameter.name)))?;
+        if tensor.shape != parameter.shape {
+            let (found, expected) = (tensor.shape, &parameter.shape);
+            return Err(problem(format!("`{}` has shape {found:?}, the model {expected:?}", parameter.name)));
+        }
+        read_f32_into(&tensor, &mut buffer[parameters.range(id)])?;
+    }
+    Ok(())
+}
+
+/// Writes the checkpoint of `state.step`, then removes those older than the last two.
+pub fn save(run: &Path, state: &State, parameters: &Parameters, optimizer: &AdamW) -> Result<(), TrainError> {
+    create_folder(&run.join(FOLDER))?;
+    let target = run.join(FOLDER).join(name(state.step));
+    if !target.exists() {
+        let folder = AtomicFolder::create(&target)?;
+        let path = |file: &str| folder.partial_path().join(file);
+        write_buffer(&path("parameters.safetensors"), parameters, parameters.buffer())?;
+        write_buffer(&path("first-moments.safetensors"), parameters, &optimizer.first)?;
+        write_buffer(&path("second-moments.safetensors"), parameters, &optimizer.second)?;
+        let text = serde_json::to_string_pretty(state).unwrap_or_default();
+        write_atomic(&path("state.json"), text.as_bytes())?;
+        folder.commit()?;
+    }
+    let all = steps(run);
+    for &old in &all[..all.len().saturating_sub(KEPT)] {
+        let _ = std::fs::remove_dir_all(run.join(FOLDER).join(name(old))); // best effort: only space is lost
+    }
+    Ok(())
+}
+
+/// Loads the newest checkpoint into `parameters` and `optimizer`; none where there is none.
+pub fn load_newest(
+    run: &Path,
+    parameters: &mut Parameters,
+    optimizer: &mut AdamW,
+) -> Result<Option<State>, TrainError> {
+    let Some(step) = steps(run).pop() else { return Ok(None) };
+    let folder: PathBuf = run.join(FOLDER).join(name(step));
+    let problem = |problem: String| TrainError::Checkpoint { folder: folder.clone(), problem };
+    let text = read_to_string_limited(&folder.join("state.json"), STATE_BYTES_MAX)
+        .map_err(|error| problem(error.to_string()))?;
+    let state: State = serde_json::from_str(&text).map_err(|error| problem(format!("state.json: {error}")))?;
+    let mut values = vec![0.0; parameters.buffer_len()];
+    read_buffer(&folder.join("parameters.safetensors"), parameters, &mut values)?;
+    parameters.buffer_mut().copy_from_slice(&values);
+    read_buffer(&folder.join("first-moments.safetensors"), parameters, &mut optimizer.first)?;
+    read_buffer(&folder.join("second-moments.safetensors"), parameters, &mut optimizer.second)?;
+    Ok(Some(state))
+}
+
+/// Removes all checkpoints: the run is finished and its model saved.
+pub fn remove_all(run: &Path) {
+    let _ = std::fs::remove_dir_all(run.join(FOLDER)); // best effort: only space is lost
+}

@@ -1,0 +1,121 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+use tsumugi_base::jsonl::JsonLinesError;
+use tsumugi_base::run_record::RunRecordError;
+use tsumugi_base::{FileError, Hint};
+use tsumugi_data::DataError;
+use tsumugi_files::FilesError;
+use tsumugi_models::ModelError;
+use tsumugi_tensor::PlanError;
+use tsumugi_tokenizer::TokenizerError;
+
+/// Each variant carries the values that disagreed.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// Reading or writing a plain file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Weights and state files.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// A model on disk.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Text and batches.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] JsonLinesError),
+    /// `run.json`.
+    #[error(transparent)]
+    Record(#[from] RunRecordError),
+    /// The model's tape.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The instruction set asked for is not there.
+    #[error(transparent)]
+    Isa(#[from] tsumugi_tensor::IsaError),
+    /// A recipe that is not TOML, or has a key that nobody reads.
+    #[error("{}: {problem}", file.display())]
+    RecipeFile {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with its line.
+        problem: String,
+    },
+    /// A key or flag with a value that cannot be, or that would have no effect.
+    #[error("`{key}` is {value}, but {problem}")]
+    Setting {
+        /// Its name as key and flag.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The output folder holds a run with other settings.
+    #[error("{} holds a run with other settings: {}", folder.display(), differences.join(", "))]
+    OtherRun {
+        /// The output folder.
+        folder: PathBuf,
+        /// `key (there: a, here: b)`
+        differences: Vec<String>,
+    },
+    /// The folder has something else in it.
+    #[error("{} is not empty and holds no run of ours", folder.display())]
+    NotARun {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A checkpoint that does not fit the model.
+    #[error("{}: {problem}", folder.display())]
+    Checkpoint {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The loss or its gradient was not a number for many steps in a row.
+    #[error("step {step}: the loss or its gradient was not finite {count} times in a row")]
+    Diverged {
+        /// The last step.
+        step: u64,
+        /// How often.
+        count: u32,
+    },
+    /// No row of a step is trained.
+    #[error("step {step} has no token to train on")]
+    NothingTrained {
+        /// The step.
+        step: u64,
+    },
+}
+
+impl Hint for TrainError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Files(error) => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Data(error) => error.hint(),
+            Self::Tokenizer(error) => error.hint(),
+            Self::Log(error) => error.hint(),
+            Self::Record(error) => error.hint(),
+            Self::OtherRun { .. } => {
+                Some("repeat the settings of that run to resume it, or choose another --out".into())
+            }
+            Self::NotARun { .. } => Some("choose an empty or new folder with --out".into()),
+            Self::Checkpoint { folder, .. } => {
+                Some(format!("remove {} to resume from the checkpoint before it", folder.display()))
+            }
+            Self::Diverged { .. } => Some("lower --learning-rate or lengthen --warmup-steps".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Pre-training from a text: tokenizer, token shards, model, checkpoints, and a finished model folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tsumugi_base::io::create_folder;
+use tsumugi_base::progress::{Event, Observer};
+use tsumugi_base::run_record::{InputHash, RunRecord};
+use tsumugi_data::{
+    Documents, EvaluationSet, PretrainConfig, PretrainLoader, TokenShards, WindowOrder, dialogue, pack_text, read_text,
+};
+use tsumugi_models::Decoder;
+use tsumugi_tensor::Cpu;
+use tsumugi_tokenizer::{Tokenizer, special_tokens, train as tokenizer_train};
+
+use crate::peak::peak_flops_per_second;
+use crate::recipe::TokenizerKind;
+use crate::run_folder::{self, Begun};
+use crate::trainer::{self, Evaluated, Job};
+use crate::{Recipe, Resolved, TrainError, checkpoint};
+
+/// What a pre-training gave.
+#[derive(Debug)]
+pub struct Pretrained {
+    /// The settings, all decided.
+    pub resolved: Resolved,
+    /// Whether all steps are done; if not, the same command goes on.
+    pub finished: bool,
+    /// Whether the folder was finished before.
+    pub was_finished: bool,
+    /// Steps done.
+    pub steps: u64,
+    /// The last evaluation of this run.
+    pub evaluated: Option<Evaluated>,
+    /// Tokens per second of this run; 0 when nothing was left to do.
+    pub tokens_per_second: f64,
+    /// Parameters of the model.
+    pub parameters: usize,
+}
+
+/// The file that is written last.
+const FINISHED: &str = "config.json";
+
+/// Trains by a recipe into `folder`, or goes on with what is there.
+pub fn run(
+    recipe: &Recipe,
+    folder: &Path,
+    cpu: &Cpu,
+    command: Vec<String>,
+    observer: &dyn Observer,
+    on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
+) -> Result<Pretrained, TrainError> {
+    let data = recipe.data.clone().unwrap_or_default();
+    let whole = if recipe.data.is_some() { read_text(&data)? } else { String::new() };
+    let (text, held_out) = dialogue::split(&whole);
+    let resolved = recipe.resolve(text.len() as u64)?;
+    let mut record =
+        RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
+    record.inputs.push(InputHash::of(&data)?);
+    let begun = run_folder::begin(folder, &mut record, FINISHED)?;
+    if begun == Begun::Finished {
+        let parameters = 0;
+        let steps = resolved.train.steps;
+        let (evaluated, tokens_per_second) = (None, 0.0);
+        return Ok(Pretrained {
+            resolved,
+            finished: true,
+            was_finished: true,
+            steps,
+            evaluated,
+            tokens_per_second,
+            parameters,
+        });
+    }
+    let tokenizer = tokenizer(&resolved, text, &whole, folder, observer)?;
+    let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
+    let set = EvaluationSet::from_text(&tokenizer, held_out, resolved.context, resolved.batch)?;
+    let mut decoder = Decoder::new(resolved.spec(tokenizer.vocabulary_size()));
+    decoder.initialize(resolved.train.seed);
+    let parameters = decoder.parameters.count();
+    describe(&resolved, &shards, parameters, observer);
+    let loader = PretrainLoader::new(Arc::new(shards), windows(&resolved))?;
+    let trained = trainer::train(Job {
+        cpu,
+        decoder,
+        source: &loader,
+        held_out: Some(&set),
+        settings: &resolved.train,
+        folder,
+        stage: "pre-train",
+        peak_flops_per_second: Some(peak_flops_per_second(cpu)),
+        observer,
+        on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer),
+    })?;
+    if trained.finished {
+        save(&trained.decoder, &tokenizer, folder)?;
+        checkpoint::remove_all(folder);
+    }
+    Ok(Pretrained {
+        resolved,
+        finished: trained.finished,
+        was_finished: false,
+        steps: trained.state.step,
+        evaluated: trained.evaluated,
+        tokens_per_second: trained.tokens_per_second,
+        parameters,
+    })
+}
+
+fn windows(resolved: &Resolved) -> PretrainConfig {
+    PretrainConfig {
+        context: resolved.context,
+        batch: resolved.batch,
+        micro_batches: resolved.train.accumulate,
+        order: WindowOrder::Random,
+        documents: Documents::Joined,
+        seed: resolved.train.seed,
+    }
+}
+
+fn describe(resolved: &Resolved, shards: &TokenShards, parameters: usize, observer: &dyn Observer) {
+    let tokens = resolved.train.steps * (resolved.batch * resolved.context * resolved.train.accumulate) as u64;
+    let message = format!(
+        "{parameters} parameters, {} layers of width {}, context {}; {} steps over {tokens} tokens, {:.1} epochs",
+        resolved.layers,
+        resolved.width,
+        resolved.context,
+        resolved.train.steps,
+        tokens as f64 / shards.len().max(1) as f64
+    );
+    observer.event(&Event::Note { message });
+}
+
+/// The folder's tokenizer, or a new one. Characters are collected from the whole text: a held-out character without
+/// a token could not be scored.
+fn tokenizer(
+    resolved: &Resolved,
+    text: &str,
+    whole: &str,
+    folder: &Path,
+    observer: &dyn Observer,
+) -> Result<Tokenizer, TrainError> {
+    let file = folder.join("tokenizer.json");
+    if let Ok(json) = std::fs::read_to_string(&file) {
+        return Ok(Tokenizer::from_json(&json)?);
+    }
+    create_folder(folder)?;
+    let control = special_tokens::all();
+    let tokenizer = match (resolved.tokenizer, resolved.vocabulary) {
+        (TokenizerKind::Bytes, _) => tokenizer_train::byte_tokenizer(&control)?,
+        (TokenizerKind::Characters, _) => tokenizer_train::character_tokenizer(whole, &[])?,
+        (TokenizerKind::Bpe, vocabulary) => {
+            observer.event(&Event::Stage { name: "train the tokenizer".into() });
+            let vocabulary_size = vocabulary.unwrap_or(1024);
+            let config =
+                tokenizer_train::TrainingConfig { vocabulary_size, special_tokens: control, ..Default::default() };
+            tokenizer_train::train_bpe(&[text], &config, observer)?
+        }
+    };
+    tokenizer.save(folder)?;
+    Ok(tokenizer)
+}
+
+/// Writes the finished model: weights and config, with the token ids that `transformers` asks for. The config comes
+/// last: it says that the run is done.
+pub fn save(decoder: &Decoder, tokenizer: &Tokenizer, folder: &Path) -> Result<(), TrainError> {
+    let mut extra: BTreeMap<String, Value> = BTreeMap::new();
+    let id = |name: &str| tokenizer.special(name).map_or(Value::Null, |id| json!(id));
+    extra.insert("bos_token_id".into(), id(special_tokens::END_OF_TEXT));
+    extra.insert("eos_token_id".into(), id(special_tokens::END_OF_TEXT));
+    decoder.save(folder, &extra)?;
+    Ok(())
+}
