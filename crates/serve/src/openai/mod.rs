@@ -3,7 +3,7 @@
 //! The reference is the public description of `/v1/completions` and `/v1/chat/completions`. A field of it that would
 //! change the answer and that this server does not have is refused by name, never ignored; a field that would
 //! not (`user`, `metadata`, `store`, …) is accepted. Beyond it are `top_k`, `min_p` and `repetition_penalty`
-//! under the names that other servers gave them, and `minimum_room` (see `common`).
+//! under the names that other servers gave them, and `minimum_room` (see `generation`).
 
 pub mod body;
 pub mod chat;
