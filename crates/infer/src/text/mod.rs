@@ -1,33 +1,19 @@
 //! Requests and answers in text: what `serve`, the terminal chat and `generate` speak with a model.
 //! The scheduler and the cache below know no text; this module and its children do.
 
+mod end_tokens;
+mod fit;
+mod local;
+mod stop;
+
 use std::ops::ControlFlow;
 
+use tsumugi_base::Hint;
 use tsumugi_tokenizer::Message;
 
-/// How the next token is chosen. Filters apply in this order: repetition penalty, temperature,
-/// top-k, top-p, min-p.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingParameters {
-    /// 0 is greedy. Logits are divided by it.
-    pub temperature: f32,
-    /// Keep the `k` most likely tokens; `None` keeps all.
-    pub top_k: Option<usize>,
-    /// Nucleus: keep the smallest set whose probability reaches this, in (0, 1] (Holtzman et al. 2019).
-    pub top_p: f32,
-    /// Keep tokens at least this fraction as likely as the likeliest, in [0, 1).
-    pub min_p: f32,
-    /// 1 is off; above 1 makes tokens already in the context less likely (Keskar et al. 2019, CTRL).
-    pub repetition_penalty: f32,
-    /// The same seed, prompt and model give the same text.
-    pub seed: u64,
-}
-
-impl Default for SamplingParameters {
-    fn default() -> Self {
-        Self { temperature: 0.8, top_k: None, top_p: 0.95, min_p: 0.0, repetition_penalty: 1.0, seed: 0 }
-    }
-}
+pub use crate::sample::SamplingParameters;
+pub use fit::fit_to_context;
+pub use local::{LoadError, LocalModel, Options};
 
 /// What the model continues.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +125,16 @@ pub enum GenerateError {
         /// What went wrong.
         reason: String,
     },
+}
+
+impl Hint for GenerateError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::ContextLengthExceeded { .. } => Some("shorten the prompt, or leave out the oldest turns".into()),
+            Self::Template { .. } => Some("a base model continues plain text: give it a prompt instead".into()),
+            _ => None,
+        }
+    }
 }
 
 /// A model that answers in text. `serve` and the terminal chat know models only through this.

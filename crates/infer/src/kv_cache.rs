@@ -1,0 +1,223 @@
+//! The paged key/value cache (Kwon et al. 2023, "PagedAttention"): a *page* holds 64 positions of one
+//! sequence, in every layer and key head; a sequence is a table of pages, and sequences that begin alike share them.
+//!
+//! A page is written by one sequence only; [`KvCache::fork`] shares whole pages and copies the last, unfinished one.
+//! Pages are allocated when they are first needed, and never more than `pages_max`.
+//!
+//! **Invariant:** no token and no text is known here.
+
+use tsumugi_tensor::memory::Buffer;
+use tsumugi_tensor::{BlockLayout, KEY_BLOCK, KeyValueBlocks};
+
+/// A sequence of the cache. Handed out again after [`KvCache::close`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SequenceId(pub(crate) usize);
+
+/// No page is free and no more may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the cache is full: {pages_max} pages of {KEY_BLOCK} positions are in use")]
+pub struct CacheFull {
+    /// How many there are.
+    pub pages_max: usize,
+}
+
+#[derive(Debug)]
+struct Page {
+    /// `[layers, key heads, BlockLayout::len()]`
+    numbers: Buffer,
+    /// Sequences that have it in their table.
+    users: usize,
+}
+
+/// Pages and the tables of the sequences.
+#[derive(Debug)]
+pub struct KvCache {
+    block: usize,
+    heads: usize,
+    page: usize,
+    pages_max: usize,
+    pages: Vec<Page>,
+    free: Vec<usize>,
+    /// A closed sequence has no table.
+    tables: Vec<Option<Vec<usize>>>,
+}
+
+/// Positions to pages.
+pub fn pages_for(positions: usize) -> usize {
+    positions.div_ceil(KEY_BLOCK)
+}
+
+impl KvCache {
+    /// For `layers` layers of `key_heads` heads, with at most `pages_max` pages.
+    pub fn new(layout: BlockLayout, layers: usize, key_heads: usize, pages_max: usize) -> Self {
+        let block = layout.len();
+        Self {
+            block,
+            heads: key_heads,
+            page: block * key_heads * layers,
+            pages_max,
+            pages: Vec::new(),
+            free: Vec::new(),
+            tables: Vec::new(),
+        }
+    }
+
+    /// Bytes of one page.
+    pub fn page_bytes(&self) -> usize {
+        self.page * size_of::<f32>()
+    }
+
+    /// Bytes that have been allocated; pages stay until the cache is dropped.
+    pub fn allocated_bytes(&self) -> usize {
+        self.pages.len() * self.page_bytes()
+    }
+
+    /// Pages that no sequence uses, made or not.
+    pub fn free_pages(&self) -> usize {
+        self.free.len() + (self.pages_max - self.pages.len())
+    }
+
+    /// An empty sequence.
+    pub fn open(&mut self) -> SequenceId {
+        let slot = self.tables.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.tables.push(None);
+            self.tables.len() - 1
+        });
+        self.tables[slot] = Some(Vec::new());
+        SequenceId(slot)
+    }
+
+    /// Forgets a sequence; pages that nobody else uses become free.
+    pub fn close(&mut self, sequence: SequenceId) {
+        for page in self.tables[sequence.0].take().unwrap_or_default() {
+            self.pages[page].users -= 1;
+            if self.pages[page].users == 0 {
+                self.free.push(page);
+            }
+        }
+    }
+
+    /// Pages of a sequence.
+    pub fn pages_of(&self, sequence: SequenceId) -> usize {
+        self.tables[sequence.0].as_ref().map_or(0, Vec::len)
+    }
+
+    /// Makes room for `positions` positions of a sequence.
+    pub fn reserve(&mut self, sequence: SequenceId, positions: usize) -> Result<(), CacheFull> {
+        while self.pages_of(sequence) < pages_for(positions) {
+            let page = self.take_page()?;
+            self.table_mut(sequence).push(page);
+        }
+        Ok(())
+    }
+
+    /// A new sequence that begins with the first `positions` of another: whole pages are shared, the rest is copied.
+    pub fn fork(&mut self, from: SequenceId, positions: usize) -> Result<SequenceId, CacheFull> {
+        let whole = positions / KEY_BLOCK;
+        let table: Vec<usize> = self.table_mut(from)[..pages_for(positions)].to_vec();
+        let copy = if positions.is_multiple_of(KEY_BLOCK) { None } else { Some(self.take_page()?) };
+        let sequence = self.open();
+        for &page in &table[..whole] {
+            self.pages[page].users += 1;
+        }
+        self.table_mut(sequence).extend_from_slice(&table[..whole]);
+        if let Some(to) = copy {
+            let original = std::mem::replace(&mut self.pages[table[whole]].numbers, Buffer::zeroed(0));
+            self.pages[to].numbers.copy_from_slice(&original);
+            self.pages[table[whole]].numbers = original;
+            self.table_mut(sequence).push(to);
+        }
+        Ok(sequence)
+    }
+
+    fn table_mut(&mut self, sequence: SequenceId) -> &mut Vec<usize> {
+        self.tables[sequence.0].as_mut().expect("only open sequences are used")
+    }
+
+    fn take_page(&mut self) -> Result<usize, CacheFull> {
+        let page = match self.free.pop() {
+            Some(page) => page,
+            None if self.pages.len() < self.pages_max => {
+                self.pages.push(Page { numbers: Buffer::zeroed(self.page), users: 0 });
+                self.pages.len() - 1
+            }
+            None => return Err(CacheFull { pages_max: self.pages_max }),
+        };
+        self.pages[page].users = 1;
+        Ok(page)
+    }
+
+    fn place(&self, layer: usize, sequence: usize, head: usize, index: usize) -> (usize, std::ops::Range<usize>) {
+        let table = self.tables[sequence].as_ref().expect("only open sequences are used");
+        let start = (layer * self.heads + head) * self.block;
+        (table[index], start..start + self.block)
+    }
+}
+
+impl KeyValueBlocks for KvCache {
+    fn block(&self, layer: usize, sequence: usize, head: usize, index: usize) -> &[f32] {
+        let (page, range) = self.place(layer, sequence, head, index);
+        &self.pages[page].numbers[range]
+    }
+
+    fn block_mut(&mut self, layer: usize, sequence: usize, head: usize, index: usize) -> &mut [f32] {
+        let (page, range) = self.place(layer, sequence, head, index);
+        let page = &mut self.pages[page];
+        assert_eq!(page.users, 1, "a shared page is never written");
+        &mut page.numbers[range]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tsumugi_tensor::Isa;
+
+    use super::*;
+
+    fn cache(pages_max: usize) -> KvCache {
+        KvCache::new(BlockLayout::new(Isa::Portable, 4), 2, 3, pages_max)
+    }
+
+    #[test]
+    fn pages_are_made_when_needed_and_used_again() {
+        let mut cache = cache(3);
+        assert_eq!((cache.allocated_bytes(), cache.free_pages()), (0, 3));
+        let first = cache.open();
+        cache.reserve(first, 65).unwrap();
+        assert_eq!((cache.pages_of(first), cache.free_pages()), (2, 1));
+        let second = cache.open();
+        assert_eq!(cache.reserve(second, 129), Err(CacheFull { pages_max: 3 }));
+        cache.close(first);
+        assert_eq!(cache.reserve(second, 129), Ok(()));
+        assert_eq!(cache.allocated_bytes(), 3 * cache.page_bytes());
+    }
+
+    #[test]
+    fn a_fork_shares_whole_pages_and_copies_the_unfinished_one() {
+        let mut cache = cache(4);
+        let first = cache.open();
+        cache.reserve(first, 100).unwrap();
+        cache.block_mut(1, first.0, 2, 1)[5] = 7.0;
+        let second = cache.fork(first, 70).unwrap();
+        assert_eq!(cache.free_pages(), 1);
+        assert_eq!(cache.block(1, second.0, 2, 1)[5], 7.0);
+        cache.block_mut(1, second.0, 2, 1)[5] = 8.0;
+        assert_eq!(cache.block(1, first.0, 2, 1)[5], 7.0);
+        assert_eq!(cache.block(0, first.0, 0, 0).as_ptr(), cache.block(0, second.0, 0, 0).as_ptr());
+        cache.close(first);
+        assert_eq!(cache.free_pages(), 2, "the shared page is still used");
+        cache.close(second);
+        assert_eq!(cache.free_pages(), 4);
+    }
+
+    #[test]
+    fn a_full_cache_forks_nothing_and_stays_as_it_was() {
+        let mut cache = cache(1);
+        let first = cache.open();
+        cache.reserve(first, 10).unwrap();
+        assert!(cache.fork(first, 5).is_err());
+        assert_eq!((cache.pages_of(first), cache.free_pages()), (1, 0));
+        let whole = cache.fork(first, 0).unwrap();
+        assert_eq!(cache.pages_of(whole), 0);
+    }
+}

@@ -1,0 +1,382 @@
+//! A model folder that answers: tokenizer, chat template, engine, sampler.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use serde_json::Value;
+use tsumugi_base::Hint;
+use tsumugi_files::{Admitted, FilesError, ModelFolder};
+use tsumugi_models::{Decoder, ModelError};
+use tsumugi_tensor::{Cpu, IsaError};
+use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
+
+use super::stop::StopFilter;
+use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel, end_tokens};
+use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::kv_cache::SequenceId;
+use crate::sample::{SampleError, Sampler};
+
+/// How to load a model.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `None` is one per core.
+    pub threads: Option<usize>,
+    /// The name in `/v1/models`; `None` is the folder's.
+    pub name: Option<String>,
+    /// A shorter context than the model's; `None` is the model's.
+    pub context: Option<usize>,
+    /// Positions that the cache may hold over all sequences; `None` is twice the context.
+    pub cache_positions: Option<usize>,
+}
+
+/// Why a folder cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its weights or config.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A file.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Its tokenizer.
+    #[error("{}: {source}", file.display())]
+    Tokenizer {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        source: TokenizerError,
+    },
+    /// There is none.
+    #[error("{}: there is no tokenizer.json", folder.display())]
+    NoTokenizer {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A JSON file is none.
+    #[error("{}: not JSON: {reason}", file.display())]
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The tokenizer makes ids that the model does not have.
+    #[error("{}: the tokenizer has {tokenizer} tokens, but the model's vocabulary {model}", folder.display())]
+    Vocabulary {
+        /// The folder.
+        folder: PathBuf,
+        /// Of the tokenizer.
+        tokenizer: usize,
+        /// Of the model.
+        model: usize,
+    },
+    /// A context override that the model does not have.
+    #[error("a context of {asked} was asked for, but `{model}` has {context} positions")]
+    Context {
+        /// The model's name.
+        model: String,
+        /// What was asked.
+        asked: usize,
+        /// What it has.
+        context: usize,
+    },
+    /// `TSUMUGI_ISA` names what the machine does not have.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
+}
+
+impl Hint for LoadError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Model(error) => error.hint(),
+            Self::Files(error) => error.hint(),
+            Self::Tokenizer { source, .. } => source.hint(),
+            Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
+            Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
+            Self::Context { context, .. } => Some(format!("give a context from 1 to {context}, or leave it out")),
+            Self::Json { .. } | Self::Isa(_) => None,
+        }
+    }
+}
+
+/// A folder that is loaded. One answer at a time: callers wait for each other.
+pub struct LocalModel {
+    name: String,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    end_tokens: Vec<TokenId>,
+    /// Ids beyond the tokenizer's are never chosen.
+    choices: usize,
+    context: usize,
+    engine: Mutex<Engine>,
+}
+
+fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<Value>, LoadError> {
+    let Some(text) = folder.text(name)? else { return Ok(None) };
+    let value = serde_json::from_str(text);
+    value.map(Some).map_err(|error| LoadError::Json { file: folder.path().join(name), reason: error.to_string() })
+}
+
+/// Reads `tokenizer.json` of a folder.
+pub fn load_tokenizer(folder: &Admitted<ModelFolder>) -> Result<Tokenizer, LoadError> {
+    let text =
+        folder.text("tokenizer.json")?.ok_or_else(|| LoadError::NoTokenizer { folder: folder.path().to_owned() })?;
+    let file = folder.path().join("tokenizer.json");
+    Tokenizer::from_json(text).map_err(|source| LoadError::Tokenizer { file, source })
+}
+
+/// The chat template of a folder: in `tokenizer_config.json`, or in a `chat_template.jinja` beside it.
+fn load_template(folder: &Admitted<ModelFolder>, config: Option<&Value>) -> Result<Option<ChatTemplate>, LoadError> {
+    let mut config = config.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+    let mut file = folder.path().join("tokenizer_config.json");
+    if let (Some(source), Some(map)) = (folder.text("chat_template.jinja")?, config.as_object_mut()) {
+        map.insert("chat_template".into(), source.into());
+        file = folder.path().join("chat_template.jinja");
+    }
+    if config.get("chat_template").is_none_or(Value::is_null) {
+        return Ok(None);
+    }
+    let template = ChatTemplate::from_tokenizer_config(&config.to_string());
+    template.map(Some).map_err(|source| LoadError::Tokenizer { file, source })
+}
+
+fn folder_name(folder: &Admitted<ModelFolder>) -> String {
+    let path = folder.path().canonicalize().unwrap_or_else(|_| folder.path().to_owned());
+    path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+}
+
+impl LocalModel {
+    /// Loads weights, tokenizer, chat template and end tokens.
+    pub fn load(folder: &Admitted<ModelFolder>, options: Options) -> Result<Self, LoadError> {
+        let name = options.name.unwrap_or_else(|| folder_name(folder));
+        let tokenizer = load_tokenizer(folder)?;
+        let tokenizer_config = json(folder, "tokenizer_config.json")?;
+        let template = load_template(folder, tokenizer_config.as_ref())?;
+        let (_, spec) = tsumugi_models::folder::read_spec(folder)?;
+        if tokenizer.vocabulary_size() > spec.vocabulary {
+            let (tokenizer, model) = (tokenizer.vocabulary_size(), spec.vocabulary);
+            return Err(LoadError::Vocabulary { folder: folder.path().to_owned(), tokenizer, model });
+        }
+        if let Some(asked) = options.context.filter(|asked| !(1..=spec.context).contains(asked)) {
+            return Err(LoadError::Context { model: name, asked, context: spec.context });
+        }
+        let end_tokens = end_tokens::find(
+            json(folder, "generation_config.json")?.as_ref(),
+            json(folder, "config.json")?.as_ref(),
+            tokenizer_config.as_ref(),
+            &tokenizer,
+        );
+        let cpu = Cpu::detect(options.threads)?;
+        let engine_options = EngineOptions {
+            context: options.context,
+            cache_positions: options.cache_positions,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::new(Decoder::load(folder)?, cpu, engine_options);
+        let choices = tokenizer.vocabulary_size();
+        let context = engine.context();
+        Ok(Self { name, tokenizer, template, end_tokens, choices, context, engine: Mutex::new(engine) })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Tokens that end an answer.
+    pub fn end_tokens(&self) -> &[TokenId] {
+        &self.end_tokens
+    }
+
+    /// The prompt as token ids, as `generate` reads it.
+    pub fn encode(&self, prompt: &Prompt) -> Result<Vec<TokenId>, GenerateError> {
+        let ids = match prompt {
+            Prompt::Text(text) => {
+                let mut ids = self.tokenizer.prefix().to_vec();
+                ids.extend(self.tokenizer.encode(text));
+                ids
+            }
+            Prompt::Tokens(ids) => ids.clone(),
+            Prompt::Chat(messages) => {
+                let template = self.template.as_ref().ok_or_else(|| GenerateError::Template {
+                    reason: format!("`{}` has no chat template", self.name),
+                })?;
+                template
+                    .encode_chat(&self.tokenizer, messages, true)
+                    .map_err(|error| GenerateError::Template { reason: error.to_string() })?
+            }
+        };
+        let vocabulary_size = self.choices;
+        match ids.iter().find(|&&id| id as usize >= vocabulary_size) {
+            Some(&id) => Err(GenerateError::UnknownToken { id, vocabulary_size }),
+            None if ids.is_empty() => Err(GenerateError::EmptyPrompt),
+            None => Ok(ids),
+        }
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(|poisoned| {
+            // An earlier answer panicked: what it left in the cache is not trusted.
+            let mut engine = poisoned.into_inner();
+            engine.clear();
+            self.engine.clear_poison();
+            engine
+        })
+    }
+
+    fn internal(error: &EngineError) -> GenerateError {
+        GenerateError::Internal { reason: error.to_string() }
+    }
+}
+
+impl From<SampleError> for GenerateError {
+    fn from(error: SampleError) -> Self {
+        match error {
+            SampleError::BadParameter { name, value, expected } => Self::BadParameter { name, value, expected },
+            other => Self::Internal { reason: other.to_string() },
+        }
+    }
+}
+
+/// What ended an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Token,
+    StopString,
+    Length,
+    Cancelled,
+}
+
+/// An answer on its way.
+struct Answer<'a> {
+    on_event: &'a mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    stop: StopFilter,
+    text: String,
+    tokens: usize,
+}
+
+impl Answer<'_> {
+    /// Gives out text as far as it is certain.
+    fn say(&mut self, text: &str) -> ControlFlow<End> {
+        let (text, stopped) = self.stop.push(text);
+        let cancelled = self.give_out(&text);
+        match (stopped, cancelled) {
+            (true, _) => ControlFlow::Break(End::StopString),
+            (false, true) => ControlFlow::Break(End::Cancelled),
+            (false, false) => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Whether the caller asked to stop.
+    fn give_out(&mut self, text: &str) -> bool {
+        self.text.push_str(text);
+        !text.is_empty() && (self.on_event)(Event::Text(text)).is_break()
+    }
+
+    /// Gives out the beginning of an unfinished character and what was held back for a stop string.
+    fn finish(&mut self, rest: &str, end: End) -> End {
+        match self.say(rest) {
+            ControlFlow::Break(end) => end,
+            ControlFlow::Continue(()) => {
+                let held = self.stop.finish();
+                if self.give_out(&held) { End::Cancelled } else { end }
+            }
+        }
+    }
+}
+
+impl TextModel for LocalModel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn context_length(&self) -> usize {
+        self.context
+    }
+
+    fn has_chat_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    fn count_tokens(&self, prompt: &Prompt) -> Result<usize, GenerateError> {
+        self.encode(prompt).map(|ids| ids.len())
+    }
+
+    fn generate(
+        &self,
+        request: &Request,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Completion, GenerateError> {
+        let mut tokens = self.encode(&request.prompt)?;
+        let mut sampler = Sampler::new(&request.sampling)?;
+        let (prompt_tokens, context_length) = (tokens.len(), self.context);
+        if prompt_tokens >= context_length {
+            return Err(GenerateError::ContextLengthExceeded {
+                model: self.name.clone(),
+                prompt_tokens,
+                context_length,
+            });
+        }
+        let room = context_length - prompt_tokens;
+        let max_tokens = request.max_tokens.map_or(room, |max| max.min(room));
+        let started = Instant::now();
+        let mut engine = self.engine();
+        let (id, cached) = engine.begin(&tokens).map_err(|error| Self::internal(&error))?;
+        let mut answer = Answer { on_event, stop: StopFilter::new(&request.stop), text: String::new(), tokens: 0 };
+        let read = engine.prefill(id, &tokens[cached..]).map(|_| ()).map_err(|error| Self::internal(&error));
+        let prompt_seconds = started.elapsed().as_secs_f64();
+        let end = read.and_then(|()| match (answer.on_event)(Event::PromptRead { prompt_tokens }) {
+            ControlFlow::Break(()) => Ok(End::Cancelled),
+            ControlFlow::Continue(()) => {
+                self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, max_tokens, &mut answer)
+            }
+        });
+        engine.end(id);
+        drop(engine);
+        let finish_reason = match end? {
+            End::Token | End::StopString => FinishReason::Stop,
+            End::Length => FinishReason::Length,
+            End::Cancelled => FinishReason::Cancelled,
+        };
+        Ok(Completion {
+            text: answer.text,
+            prompt_tokens,
+            completion_tokens: answer.tokens,
+            finish_reason,
+            prompt_seconds,
+            completion_seconds: started.elapsed().as_secs_f64() - prompt_seconds,
+        })
+    }
+}
+
+impl LocalModel {
+    /// Samples and decodes until something ends the answer.
+    fn continue_answer(
+        &self,
+        engine: &mut Engine,
+        id: SequenceId,
+        sampler: &mut Sampler,
+        tokens: &mut Vec<TokenId>,
+        max_tokens: usize,
+        answer: &mut Answer<'_>,
+    ) -> Result<End, GenerateError> {
+        let mut characters = self.tokenizer.stream();
+        while answer.tokens < max_tokens {
+            let token = sampler.sample(&engine.last_logits()[..self.choices], tokens)?;
+            tokens.push(token);
+            answer.tokens += 1;
+            if self.end_tokens.binary_search(&token).is_ok() {
+                return Ok(answer.finish(&characters.finish(), End::Token));
+            }
+            if let ControlFlow::Break(end) = answer.say(&characters.push(token)) {
+                return Ok(end);
+            }
+            if answer.tokens < max_tokens {
+                engine.decode(&[(id, token)]).map_err(|error| Self::internal(&error))?;
+            }
+        }
+        Ok(answer.finish(&characters.finish(), End::Length))
+    }
+}

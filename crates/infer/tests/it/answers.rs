@@ -1,0 +1,177 @@
+//! Answers of a model folder: streaming, ends, stop strings, limits, cancelling.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use tsumugi_base::testing::temporary_folder;
+use tsumugi_infer::text::{
+    Completion, Event, FinishReason, GenerateError, LocalModel, Options, Prompt, Request, SamplingParameters, TextModel,
+};
+use tsumugi_models::llama::Llama;
+use tsumugi_tokenizer::Message;
+
+use crate::support::{VOCABULARY, admit, decoder, write_chat_model};
+
+const CONTEXT: usize = 200;
+
+fn model() -> LocalModel {
+    let folder = temporary_folder();
+    write_chat_model(folder.path(), &decoder(Llama::sized(VOCABULARY, CONTEXT, 48, 2, 4, 2), 3));
+    let options = Options { threads: Some(1), name: Some("tiny".into()), ..Options::default() };
+    LocalModel::load(&admit(folder.path()), options).unwrap()
+}
+
+fn request(prompt: &str) -> Request {
+    Request {
+        prompt: Prompt::Text(prompt.into()),
+        sampling: SamplingParameters { seed: 11, ..SamplingParameters::default() },
+        max_tokens: Some(60),
+        stop: Vec::new(),
+    }
+}
+
+/// The completion and the events: how many prompts were read, and the pieces of text.
+fn run(model: &LocalModel, request: &Request) -> (Completion, usize, Vec<String>) {
+    let (mut read, mut pieces) = (0, Vec::new());
+    let completion = model
+        .generate(request, &mut |event| {
+            match event {
+                Event::PromptRead { .. } if pieces.is_empty() => read += 1,
+                Event::PromptRead { .. } => panic!("text came before the prompt was read"),
+                Event::Text(text) => pieces.push(text.to_owned()),
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    (completion, read, pieces)
+}
+
+/// A request whose answer is long.
+fn long_answer(model: &LocalModel) -> (Request, String) {
+    for seed in 0..50 {
+        let mut request = request("To be");
+        request.sampling.seed = seed;
+        let text = run(model, &request).0.text;
+        if text.chars().count() >= 30 {
+            return (request, text);
+        }
+    }
+    panic!("50 short answers");
+}
+
+#[test]
+fn pieces_joined_are_the_answer_and_the_seed_decides_it() {
+    let model = model();
+    let (request, text) = long_answer(&model);
+    let (again, read, pieces) = run(&model, &request);
+    assert_eq!((again.text.as_str(), read, pieces.concat()), (text.as_str(), 1, text.clone()));
+    assert!(pieces.iter().all(|piece| !piece.is_empty()));
+    let other = Request { sampling: SamplingParameters { seed: 12_345, ..request.sampling }, ..request };
+    assert_ne!(run(&model, &other).0.text, text);
+}
+
+#[test]
+fn a_stop_string_ends_the_answer_before_it_and_never_shows() {
+    let model = model();
+    let (request, text) = long_answer(&model);
+    let characters: Vec<char> = text.chars().collect();
+    for from in [0, 5, 20] {
+        let stop: String = characters[from..from + 4].iter().collect();
+        let expected = &text[..text.find(&stop).unwrap()];
+        let (completion, _, pieces) = run(&model, &Request { stop: vec![stop.clone()], ..request.clone() });
+        assert_eq!((completion.text.as_str(), completion.finish_reason), (expected, FinishReason::Stop));
+        assert_eq!(pieces.concat(), expected);
+    }
+    let never = Request { stop: vec![format!("{}\0never", characters[29])], ..request };
+    assert_eq!(run(&model, &never).0.text, text, "what was held back comes at the end");
+}
+
+#[test]
+fn max_tokens_and_the_context_end_it_with_length() {
+    let model = model();
+    let (request, _) = long_answer(&model);
+    let short = run(&model, &Request { max_tokens: Some(3), ..request.clone() }).0;
+    assert_eq!((short.completion_tokens, short.finish_reason), (3, FinishReason::Length));
+    let none = run(&model, &Request { max_tokens: Some(0), ..request.clone() }).0;
+    assert_eq!((none.completion_tokens, none.finish_reason, none.text.as_str()), (0, FinishReason::Length, ""));
+    let full = Request { prompt: Prompt::Text("x".repeat(CONTEXT - 2)), max_tokens: None, ..request.clone() };
+    let full = run(&model, &full).0;
+    assert_eq!((full.prompt_tokens, full.completion_tokens), (CONTEXT - 1, 1));
+    let seeds = (0..20).map(|seed| SamplingParameters { seed, ..SamplingParameters::default() });
+    let mut reasons = BTreeSet::new();
+    for sampling in seeds {
+        let completion = run(&model, &Request { max_tokens: None, sampling, ..request.clone() }).0;
+        assert!(completion.prompt_tokens + completion.completion_tokens <= CONTEXT);
+        reasons.insert(format!("{:?}", completion.finish_reason));
+    }
+    assert!(reasons.contains("Stop"), "no answer of 20 ended by itself: {reasons:?}");
+}
+
+#[test]
+fn a_prompt_as_long_as_the_context_is_refused() {
+    let model = model();
+    for length in [CONTEXT, CONTEXT + 1] {
+        let long = Request { prompt: Prompt::Text("x".repeat(length - 1)), ..request("") }; // and BOS
+        let error = model.generate(&long, &mut |_| ControlFlow::Continue(())).unwrap_err();
+        let (prompt_tokens, context_length) = (length, CONTEXT);
+        assert_eq!(error, GenerateError::ContextLengthExceeded { model: "tiny".into(), prompt_tokens, context_length });
+    }
+}
+
+#[test]
+fn bad_requests_are_named() {
+    let model = model();
+    let ask = |request: &Request| model.generate(request, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(ask(&Request { prompt: Prompt::Tokens(vec![]), ..request("") }), GenerateError::EmptyPrompt);
+    let unknown = Request { prompt: Prompt::Tokens(vec![1, 261]), ..request("") };
+    assert_eq!(ask(&unknown), GenerateError::UnknownToken { id: 261, vocabulary_size: VOCABULARY });
+    let mut hot = request("a");
+    hot.sampling.temperature = -1.0;
+    assert!(matches!(ask(&hot), GenerateError::BadParameter { name: "temperature", .. }));
+    let role = Request { prompt: Prompt::Chat(vec![Message::new("wizard", "hm")]), ..request("") };
+    assert!(matches!(ask(&role), GenerateError::Template { .. }));
+}
+
+#[test]
+fn cancelling_ends_it_at_once_and_the_next_answer_is_whole() {
+    let model = model();
+    let (request, text) = long_answer(&model);
+    let mut seen = String::new();
+    let cancelled = model
+        .generate(&request, &mut |event| match event {
+            Event::PromptRead { .. } => ControlFlow::Continue(()),
+            Event::Text(text) => {
+                seen.push_str(text);
+                ControlFlow::Break(())
+            }
+        })
+        .unwrap();
+    assert_eq!((cancelled.finish_reason, &cancelled.text), (FinishReason::Cancelled, &seen));
+    let at_once = model.generate(&request, &mut |_| ControlFlow::Break(())).unwrap();
+    assert_eq!((at_once.finish_reason, at_once.completion_tokens), (FinishReason::Cancelled, 0));
+    assert_eq!(run(&model, &request).0.text, text);
+}
+
+#[test]
+fn a_caller_that_panics_leaves_a_model_that_answers() {
+    let model = model();
+    let (request, text) = long_answer(&model);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = model.generate(&request, &mut |_| panic!("of the test"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(run(&model, &request).0.text, text);
+}
+
+#[test]
+fn a_conversation_goes_on_from_the_cache_with_the_same_answers() {
+    let warm = model();
+    let mut messages = vec![Message::new("system", "You are Romeo."), Message::new("user", "Who's there?")];
+    for _ in 0..3 {
+        let chat = Request { prompt: Prompt::Chat(messages.clone()), max_tokens: Some(20), ..request("") };
+        let answer = run(&warm, &chat).0.text;
+        assert_eq!(run(&model(), &chat).0.text, answer, "a model that has seen nothing says the same");
+        messages.push(Message::new("assistant", answer));
+        messages.push(Message::new("user", "Go on."));
+    }
+}

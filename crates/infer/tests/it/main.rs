@@ -1,0 +1,8 @@
+//! Tests of the engine: the same bits however they are computed, and answers in text.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod engine;
+mod loading;
+mod score;
+mod support;

@@ -1,0 +1,58 @@
+//! Small random models, in memory and as folders.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+use tsumugi_base::rng::{Key, Stream};
+use tsumugi_files::{Admitted, ModelFolder, NoScan};
+use tsumugi_models::{Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
+use tsumugi_tokenizer::{ChatTemplate, Tokenizer, special_tokens, train::byte_tokenizer};
+
+pub const GATE: NoScan = NoScan { reason: "made by this test" };
+
+/// 256 bytes and our five control tokens.
+pub const VOCABULARY: usize = 261;
+
+/// Random weights, large enough that no two logits are nearly equal.
+pub fn decoder(spec: DecoderSpec, seed: u64) -> Decoder {
+    let mut decoder = Decoder::new(spec);
+    decoder.initialize(seed);
+    let ids: Vec<_> = decoder.parameters.iter().map(|(id, parameter)| (id, parameter.shape.len())).collect();
+    let mut noise = Stream::new(Key::from_seed(seed).derive(&[1]));
+    for (id, rank) in ids {
+        for value in decoder.parameters.values_mut(id) {
+            *value = if rank == 1 { *value + 0.2 * noise.next_normal() } else { *value * 8.0 };
+        }
+    }
+    decoder
+}
+
+/// Both families, with grouped queries where there are any, and sizes that no vector width divides.
+pub fn decoders(context: usize) -> Vec<Decoder> {
+    let specs = [
+        Gpt2::sized(VOCABULARY, context, 36, 2, 3),
+        Llama::sized(VOCABULARY, context, 40, 2, 4, 2),
+        DecoderSpec { tied: false, ..Llama::sized(VOCABULARY, context, 48, 3, 2, 1) },
+    ];
+    specs.into_iter().zip(1..).map(|(spec, seed)| decoder(spec, seed)).collect()
+}
+
+/// Random tokens.
+pub fn tokens(count: usize, seed: u64) -> Vec<u32> {
+    let mut stream = Stream::new(Key::from_seed(seed));
+    (0..count).map(|_| stream.below(VOCABULARY as u64) as u32).collect()
+}
+
+/// A chat model with a byte tokenizer.
+pub fn write_chat_model(folder: &Path, decoder: &Decoder) -> Tokenizer {
+    let tokenizer = byte_tokenizer(&special_tokens::all()).unwrap();
+    let extra = BTreeMap::from([("eos_token_id".to_owned(), json!(260))]);
+    decoder.save(folder, &extra).unwrap();
+    tokenizer.save_with_template(folder, &ChatTemplate::own()).unwrap();
+    tokenizer
+}
+
+pub fn admit(folder: &Path) -> Admitted<ModelFolder> {
+    ModelFolder::admit(folder, &GATE).unwrap()
+}
