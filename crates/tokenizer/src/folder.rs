@@ -31,8 +31,8 @@ impl Tokenizer {
         template: Option<&str>,
     ) -> Result<(), TokenizerError> {
         let mut map = Map::new();
-        let unknown = self.unknown().map(|id| String::from_utf8_lossy(&self.token_bytes(id)).into_owned());
-        for (name, token) in [("bos_token", bos), ("eos_token", eos), ("unk_token", unknown)] {
+        // No `unk_token`: transformers would hide it from decoded text, and U+FFFD is what unknown characters show as.
+        for (name, token) in [("bos_token", bos), ("eos_token", eos)] {
             if let Some(token) = token {
                 map.insert(name.into(), Value::String(token));
             }

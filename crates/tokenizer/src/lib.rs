@@ -5,6 +5,7 @@
 //! Invariant: text never becomes a control token unless [`Tokenizer::encode_with_special`] is asked to.
 
 pub mod bpe;
+mod characters;
 pub mod chat_template;
 mod error;
 mod folder;

@@ -9,8 +9,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokenizers::pipeline::{EncodeOptions, Override, PipelineModel, PipelineToken, PipelineTokenizer};
+use tokenizers::pipeline::{
+    EncodeOptions, Override, PipelineModel, PipelinePostProcessor, PipelineToken, PipelineTokenizer,
+};
 
+use crate::characters::CharacterEncoder;
+use crate::special_tokens::find_all;
 use crate::{StreamDecoder, TokenId, TokenizerError, bpe};
 
 /// A token that text never becomes by itself, or a word that is always one token.
@@ -36,12 +40,18 @@ pub struct Tokenizer {
 
 struct Inner {
     json: String,
-    pipeline: PipelineTokenizer,
+    engine: Engine,
     special_tokens: Vec<SpecialToken>,
     bytes: TokenBytes,
     tokens_are_bytes: bool,
     unknown: Option<TokenId>,
     prefix: Vec<TokenId>,
+}
+
+/// What encodes.
+enum Engine {
+    Pipeline(PipelineTokenizer),
+    Characters(CharacterEncoder),
 }
 
 /// The bytes of every token, behind each other; token `i` is `all[starts[i]..starts[i + 1]]`.
@@ -71,25 +81,27 @@ impl Tokenizer {
         }
         let special_tokens = read_special_tokens(&file)?;
         let vocabulary = read_vocabulary(&file)?;
-        tokenizers::canonicalize_value(&mut file)
-            .map_err(|error| TokenizerError::Unsupported { reason: error.to_string() })?;
-        let pipeline = build_pipeline(&file)?;
-        let PipelineModel::BPE(bpe_model) = pipeline.get_model();
-        let byte_level = bpe_model.is_byte_level();
-        let fused = file.pointer("/decoder/type").and_then(Value::as_str) == Some("Fuse");
         let unknown = file.pointer("/model/unk_token").and_then(Value::as_str);
         let unknown = unknown.and_then(|token| Some(vocabulary.iter().find(|(content, _)| content == token)?.1));
-        let bytes = TokenBytes::new(&vocabulary, &special_tokens, byte_level, !byte_level && !fused);
-        let mut inner = Inner {
-            json: text.to_owned(),
-            pipeline,
-            special_tokens,
-            bytes,
-            tokens_are_bytes: byte_level || fused,
-            unknown,
-            prefix: Vec::new(),
+        let characters = CharacterEncoder::of_file(&file, &vocabulary, unknown);
+        tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
+        let fused = file.pointer("/decoder/type").and_then(Value::as_str) == Some("Fuse");
+        let (engine, byte_level, prefix) = match characters {
+            Some(characters) => {
+                let post_processor = file.get("post_processor").unwrap_or(&Value::Null).to_string();
+                let post_processor = tokenizers::post_processor_from_json(&post_processor).map_err(unsupported)?;
+                (Engine::Characters(characters), false, prefix_of(&post_processor))
+            }
+            None => {
+                let pipeline = build_pipeline(&file)?;
+                let PipelineModel::BPE(model) = pipeline.get_model();
+                let (byte_level, prefix) = (model.is_byte_level(), prefix_of(pipeline.get_post_processor()));
+                (Engine::Pipeline(pipeline), byte_level, prefix)
+            }
         };
-        inner.prefix = inner.find_prefix();
+        let bytes = TokenBytes::new(&vocabulary, &special_tokens, byte_level, !byte_level && !fused);
+        let tokens_are_bytes = byte_level || fused;
+        let inner = Inner { json: text.to_owned(), engine, special_tokens, bytes, tokens_are_bytes, unknown, prefix };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -110,10 +122,10 @@ impl Tokenizer {
 
     /// Ids to text: control tokens are left out, bytes that are no UTF-8 and ids out of range become U+FFFD.
     pub fn decode(&self, ids: &[TokenId]) -> String {
-        if !self.inner.tokens_are_bytes {
+        if let (false, Engine::Pipeline(pipeline)) = (self.inner.tokens_are_bytes, &self.inner.engine) {
             let known: Vec<TokenId> =
                 ids.iter().copied().filter(|&id| (id as usize) < self.vocabulary_size()).collect();
-            return self.inner.pipeline.decode(&known, true).unwrap_or_default();
+            return pipeline.decode(&known, true).unwrap_or_default();
         }
         let mut bytes = Vec::with_capacity(ids.len() * 4);
         for &id in ids.iter().filter(|&&id| !self.is_special(id)) {
@@ -176,6 +188,25 @@ impl std::fmt::Debug for Tokenizer {
 
 impl Inner {
     fn encode(&self, text: &str, control_is_text: bool) -> Vec<TokenId> {
+        match &self.engine {
+            Engine::Pipeline(pipeline) => self.encode_by_pipeline(pipeline, text, control_is_text),
+            Engine::Characters(characters) => {
+                let special: Vec<&SpecialToken> =
+                    self.special_tokens.iter().filter(|token| !(token.control && control_is_text)).collect();
+                let mut ids = Vec::with_capacity(text.len());
+                let mut done = 0;
+                for (at, token) in find_all(&special, text) {
+                    characters.encode(&text[done..at], &mut ids);
+                    ids.push(token.id);
+                    done = at + token.content.len();
+                }
+                characters.encode(&text[done..], &mut ids);
+                ids
+            }
+        }
+    }
+
+    fn encode_by_pipeline(&self, pipeline: &PipelineTokenizer, text: &str, control_is_text: bool) -> Vec<TokenId> {
         let options = EncodeOptions {
             add_special_tokens: false,
             encode_special_tokens: control_is_text,
@@ -184,10 +215,10 @@ impl Inner {
         };
         let mut tokens = Vec::with_capacity(text.len() / 3);
         if text.len() <= ENCODE_BYTES_MAX {
-            self.encode_piece(text, &options, &mut tokens);
+            self.encode_piece(pipeline, text, &options, &mut tokens);
         } else {
             for piece in bpe::safe_pieces(text, ENCODE_BYTES_MAX / 2) {
-                self.encode_piece(piece, &options, &mut tokens);
+                self.encode_piece(pipeline, piece, &options, &mut tokens);
             }
         }
         tokens.into_iter().map(TokenId::from).collect()
@@ -195,9 +226,15 @@ impl Inner {
 
     /// The encoder fails only where a regular expression of a foreign file exceeds its backtracking limit (or on a
     /// piece of over 4 GB); then the halves are encoded by themselves, which costs at most a merge at the cut.
-    fn encode_piece(&self, text: &str, options: &EncodeOptions, tokens: &mut Vec<PipelineToken>) {
+    fn encode_piece(
+        &self,
+        pipeline: &PipelineTokenizer,
+        text: &str,
+        options: &EncodeOptions,
+        tokens: &mut Vec<PipelineToken>,
+    ) {
         let before = tokens.len();
-        if self.pipeline.encode_into(text, options, tokens).is_ok() {
+        if pipeline.encode_into(text, options, tokens).is_ok() {
             return;
         }
         tokens.truncate(before);
@@ -206,22 +243,18 @@ impl Inner {
             tokens.extend(self.unknown.map(PipelineToken::from));
             return;
         }
-        self.encode_piece(&text[..middle], options, tokens);
-        self.encode_piece(&text[middle..], options, tokens);
+        self.encode_piece(pipeline, &text[..middle], options, tokens);
+        self.encode_piece(pipeline, &text[middle..], options, tokens);
     }
+}
 
-    /// What the post-processor puts before the tokens of a text.
-    fn find_prefix(&self) -> Vec<TokenId> {
-        let options = EncodeOptions { padding: Override::Off, truncation: Override::Off, ..EncodeOptions::default() };
-        let plain = self.encode("a", true);
-        let mut whole = Vec::new();
-        if self.pipeline.encode_into("a", &options, &mut whole).is_err() {
-            return Vec::new();
-        }
-        let whole: Vec<TokenId> = whole.into_iter().map(TokenId::from).collect();
-        let start = whole.windows(plain.len().max(1)).position(|window| window == plain).unwrap_or(0);
-        whole[..start].to_vec()
-    }
+/// What a post-processor puts before the tokens of a text.
+fn prefix_of(post_processor: &PipelinePostProcessor) -> Vec<TokenId> {
+    post_processor.single.prefix.iter().map(|&(token, _)| token.into()).collect()
+}
+
+fn unsupported(error: impl std::fmt::Display) -> TokenizerError {
+    TokenizerError::Unsupported { reason: error.to_string() }
 }
 
 impl TokenBytes {

@@ -1,11 +1,11 @@
 //! Keeps the text of messages from becoming control tokens; see the parent module for how.
 
+use crate::special_tokens::find_all;
 use crate::{Message, SpecialToken, TokenId, Tokenizer};
 
 /// Protects the messages of one conversation, and encodes what a template made of them.
 pub(super) struct Guard<'a> {
     tokenizer: &'a Tokenizer,
-    /// Control tokens, the longest first: of two that begin at the same place the longer is meant.
     control: Vec<&'a SpecialToken>,
     /// A character that no message has.
     mark: char,
@@ -14,9 +14,8 @@ pub(super) struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer, messages: &[Message]) -> Self {
-        let mut control: Vec<&SpecialToken> =
+        let control: Vec<&SpecialToken> =
             tokenizer.special_tokens().iter().filter(|token| token.control && !token.content.is_empty()).collect();
-        control.sort_by_key(|token| std::cmp::Reverse(token.content.len()));
         let texts = || messages.iter().flat_map(|message| [Some(&message.content), message.name.as_ref()]).flatten();
         let mark =
             ('\u{F0000}'..='\u{FFFFD}').find(|&mark| texts().all(|text| !text.contains(mark))).unwrap_or('\u{100000}');
@@ -81,20 +80,18 @@ impl<'a> Guard<'a> {
             return self.tokenizer.encode_with_special(rendered);
         }
         let mut ids = Vec::new();
-        let mut rest = rendered;
-        while let Some((at, token)) = self.next_control(rest) {
-            let (mut before, mut after) = (&rest[..at], &rest[at + token.content.len()..]);
-            if token.strips_left {
-                before = before.trim_end();
-            }
-            if token.strips_right {
-                after = after.trim_start();
-            }
-            ids.extend(self.encode_plain(before));
+        let mut done = 0;
+        let mut strip = false;
+        for (at, token) in find_all(&self.control, rendered) {
+            let before = &rendered[done..at];
+            let before = if strip { before.trim_start() } else { before };
+            ids.extend(self.encode_plain(if token.strips_left { before.trim_end() } else { before }));
             ids.push(token.id);
-            rest = after;
+            done = at + token.content.len();
+            strip = token.strips_right;
         }
-        ids.extend(self.encode_plain(rest));
+        let rest = &rendered[done..];
+        ids.extend(self.encode_plain(if strip { rest.trim_start() } else { rest }));
         ids
     }
 
@@ -102,13 +99,8 @@ impl<'a> Guard<'a> {
         self.tokenizer.encode(&text.replace(self.mark, ""))
     }
 
-    fn next_control(&self, text: &str) -> Option<(usize, &'a SpecialToken)> {
-        let found = self.control.iter().filter_map(|token| Some((text.find(&token.content)?, *token)));
-        found.min_by_key(|&(at, token)| (at, std::cmp::Reverse(token.content.len())))
-    }
-
     /// Where the first turn in `text` ends: behind its first control token, or all of it.
     pub(super) fn end_of_turn(&self, text: &str) -> usize {
-        self.next_control(text).map_or(text.len(), |(at, token)| at + token.content.len())
+        find_all(&self.control, text).first().map_or(text.len(), |&(at, token)| at + token.content.len())
     }
 }

@@ -1,0 +1,121 @@
+"""Compares our tokenizers with Hugging Face tokenizers, transformers and rustbpe; see run.sh.
+
+    compare.py texts FOLDER TEXTS.json     gathers the texts: the files of FOLDER, and strings that break tokenizers
+    compare.py compare CORPUS OUT          compares what the example peer_dump left in OUT; exit 1 on a difference
+"""
+
+import json
+import os
+import pathlib
+import random
+import sys
+import time
+
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+GPT4_PATTERN = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
+
+
+def gather(folder, out):
+    texts = [
+        "", " ", "\n", "\0", "a\0b\0\0", "  two  spaces  ", "\r\n\r\n \n\t ", "\t\tx\n\n\n  y", "don't DON'T I'LL 'tis ''ſ'S",
+        "123456789 3.14159 ²½Ⅷ ٣٤٥٦", "👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽", "漢字かな交じり文、한국어", "e\u0301 é \u200d\ufeff\u202e", "\ufffd\U0010ffff\ue000",
+        "<|endoftext|>", "a<|end|>b<|user|>", "<|end", "<|<|end|>", "\xa0\u3000x\u2028y\x85z", "ǅ ʰ ª º", "a" * 100_000,
+        " " * 5000 + "x", "1" * 1000, "\n \n" * 500, "".join(map(chr, range(0x3000))),
+    ]
+    generator = random.Random(0)
+    alphabet = list(" \n\t\r'saAeE1٣.!<|>é漢\u0301\u200d👍\xa0\u3000\u2028\x00ſ")
+    texts += ["".join(generator.choices(alphabet, k=generator.randrange(1, 120))) for _ in range(3000)]
+    # Every block length around the splitter's 64-byte words.
+    texts += ["x" * n + tail for n in range(56, 72) for tail in (" y", "\n\ny", "  y", "'s", "1234", "é é", "\r\n ")]
+    folder = pathlib.Path(folder)
+    files = sorted(folder.glob("*.txt")) if folder.is_dir() else []
+    texts += [path.read_text(encoding="utf-8") for path in files]
+    json.dump(texts, open(out, "w"))
+    print(f"{len(texts)} texts, {len(files)} of them files")
+
+
+def compare(corpus_path, out):
+    import tokenizers
+    import transformers
+
+    corpus = open(corpus_path, encoding="utf-8", newline="").read()
+    out = pathlib.Path(out)
+    texts = json.load(open(out / "texts.json"))
+    ours = json.load(open(out / "ours.json"))
+    failures = 0
+
+    def check(name, what, found, expected):
+        nonlocal failures
+        if found != expected:
+            failures += 1
+            print(f"DIFFERENT {name}: {what}\n  ours  {str(found)[:300]}\n  peer  {str(expected)[:300]}")
+
+    print(f"tokenizers {tokenizers.__version__}, transformers {transformers.__version__}, corpus {len(corpus.encode()) / 1e6:.2f} MB")
+    print(f"{'tokenizer':12} {'texts':>6} {'encode MB/s: ours':>18} {'HF, Python':>10} {'ratio':>6}")
+    for name, ours_of in ours.items():
+        peer = tokenizers.Tokenizer.from_file(str(out / name / "tokenizer.json"))
+        check(name, "vocabulary size", ours_of["vocabulary_size"], peer.get_vocab_size())
+        for text, ids, special_ids, decoded in zip(texts, ours_of["ids"], ours_of["special_ids"], ours_of["decoded"]):
+            peer.encode_special_tokens = True
+            found = peer.encode(text, add_special_tokens=False).ids
+            check(name, f"ids of {text[:60]!r}", ids, found)
+            check(name, f"decoded {text[:60]!r}", decoded, peer.decode(found))
+            peer.encode_special_tokens = False
+            check(name, f"ids with control of {text[:60]!r}", special_ids, peer.encode(text, add_special_tokens=False).ids)
+        check(name, "prefix", ours_of["prefix"] + ours_of["ids"][5], peer.encode(texts[5]).ids)
+        model = transformers.AutoTokenizer.from_pretrained(out / name)
+        chat = model.apply_chat_template(ours_of["messages"], tokenize=False, add_generation_prompt=True)
+        check(name, "chat text", ours_of["chat_text"], chat)
+        check(name, "chat ids", ours_of["chat_ids"], model(chat, add_special_tokens=False)["input_ids"])
+        check(name, "eos", "<|end|>", model.eos_token)
+        check(name, "transformers decodes", model.decode(ours_of["ids"][11], skip_special_tokens=True), ours_of["decoded"][11])
+        started = time.perf_counter()
+        peer.encode(corpus, add_special_tokens=False)
+        theirs = len(corpus.encode()) / 1e6 / (time.perf_counter() - started)
+        speed = ours_of["encode_megabytes_per_second"]
+        print(f"{name:12} {len(texts):6} {speed:18.1f} {theirs:10.1f} {speed / theirs:6.1f}")
+    compare_training(corpus, out, ours, check)
+    print("all equal" if failures == 0 else f"{failures} differences")
+    return failures
+
+
+def compare_training(corpus, out, ours, check):
+    import rustbpe
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers, Regex
+
+    print(f"{'training':12} {'seconds: ours':>14} {'rustbpe':>8} {'HF 0.23':>8}")
+    for name, size in (("gpt4-512", 512), ("gpt4-8192", 8192)):
+        tokens = size - 5
+        started = time.perf_counter()
+        peer = rustbpe.Tokenizer()
+        peer.train_from_iterator([corpus], tokens, pattern=GPT4_PATTERN)
+        rustbpe_seconds = time.perf_counter() - started
+        theirs = [bytes(token) for token, _ in sorted(peer.get_mergeable_ranks(), key=lambda entry: entry[1])]
+        to_byte = {char: byte for byte, char in bytes_to_unicode().items()}
+        vocabulary = json.load(open(out / name / "tokenizer.json"))["model"]["vocab"]
+        mine = [bytes(to_byte[char] for char in token) for token, _ in sorted(vocabulary.items(), key=lambda entry: entry[1])]
+        check(name, "learned tokens, in order, against rustbpe", mine, theirs)
+        started = time.perf_counter()
+        hf = Tokenizer(models.BPE())
+        hf.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split(Regex(GPT4_PATTERN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        )
+        trainer = trainers.BpeTrainer(vocab_size=tokens, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        hf.train_from_iterator([corpus], trainer)
+        hf_seconds = time.perf_counter() - started
+        print(f"{name:12} {ours[name]['train_seconds']:14.3f} {rustbpe_seconds:8.3f} {hf_seconds:8.3f}")
+
+
+def bytes_to_unicode():
+    """GPT-2's table, from its definition."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    moved = [byte for byte in range(256) if byte not in printable]
+    return {**{byte: chr(byte) for byte in printable}, **{byte: chr(256 + n) for n, byte in enumerate(moved)}}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "texts":
+        gather(sys.argv[2], sys.argv[3])
+    else:
+        sys.exit(1 if compare(sys.argv[2], sys.argv[3]) else 0)

@@ -1,0 +1,81 @@
+//! Writes what `bench/peers/tokenizers/compare.py` compares with other tokenizers: our tokenizers, our ids, our times.
+//!
+//! `cargo run --release -p tsumugi-tokenizer --example peer_dump -- CORPUS TEXTS.json OUT`
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tsumugi_base::progress::Silent;
+use tsumugi_tokenizer::bpe::Split;
+use tsumugi_tokenizer::train::{TrainingConfig, byte_tokenizer, character_tokenizer, train_bpe};
+use tsumugi_tokenizer::{ChatTemplate, Message, Tokenizer, special_tokens};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [corpus, texts, out] = &arguments[..] else { return Err("give CORPUS TEXTS.json OUT".into()) };
+    let corpus = std::fs::read_to_string(corpus)?;
+    let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(texts)?)?;
+    let mut report = serde_json::Map::new();
+    for (name, vocabulary_size, split) in [
+        ("gpt4-512", 512, Split::Gpt4),
+        ("gpt4-8192", 8192, Split::Gpt4),
+        ("gpt2-4096", 4096, Split::Gpt2),
+        ("none-300", 300, Split::None),
+    ] {
+        let config = TrainingConfig { vocabulary_size, split, ..TrainingConfig::default() };
+        let started = Instant::now();
+        let tokenizer = train_bpe(&[&corpus], &config, &Silent)?;
+        let seconds = started.elapsed().as_secs_f64();
+        report.insert(name.into(), dump(&tokenizer, &corpus, &texts, &Path::new(out).join(name), Some(seconds))?);
+    }
+    let specials = special_tokens::all();
+    for (name, tokenizer) in
+        [("bytes", byte_tokenizer(&specials)?), ("characters", character_tokenizer(&corpus, &specials)?)]
+    {
+        report.insert(name.into(), dump(&tokenizer, &corpus, &texts, &Path::new(out).join(name), None)?);
+    }
+    std::fs::write(Path::new(out).join("ours.json"), Value::Object(report).to_string())?;
+    Ok(())
+}
+
+/// Saves the tokenizer and returns what it makes of the texts.
+fn dump(
+    tokenizer: &Tokenizer,
+    corpus: &str,
+    texts: &[String],
+    folder: &Path,
+    train_seconds: Option<f64>,
+) -> Result<Value, Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    let template = ChatTemplate::own();
+    tokenizer.save_with_template(folder, &template)?;
+    let mut user = Message::new("user", "  Good morrow. ");
+    user.name = Some("JULIET".into());
+    let messages = [
+        Message::new("system", "You are ROMEO."),
+        user,
+        Message::new("assistant", "Ay me!\n"),
+        Message::new("user", "漢字 👍"),
+    ];
+    let encode_seconds = (0..3)
+        .map(|_| {
+            let started = Instant::now();
+            std::hint::black_box(tokenizer.encode(corpus));
+            started.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min);
+    Ok(json!({
+        "ids": texts.iter().map(|text| tokenizer.encode(text)).collect::<Vec<_>>(),
+        "special_ids": texts.iter().map(|text| tokenizer.encode_with_special(text)).collect::<Vec<_>>(),
+        "decoded": texts.iter().map(|text| tokenizer.decode(&tokenizer.encode(text))).collect::<Vec<_>>(),
+        "prefix": tokenizer.prefix(),
+        "messages": messages,
+        "chat_text": template.render(&messages, true)?,
+        "chat_ids": template.encode_chat(tokenizer, &messages, true)?,
+        "vocabulary_size": tokenizer.vocabulary_size(),
+        "train_seconds": train_seconds,
+        "encode_megabytes_per_second": corpus.len() as f64 / 1e6 / encode_seconds,
+    }))
+}
