@@ -34,16 +34,17 @@ fn forward_body<S: Simd>(
         for_vectors!(s, x.len(), |at, load, store| { sum = s.add(sum, load!(x)) });
         mean = s.sum(sum) / n;
     }
-    // The deviations are summed apart from the mean: E[x^2] - E[x]^2 would cancel. The zeros that fill
-    // up the last vector deviate by -mean, which is taken out again.
+    // The deviations are summed apart from the mean: E[x^2] - E[x]^2 would cancel. The last, partial vector
+    // apart too: the zeros that would fill it up deviate by -mean.
     let mut squares = s.splat(0.0);
     let mean_all = s.splat(mean);
-    for_vectors!(s, x.len(), |at, load, store| {
+    let whole = x.len() / S::LANES * S::LANES;
+    for_vectors!(s, whole, |at, load, store| {
         let d = s.sub(load!(x), mean_all);
         squares = s.fma(d, d, squares);
     });
-    let fill = (x.len().next_multiple_of(S::LANES) - x.len()) as f32;
-    let variance = (s.sum(squares) - fill * mean * mean).max(0.0) / n;
+    let rest: f32 = x[whole..].iter().map(|x| (x - mean) * (x - mean)).sum();
+    let variance = (s.sum(squares) + rest) / n;
     let scale = 1.0 / (variance + epsilon).sqrt();
     let scale_all = s.splat(scale);
     if bias.is_empty() {
