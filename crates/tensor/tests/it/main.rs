@@ -4,6 +4,7 @@ mod attention;
 mod determinism;
 mod elementary;
 mod gemm;
+mod kernels;
 mod planner;
 mod support;
 mod transformer;
