@@ -51,7 +51,7 @@ struct Inner {
 /// What encodes.
 enum Engine {
     Pipeline(PipelineTokenizer),
-    Characters(CharacterEncoder),
+    Characters(Box<CharacterEncoder>),
 }
 
 /// The bytes of every token, behind each other; token `i` is `all[starts[i]..starts[i + 1]]`.
@@ -90,7 +90,7 @@ impl Tokenizer {
             Some(characters) => {
                 let post_processor = file.get("post_processor").unwrap_or(&Value::Null).to_string();
                 let post_processor = tokenizers::post_processor_from_json(&post_processor).map_err(unsupported)?;
-                (Engine::Characters(characters), false, prefix_of(&post_processor))
+                (Engine::Characters(Box::new(characters)), false, prefix_of(&post_processor))
             }
             None => {
                 let pipeline = build_pipeline(&file)?;

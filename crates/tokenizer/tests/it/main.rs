@@ -5,4 +5,5 @@ mod chat;
 mod encoding;
 mod folder;
 mod public_vocabularies;
+mod reference_encoder;
 mod streaming;
