@@ -1,9 +1,11 @@
 //! The tests of `tsumugi-tensor`, one binary (but `allocations.rs`, which counts what the process allocates).
 
 mod attention;
+mod coarse;
 mod determinism;
 mod elementary;
 mod gemm;
+mod gradients;
 mod kernels;
 mod planner;
 mod support;
