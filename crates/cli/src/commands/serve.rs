@@ -1,0 +1,88 @@
+//! `tsumugi serve`: the OpenAI-compatible API and the chat page.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use tsumugi_infer::text::TextModel;
+use tsumugi_serve::{Options, Ready};
+
+use super::Command;
+use crate::flags::{Json, Sampling, Threads};
+use crate::output::{Answer, Failure, print_json, print_line, tell};
+use crate::{interrupt, model};
+
+/// Serve models: an OpenAI-compatible API and a chat page
+///
+/// Only programs on this machine can reach it, unless `--address` says otherwise. Ctrl-C ends it.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Model folders; a folder's name is the model's
+    #[arg(required = true, value_name = "MODEL")]
+    models: Vec<String>,
+    /// Where to listen; 0.0.0.0 lets other machines in
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    address: IpAddr,
+    /// The port; 0 takes any free one
+    #[arg(long, value_name = "N", default_value_t = Options::default().port)]
+    port: u16,
+    /// Ask for this key; may be given several times
+    #[arg(long, value_name = "KEY", env = "TSUMUGI_API_KEY", hide_env_values = true)]
+    api_key: Vec<String>,
+    #[command(flatten)]
+    sampling: Sampling,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Command for Serve {
+    const NAME: &'static str = "serve";
+    const EXAMPLES: &'static str = "
+        tsumugi serve runs/quickstart/chat
+        tsumugi serve runs/quickstart/chat runs/quickstart/base --port 8000";
+
+    fn run(self) -> Result<Answer, Failure> {
+        let mut models: Vec<Arc<dyn TextModel>> = Vec::new();
+        for name in &self.models {
+            models.push(Arc::new(model::load(name, self.threads.get())?));
+        }
+        let options = Options {
+            address: self.address,
+            port: self.port,
+            api_keys: self.api_key,
+            sampling: self.sampling.parameters(0),
+            ..Options::default()
+        };
+        serve_until_interrupted(options, models, self.json.json)?;
+        Ok(Answer::Done)
+    }
+}
+
+/// Serves, says where, and returns after Ctrl-C. `quickstart` ends here too.
+pub fn serve_until_interrupted(options: Options, models: Vec<Arc<dyn TextModel>>, json: bool) -> Result<(), Failure> {
+    interrupt::listen("finishing the running answers")?;
+    let names: Vec<String> = models.iter().map(|model| model.name().to_owned()).collect();
+    let mut announced = Ok(());
+    let served =
+        tsumugi_serve::serve(options, models, |ready| announced = announce(ready, &names, json), interrupt::requested);
+    served?;
+    match announced {
+        // Whoever started us has gone, but not the clients.
+        Err(Failure::BrokenPipe) | Ok(()) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn announce(ready: Ready, names: &[String], json: bool) -> Result<(), Failure> {
+    if ready.open_to_network {
+        tell("warning: other machines can reach this without a key; `--api-key KEY` asks for one");
+    }
+    let url = ready.url();
+    if json {
+        return print_json(&json!({"url": url, "models": names}));
+    }
+    print_line(&format!("serving {} at {url}  (the API: {url}v1, Ctrl-C ends it)", names.join(", ")))
+}

@@ -1,0 +1,52 @@
+//! `tsumugi tokenizer encode`: text to ids.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::inspect::shown;
+use crate::commands::Command;
+use crate::flags::Json;
+use crate::model;
+use crate::output::{Answer, Failure, print_json, print_line};
+
+/// Turn text into token ids
+///
+/// Control tokens in the text stay text. Nothing is put before it.
+#[derive(Debug, Args)]
+pub struct Encode {
+    /// A model folder, or a tokenizer.json
+    model: String,
+    /// The text
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    text: Option<String>,
+    /// Take the text from this file instead
+    #[arg(long, value_name = "TEXT")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Command for Encode {
+    const NAME: &'static str = "encode";
+    const EXAMPLES: &'static str = "
+        tsumugi tokenizer encode runs/tokenizer 'To be, or not to be'
+        tsumugi tokenizer encode runs/tokenizer --file input.txt --json";
+
+    fn run(self) -> Result<Answer, Failure> {
+        let (tokenizer, _) = model::tokenizer(&self.model)?;
+        let text = match &self.file {
+            Some(path) => tsumugi_data::read_text(path)?,
+            None => self.text.unwrap_or_default(),
+        };
+        let ids = tokenizer.encode(&text);
+        if self.json.json {
+            let tokens: Vec<String> = ids.iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
+            print_json(&json!({"ids": ids, "tokens": tokens}))?;
+        } else {
+            print_line(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
+        }
+        Ok(Answer::Done)
+    }
+}

@@ -1,0 +1,85 @@
+//! Flags that several commands share. A command takes a group only if it uses all of it.
+
+use clap::Args;
+use tsumugi_infer::text::SamplingParameters;
+
+/// `--json`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Json {
+    /// Print JSON on standard output; progress stays on standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `--threads`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Threads {
+    /// Threads that compute; the result does not depend on it [default: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    /// What was asked for; none is one per core.
+    pub fn get(self) -> Option<usize> {
+        self.threads.map(usize::from)
+    }
+}
+
+/// How tokens are chosen. The defaults are the engine's.
+#[derive(Debug, Clone, Args)]
+pub struct Sampling {
+    /// Divides the logits: below 1 safer, above 1 wilder, 0 always the likeliest token
+    #[arg(long, value_name = "T", default_value_t = SamplingParameters::default().temperature, value_parser = temperature)]
+    temperature: f32,
+    /// Choose among the K likeliest tokens [default: all]
+    #[arg(long, value_name = "K", value_parser = positive)]
+    top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together reach probability P
+    #[arg(long, value_name = "P", default_value_t = SamplingParameters::default().top_p, value_parser = top_p)]
+    top_p: f32,
+    /// Choose among tokens at least P times as likely as the likeliest
+    #[arg(long, value_name = "P", default_value_t = SamplingParameters::default().min_p, value_parser = min_p)]
+    min_p: f32,
+    /// Above 1, tokens already in the context become less likely; 1 is off
+    #[arg(long, value_name = "F", default_value_t = SamplingParameters::default().repetition_penalty, value_parser = penalty)]
+    repetition_penalty: f32,
+}
+
+impl Sampling {
+    /// For the engine.
+    pub fn parameters(&self, seed: u64) -> SamplingParameters {
+        let &Self { temperature, top_k, top_p, min_p, repetition_penalty } = self;
+        SamplingParameters { temperature, top_k, top_p, min_p, repetition_penalty, seed }
+    }
+}
+
+/// A whole number of at least 1.
+pub fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".into()),
+        Ok(number) => Ok(number),
+        Err(_) => Err("it must be a whole number".into()),
+    }
+}
+
+fn number(text: &str, fits: impl Fn(f32) -> bool, expected: &str) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| format!("it must be a number {expected}"))?;
+    if fits(number) { Ok(number) } else { Err(format!("it must be {expected}")) }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    number(text, |t| t >= 0.0 && t.is_finite(), "at least 0")
+}
+
+fn top_p(text: &str) -> Result<f32, String> {
+    number(text, |p| p > 0.0 && p <= 1.0, "above 0 and at most 1")
+}
+
+fn min_p(text: &str) -> Result<f32, String> {
+    number(text, |p| (0.0..1.0).contains(&p), "at least 0 and below 1")
+}
+
+fn penalty(text: &str) -> Result<f32, String> {
+    number(text, |f| f > 0.0 && f.is_finite(), "above 0")
+}

@@ -1,0 +1,33 @@
+//! The command line: joins commands, draws progress, prints, exits. No logic: what a command does can be called from
+//! a library.
+//!
+//! | module | what |
+//! |---|---|
+//! | `commands` | one file per command and the list of all |
+//! | `flags` | flags that several commands share, spelled the same everywhere |
+//! | `model` | what a `MODEL` on the command line names |
+//! | `output` | standard output, errors with hints, exit codes |
+//! | `progress` | a live line on a terminal, plain lines elsewhere |
+//! | `interrupt` | the first Ctrl-C asks, the second kills |
+//! | `reference` | `docs/reference/cli.md` from the code |
+//!
+//! **Invariant:** a flag exists only on the commands in which it does something.
+
+pub mod commands;
+mod flags;
+mod interrupt;
+mod model;
+mod output;
+mod progress;
+pub mod reference;
+
+pub use output::{Answer, Failure};
+
+/// Reads the command line, runs the command, prints, and says how it ended.
+pub fn main() -> std::process::ExitCode {
+    let outcome = match commands::tree().try_get_matches() {
+        Ok(matches) => commands::run(&matches),
+        Err(error) => Err(Failure::from_usage(error)),
+    };
+    output::exit_code(outcome)
+}

@@ -1,0 +1,94 @@
+//! What a `MODEL` on the command line names. Today: a folder on this machine, or for the commands that only need a
+//! tokenizer also a `tokenizer.json`. Names of a catalogue, `hf:`, `pypi:` and URLs come with the store.
+
+use std::path::{Path, PathBuf};
+
+use tsumugi_base::io::read_to_string_limited;
+use tsumugi_base::limits::TOKENIZER_JSON_BYTES_MAX;
+use tsumugi_files::{Admitted, ModelFolder, NoScan};
+use tsumugi_infer::text::{LocalModel, Options};
+use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
+
+use crate::output::Failure;
+
+/// Our readers never run what a file holds, so a hostile one can at worst be refused.
+const GATE: NoScan = NoScan { reason: "there is no scanner yet; safetensors and JSON hold no code" };
+
+/// The folder that `model` names.
+pub fn folder(model: &str) -> Result<PathBuf, Failure> {
+    let path = Path::new(model);
+    if path.is_dir() {
+        return not_a_collection(path);
+    }
+    if path.is_file() {
+        let hint = match path.parent().filter(|folder| folder.join("config.json").is_file()) {
+            Some(folder) if !folder.as_os_str().is_empty() => format!("give its folder: {}", folder.display()),
+            Some(_) => "give its folder: .".into(),
+            None => format!("give {}", WHAT_IT_IS),
+        };
+        return Err(Failure::new(format!("{model} is a file, but a model is a folder"), hint));
+    }
+    let remote = ["hf:", "pypi:", "http://", "https://"].iter().find(|prefix| model.starts_with(**prefix));
+    Err(match remote {
+        Some(prefix) => Failure::new(
+            format!("cannot fetch {model}: models from `{prefix}` are not supported yet"),
+            format!("download it yourself and give {WHAT_IT_IS}"),
+        ),
+        None => Failure::new(
+            format!("there is no folder {model}"),
+            format!("give {WHAT_IT_IS}; `tsumugi quickstart` makes one from nothing"),
+        ),
+    })
+}
+
+/// What the hints say that a model is.
+const WHAT_IT_IS: &str = "the path of a folder with config.json, model.safetensors and tokenizer.json";
+
+/// What `quickstart --out` leaves is three models in one folder.
+fn not_a_collection(path: &Path) -> Result<PathBuf, Failure> {
+    let chat = path.join("chat");
+    if !path.join("config.json").exists() && !path.join("tokenizer.json").exists() && chat.join("config.json").exists()
+    {
+        let message = format!("{} is no model, but a folder that holds models", path.display());
+        return Err(Failure::new(message, format!("give the one in it: {}", chat.display())));
+    }
+    Ok(path.to_owned())
+}
+
+/// The folder that `model` names, its files open.
+pub fn admit(model: &str) -> Result<Admitted<ModelFolder>, Failure> {
+    Ok(ModelFolder::admit(&folder(model)?, &GATE)?)
+}
+
+/// The tokenizer of a model folder, or of a `tokenizer.json`; with the chat template, if there is one.
+pub fn tokenizer(model: &str) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
+    let path = Path::new(model);
+    if path.is_file() && path.extension().is_some_and(|extension| extension == "json") {
+        let text = read_to_string_limited(path, TOKENIZER_JSON_BYTES_MAX)?;
+        return Ok((in_file(path, Tokenizer::from_json(&text))?, None));
+    }
+    let folder = admit(model)?;
+    let Some(text) = folder.text("tokenizer.json")? else {
+        return Err(Failure::new(
+            format!("{} has no tokenizer.json", folder.path().display()),
+            "give a model folder, or what `tsumugi tokenizer train` left",
+        ));
+    };
+    let tokenizer = in_file(&folder.path().join("tokenizer.json"), Tokenizer::from_json(text))?;
+    let config = folder.text("tokenizer_config.json")?;
+    Ok((tokenizer, config.and_then(|json| ChatTemplate::from_tokenizer_config(json).ok())))
+}
+
+/// Puts the path in front: the reader of a text does not know where it came from.
+fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -> Result<T, Failure> {
+    read.map_err(|error| match Failure::from(error) {
+        Failure::Error { message, hint } => Failure::Error { message: format!("{}: {message}", path.display()), hint },
+        other => other,
+    })
+}
+
+/// A model that answers in text.
+pub fn load(model: &str, threads: Option<usize>) -> Result<LocalModel, Failure> {
+    let folder = admit(model)?;
+    Ok(LocalModel::load(&folder, Options { threads, ..Options::default() })?)
+}

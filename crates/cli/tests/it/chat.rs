@@ -1,0 +1,52 @@
+//! `tsumugi chat`: what a pipe sees of it. What a session does is tested beside it.
+
+use tsumugi_base::testing::temporary_folder;
+
+use crate::support::{tiny_model, tsumugi, tsumugi_with_input};
+
+#[test]
+fn lines_are_answered_and_commands_are_done() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), true);
+    let input = "Who is there?\n/save out.jsonl\n/reset\n/nonsense\n/quit\nnot read\n";
+    let chat = ["chat", "model", "--system", "You are ROMEO.", "--name", "JULIET", "--seed", "1", "--temperature", "0"];
+    let ran = tsumugi_with_input(path, &chat, input);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    let rest = "(saved to out.jsonl)\n(a new conversation)\n(there is no command /nonsense; /help lists them)\n";
+    assert!(ran.stdout.ends_with(rest), "{}", ran.stdout);
+    let saved: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path.join("out.jsonl")).unwrap()).unwrap();
+    assert_eq!(saved["messages"][0]["content"], "You are ROMEO.");
+    assert_eq!(saved["messages"][1]["name"], "JULIET");
+    assert_eq!(saved["messages"][2]["role"], "assistant");
+    assert_eq!(
+        tsumugi_with_input(path, &["chat", "model", "--seed", "1"], input).code,
+        0,
+        "out.jsonl is there: said, not fatal"
+    );
+}
+
+#[test]
+fn a_long_conversation_goes_on_without_its_oldest_turns() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), true);
+    let ran = tsumugi_with_input(path, &["chat", "model", "--seed", "1"], &"What light is this, my lady?\n".repeat(6));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    assert!(ran.stdout.contains("no longer fit and w"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_base_model_is_refused_with_what_it_can_do() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    tsumugi(path, &["chat", "model"]).is("
+        exit 2
+        ---- stderr
+        error: model is a base model: it has no chat template
+
+        hint: continue a text with `tsumugi generate model`, or tune it first: `tsumugi tune sft`
+    ");
+}

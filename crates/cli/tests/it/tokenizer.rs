@@ -1,0 +1,99 @@
+//! `tsumugi tokenizer ...`
+
+use serde_json::json;
+use tsumugi_base::testing::temporary_folder;
+
+use crate::support::{drama, tsumugi};
+
+#[test]
+fn train_encode_decode_inspect() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    let trained =
+        tsumugi(path, &["tokenizer", "train", "drama.txt", "--vocabulary", "320", "--out", "t", "--json"]).json();
+    assert_eq!(trained["vocabulary_size"], 320);
+    assert!(trained["bytes_per_token"].as_f64().unwrap() > 2.0, "{trained}");
+    assert!(path.join("t/tokenizer_config.json").is_file());
+
+    let text = "ROMEO:\nWhat light? <|end|> naïve";
+    let encoded = tsumugi(path, &["tokenizer", "encode", "t", text, "--json"]).json();
+    let ids: Vec<u64> = serde_json::from_value(encoded["ids"].clone()).unwrap();
+    assert!(ids.iter().all(|&id| id < 315), "control tokens in text stay text: {ids:?}");
+    let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+    tsumugi(path, &["tokenizer", "encode", "t", text]).is(&format!("exit 0\n---- stdout\n{}", ids.join(" ")));
+    let decode: Vec<&str> = ["tokenizer", "decode", "t/tokenizer.json", "--json"]
+        .into_iter()
+        .chain(ids.iter().map(String::as_str))
+        .collect();
+    assert_eq!(tsumugi(path, &decode).json(), json!({"text": text}));
+
+    let inspected = tsumugi(path, &["tokenizer", "inspect", "t", "--file", "drama.txt", "--json"]).json();
+    assert_eq!(inspected["vocabulary_size"], 320);
+    assert_eq!(inspected["special_tokens"][0], json!({"id": 315, "content": "<|endoftext|>", "control": true}));
+    assert_eq!(inspected["prefix"], json!([315]));
+    assert_eq!(inspected["bytes_per_token"], trained["bytes_per_token"]);
+    let shown = tsumugi(path, &["tokenizer", "inspect", "t"]);
+    assert!(
+        shown.stdout.starts_with("tokens         320\nspecial        315 <|endoftext|>, 316 <|system|>"),
+        "{}",
+        shown.stdout
+    );
+}
+
+#[test]
+fn bytes_and_characters_are_tokenizers_too() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("abc.txt"), "abcabc").unwrap();
+    let kind =
+        |kind, out| tsumugi(path, &["tokenizer", "train", "abc.txt", "--kind", kind, "--out", out, "--json"]).json();
+    assert_eq!(kind("bytes", "bytes")["vocabulary_size"], 261);
+    // Three characters, the replacement character, five control tokens.
+    assert_eq!(kind("characters", "characters")["vocabulary_size"], 9);
+}
+
+#[test]
+fn a_flag_that_would_change_nothing_is_refused() {
+    let folder = temporary_folder();
+    std::fs::write(folder.path().join("abc.txt"), "abcabc").unwrap();
+    let train = ["tokenizer", "train", "abc.txt", "--kind", "bytes", "--vocabulary", "300", "--out", "t"];
+    tsumugi(folder.path(), &train).is("
+        exit 2
+        ---- stderr
+        error: `--vocabulary` has no effect on a tokenizer of bytes or characters
+
+        hint: leave it out, or use `--kind bpe`
+    ");
+}
+
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("abc.txt"), "abcabc").unwrap();
+    let train = ["tokenizer", "train", "abc.txt", "--kind", "bytes", "--out", "t"];
+    assert_eq!(tsumugi(path, &train).code, 0);
+    tsumugi(path, &train).is("
+        exit 2
+        ---- stderr
+        error: t/tokenizer.json is already there
+
+        hint: name another folder with `--out`, or remove this file
+    ");
+}
+
+#[test]
+fn an_id_out_of_range_is_refused() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("abc.txt"), "abcabc").unwrap();
+    assert_eq!(tsumugi(path, &["tokenizer", "train", "abc.txt", "--kind", "bytes", "--out", "t"]).code, 0);
+    tsumugi(path, &["tokenizer", "decode", "t", "97", "300"]).is("
+        exit 2
+        ---- stderr
+        error: there is no token 300: t has 261 tokens
+
+        hint: ids go from 0 to 260
+    ");
+}

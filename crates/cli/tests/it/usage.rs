@@ -1,0 +1,85 @@
+//! Help, typing errors, streams.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use tsumugi_base::testing::temporary_folder;
+
+use crate::support::{binary, tiny_tokenizer, tsumugi};
+
+#[test]
+fn a_mistyped_command_suggests_the_near_one() {
+    let folder = temporary_folder();
+    tsumugi(folder.path(), &["generat", "x"]).is("
+        exit 2
+        ---- stderr
+        error: unrecognized subcommand 'generat'
+
+        hint: a similar subcommand exists: 'generate'
+
+        Usage: tsumugi <COMMAND>
+
+        For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn a_mistyped_flag_and_a_bad_value_are_usage_errors() {
+    let folder = temporary_folder();
+    let ran = tsumugi(folder.path(), &["generate", "x", "--prompt", "a", "--temprature", "1"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("hint: a similar argument exists: '--temperature'"), "{}", ran.stderr);
+    let ran = tsumugi(folder.path(), &["generate", "x", "--prompt", "a", "--top-p", "1.5"]);
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr.contains("invalid value '1.5' for '--top-p <P>': it must be above 0 and at most 1"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let folder = temporary_folder();
+    for arguments in [&["--help"][..], &["tokenizer", "--help"], &["tokenizer", "train", "--help"]] {
+        let ran = tsumugi(folder.path(), arguments);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert!(ran.stdout.contains("Usage: tsumugi"), "{}", ran.stdout);
+    }
+    tsumugi(folder.path(), &["--version"]).is(&format!("exit 0\n---- stdout\ntsumugi {}", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn help_starts_in_under_30_ms() {
+    let folder = temporary_folder();
+    let time = || {
+        let start = Instant::now();
+        assert!(binary(folder.path(), &["--help"]).output().unwrap().status.success());
+        start.elapsed()
+    };
+    // The least of many: the machine may be busy with other tests.
+    let least = (0..40).map(|_| time()).min().unwrap();
+    assert!(least < Duration::from_millis(30), "{least:?}");
+}
+
+#[test]
+fn a_reader_that_has_had_enough_is_no_error() {
+    let folder = temporary_folder();
+    std::fs::write(folder.path().join("text.txt"), "so long a text ".repeat(100_000)).unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), tiny_tokenizer().to_json()).unwrap();
+    let mut child =
+        binary(folder.path(), &["tokenizer", "encode", "tokenizer.json", "--file", "text.txt"]).spawn().unwrap();
+    let mut some = [0; 8];
+    child.stdout.take().unwrap().read_exact(&mut some).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
+}
+
+#[test]
+fn the_families_are_listed() {
+    let folder = temporary_folder();
+    let ran = tsumugi(folder.path(), &["models", "--json"]).json();
+    assert_eq!(ran["families"][0]["model_type"], "gpt2");
+    assert_eq!(ran["families"].as_array().unwrap().len(), tsumugi_models::ALL.len());
+    assert!(tsumugi(folder.path(), &["models"]).stdout.starts_with("gpt2 "));
+}
