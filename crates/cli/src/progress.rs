@@ -105,7 +105,7 @@ impl State {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{bar:16.cyan/dim} {wide_msg}");
             bar.set_style(style.expect("the template is a constant that indicatif knows"));
-            bar
+            bar.with_message(line.clone())
         });
         bar.set_length(total.max(done));
         bar.set_message(line);

@@ -7,6 +7,7 @@ pub mod generate;
 pub mod models;
 pub mod serve;
 pub mod tokenizer;
+pub mod train;
 
 use clap::{ArgMatches, Args};
 
@@ -46,6 +47,7 @@ pub enum Entry {
 
 /// Every command, in the order of the help: what people do first comes first.
 pub const ALL: &[Entry] = &[
+    command::<train::Train>(),
     command::<generate::Generate>(),
     command::<chat::Chat>(),
     command::<serve::Serve>(),

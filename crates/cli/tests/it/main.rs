@@ -1,5 +1,7 @@
 //! The binary, run and compared as text. One integration binary: a new area is a new module.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
+
 mod bad_input;
 mod chat;
 mod data;
@@ -8,4 +10,5 @@ mod reference;
 mod serve;
 mod support;
 mod tokenizer;
+mod train;
 mod usage;

@@ -51,10 +51,11 @@ impl Command for Pack {
             }))?;
         } else {
             print_line(&format!(
-                "{}: {} tokens in {} documents, {bytes_per_token:.2} bytes each",
+                "{}: {} tokens in {} {}, {bytes_per_token:.2} bytes each",
                 self.out.display(),
                 units::count(tokens),
                 units::count(documents),
+                if documents == 1 { "document" } else { "documents" },
             ))?;
         }
         Ok(Answer::Done)
