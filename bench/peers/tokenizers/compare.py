@@ -33,6 +33,43 @@ def gather(folder, out):
     texts += [path.read_text(encoding="utf-8") for path in files]
     json.dump(texts, open(out, "w"))
     print(f"{len(texts)} texts, {len(files)} of them files")
+    json.dump({"templates": published_templates(), "conversations": CONVERSATIONS}, open(pathlib.Path(out).parent / "templates.json", "w"))
+
+
+CONVERSATIONS = [
+    [{"role": "user", "content": " hi <b>&\"'  "}, {"role": "assistant", "content": "yes\n"}, {"role": "user", "content": "漢"}],
+    [{"role": "system", "content": "Be brief. "}, {"role": "user", "content": "x"}],
+    [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nok"}, {"role": "user", "content": "b"}],
+]
+
+
+def published_templates():
+    """The chat templates of published models that the guidance package holds as strings."""
+    import ast
+    import importlib.util
+
+    # Found, not imported: only this one file of the package is needed.
+    path = pathlib.Path(importlib.util.find_spec("guidance").origin).parent / "chat.py"
+    assigned = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assign)]
+    strings = [(node.targets[0].id, node.value.value) for node in assigned if isinstance(node.value, ast.Constant)]
+    return {name: text for name, text in strings if isinstance(text, str) and "{%" in text}
+
+
+def compare_templates(file, ours, check):
+    """Ours against jinja2 as transformers sets it up; a refusal (raise_exception) must be one on both sides."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    for name, source in file["templates"].items():
+        found = iter(ours[name])
+        for messages in file["conversations"]:
+            for prompt in (False, True):
+                try:
+                    names = {"bos_token": "<s>", "eos_token": "</s>", "tools": None, "documents": None}
+                    expected = _compile_jinja_template(source).render(messages=messages, add_generation_prompt=prompt, **names)
+                except Exception:
+                    expected = None
+                check(name, f"rendering of {str(messages)[:60]}", next(found), expected)
+    print(f"{len(ours)} published chat templates, {sum(map(len, ours.values()))} renderings")
 
 
 def compare(corpus_path, out):
@@ -51,6 +88,7 @@ def compare(corpus_path, out):
             failures += 1
             print(f"DIFFERENT {name}: {what}\n  ours  {str(found)[:300]}\n  peer  {str(expected)[:300]}")
 
+    compare_templates(json.load(open(out / "templates.json")), ours.pop("templates"), check)
     print(f"tokenizers {tokenizers.__version__}, transformers {transformers.__version__}, corpus {len(corpus.encode()) / 1e6:.2f} MB")
     print(f"{'tokenizer':12} {'texts':>6} {'encode MB/s: ours':>18} {'HF, Python':>10} {'ratio':>6}")
     for name, ours_of in ours.items():

@@ -13,6 +13,8 @@ if ! cmp -s "$here/requirements.txt" "$environment/installed.txt"; then
     rm -rf "$environment"
     python3 -m venv "$environment"
     "$environment/bin/pip" install --quiet --requirement "$here/requirements.txt"
+    # Only its file of chat templates is read, so its many dependencies are left out.
+    "$environment/bin/pip" install --quiet --no-deps guidance==0.3.1
     cp "$here/requirements.txt" "$environment/installed.txt"
 fi
 mkdir -p "$out"

@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         report.insert(name.into(), dump(&tokenizer, &corpus, &texts, &Path::new(out).join(name), None)?);
     }
+    report.insert("templates".into(), render_templates(&Path::new(out).join("templates.json"))?);
     std::fs::write(Path::new(out).join("ours.json"), Value::Object(report).to_string())?;
     Ok(())
 }
@@ -78,4 +79,18 @@ fn dump(
         "train_seconds": train_seconds,
         "encode_megabytes_per_second": corpus.len() as f64 / 1e6 / encode_seconds,
     }))
+}
+
+/// Renders every template of the file on every conversation of it, without and with the generation prompt.
+fn render_templates(path: &Path) -> Result<Value, Box<dyn Error>> {
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
+    let conversations: Vec<Vec<Message>> = serde_json::from_value(file["conversations"].clone())?;
+    let mut rendered = serde_json::Map::new();
+    for (name, source) in file["templates"].as_object().ok_or("no templates")? {
+        let template = ChatTemplate::new(source.as_str().ok_or("no text")?, Some("<s>"), Some("</s>"))?;
+        let all =
+            conversations.iter().flat_map(|messages| [false, true].map(|prompt| template.render(messages, prompt)));
+        rendered.insert(name.clone(), all.map(Result::ok).collect());
+    }
+    Ok(rendered.into())
 }

@@ -11,6 +11,7 @@ mod error;
 mod folder;
 mod message;
 pub mod special_tokens;
+mod statistics;
 mod streaming;
 mod tokenizer;
 mod tokenizer_json;
@@ -19,6 +20,7 @@ pub mod train;
 pub use chat_template::{ChatTemplate, TrainingConversation};
 pub use error::TokenizerError;
 pub use message::Message;
+pub use statistics::Statistics;
 pub use streaming::StreamDecoder;
 pub use tokenizer::{SpecialToken, Tokenizer};
 

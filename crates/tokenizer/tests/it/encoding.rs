@@ -4,7 +4,7 @@ use tsumugi_base::progress::Silent;
 use tsumugi_base::testing::mutations;
 use tsumugi_tokenizer::bpe::Split;
 use tsumugi_tokenizer::train::{TrainingConfig, byte_tokenizer, character_tokenizer, train_bpe};
-use tsumugi_tokenizer::{Tokenizer, TokenizerError, special_tokens};
+use tsumugi_tokenizer::{Statistics, Tokenizer, TokenizerError, special_tokens};
 
 use crate::bpe::random_text;
 
@@ -150,4 +150,16 @@ fn damaged_files_never_panic() {
         }
     }
     assert!(opened > 0, "some mutations leave a readable file");
+}
+
+#[test]
+fn statistics_count_a_text() {
+    let tokenizer = character_tokenizer("abc", &[]).expect("it is made");
+    let counted = Statistics::of(&tokenizer, "aab\u{e9}", 2);
+    assert_eq!((counted.bytes, counted.characters, counted.tokens, counted.tokens_used), (5, 4, 4, 3));
+    assert_eq!((counted.unknown, counted.single_byte_tokens), (1, 3));
+    assert_eq!(counted.most_frequent, [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    assert_eq!(counted.longest, ["\u{FFFD}", "a"]);
+    assert!((counted.bytes_per_token() - 1.25).abs() < 1e-12);
+    assert_eq!(Statistics::of(&tokenizer, "", 2).tokens, 0);
 }

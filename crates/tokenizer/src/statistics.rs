@@ -1,0 +1,64 @@
+//! What a tokenizer makes of a text, for reports.
+
+use std::cmp::Reverse;
+
+use serde::Serialize;
+
+use crate::{TokenId, Tokenizer};
+
+/// Counts over one text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Statistics {
+    /// Bytes of the text.
+    pub bytes: u64,
+    /// Characters of the text.
+    pub characters: u64,
+    /// Tokens of the text.
+    pub tokens: u64,
+    /// Tokens of the vocabulary.
+    pub vocabulary_size: usize,
+    /// How many of them the text uses.
+    pub tokens_used: usize,
+    /// Tokens of the text that are a single byte.
+    pub single_byte_tokens: u64,
+    /// Characters that the vocabulary does not have.
+    pub unknown: u64,
+    /// The most frequent tokens as text, with their counts.
+    pub most_frequent: Vec<(String, u64)>,
+    /// The longest tokens that the text uses.
+    pub longest: Vec<String>,
+}
+
+impl Statistics {
+    /// Counts over `text`; lists of at most `listed` tokens, ties in the order of ids.
+    pub fn of(tokenizer: &Tokenizer, text: &str, listed: usize) -> Self {
+        let ids = tokenizer.encode(text);
+        let mut counts = vec![0u64; tokenizer.vocabulary_size()];
+        for &id in &ids {
+            counts[id as usize] += 1;
+        }
+        let used = || (0..counts.len() as TokenId).filter(|&id| counts[id as usize] > 0);
+        let shown = |id: TokenId| String::from_utf8_lossy(&tokenizer.token_bytes(id)).into_owned();
+        let mut frequent: Vec<TokenId> = used().collect();
+        frequent.sort_by_key(|&id| (Reverse(counts[id as usize]), id));
+        let mut longest: Vec<TokenId> = used().collect();
+        longest.sort_by_key(|&id| (Reverse(tokenizer.token_bytes(id).len()), id));
+        let single = used().filter(|&id| tokenizer.token_bytes(id).len() == 1);
+        Self {
+            bytes: text.len() as u64,
+            characters: text.chars().count() as u64,
+            tokens: ids.len() as u64,
+            vocabulary_size: counts.len(),
+            tokens_used: used().count(),
+            single_byte_tokens: single.map(|id| counts[id as usize]).sum(),
+            unknown: tokenizer.unknown().map_or(0, |id| counts[id as usize]),
+            most_frequent: frequent.iter().take(listed).map(|&id| (shown(id), counts[id as usize])).collect(),
+            longest: longest.iter().take(listed).map(|&id| shown(id)).collect(),
+        }
+    }
+
+    /// Compression: bytes of text per token.
+    pub fn bytes_per_token(&self) -> f64 {
+        self.bytes as f64 / self.tokens.max(1) as f64
+    }
+}
