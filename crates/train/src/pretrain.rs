@@ -43,6 +43,17 @@ pub struct Pretrained {
 /// The file that is written last.
 const FINISHED: &str = "config.json";
 
+/// A text that is in memory, and the tokenizer for it where there is one already.
+#[derive(Debug, Clone)]
+pub struct Source<'a> {
+    /// The whole text, the held-out part included.
+    pub text: &'a str,
+    /// Where it came from.
+    pub inputs: Vec<InputHash>,
+    /// Used instead of training one.
+    pub tokenizer: Option<&'a Tokenizer>,
+}
+
 /// Trains by a recipe into `folder`, or goes on with what is there.
 pub fn run(
     recipe: &Recipe,
@@ -52,13 +63,29 @@ pub fn run(
     observer: &dyn Observer,
     on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
 ) -> Result<Pretrained, TrainError> {
-    let data = recipe.data.clone().unwrap_or_default();
-    let whole = if recipe.data.is_some() { read_text(&data)? } else { String::new() };
-    let (text, held_out) = dialogue::split(&whole);
+    let (text, inputs) = match &recipe.data {
+        Some(data) => (read_text(data)?, vec![InputHash::of(data)?]),
+        None => (String::new(), Vec::new()), // `resolve` says what is missing
+    };
+    let source = Source { text: &text, inputs, tokenizer: None };
+    run_on(&source, recipe, folder, cpu, command, observer, on_evaluation)
+}
+
+/// [`run`] on a text that is in memory; the recipe's `data` is only its name.
+pub fn run_on(
+    source: &Source<'_>,
+    recipe: &Recipe,
+    folder: &Path,
+    cpu: &Cpu,
+    command: Vec<String>,
+    observer: &dyn Observer,
+    on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
+) -> Result<Pretrained, TrainError> {
+    let (text, held_out) = dialogue::split(source.text);
     let resolved = recipe.resolve(text.len() as u64)?;
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
-    record.inputs.push(InputHash::of(&data)?);
+    record.inputs.clone_from(&source.inputs);
     let begun = run_folder::begin(folder, &mut record, FINISHED)?;
     if begun == Begun::Finished {
         let parameters = 0;
@@ -74,7 +101,13 @@ pub fn run(
             parameters,
         });
     }
-    let tokenizer = tokenizer(&resolved, text, &whole, folder, observer)?;
+    let tokenizer = match source.tokenizer {
+        Some(tokenizer) => {
+            tokenizer.save(folder)?;
+            tokenizer.clone()
+        }
+        None => tokenizer(&resolved, text, source.text, folder, observer)?,
+    };
     let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
     let set = EvaluationSet::from_text(&tokenizer, held_out, resolved.context, resolved.batch)?;
     let mut decoder = Decoder::new(resolved.spec(tokenizer.vocabulary_size()));

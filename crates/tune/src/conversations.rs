@@ -1,0 +1,87 @@
+//! Where conversations come from: JSON lines of `{"messages": […]}`, or the dialogue of a drama.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tsumugi_base::jsonl;
+use tsumugi_data::dialogue::{self, DialogueConfig};
+use tsumugi_data::{DataError, read_text};
+use tsumugi_tokenizer::Message;
+
+use crate::TuneError;
+
+/// What is in a file of conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// A line of JSON per conversation: `{"messages": [{"role": …, "content": …}, …]}`.
+    Messages,
+    /// A drama: `NAME:`, a speech, an empty line; a speech is answered by the next one.
+    Drama,
+}
+
+impl Format {
+    /// By the file's ending: `.jsonl` and `.json` are messages.
+    pub fn of(file: &Path) -> Self {
+        match file.extension().and_then(|ending| ending.to_str()) {
+            Some("jsonl" | "json") => Self::Messages,
+            _ => Self::Drama,
+        }
+    }
+}
+
+/// Conversations to train on, and those held out.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Conversations {
+    /// Trained on.
+    pub train: Vec<Vec<Message>>,
+    /// Never trained on.
+    pub held_out: Vec<Vec<Message>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    messages: Vec<Message>,
+}
+
+impl Conversations {
+    /// Of a drama. The last tenth of the text's bytes is held out, as in pre-training.
+    pub fn of_drama(text: &str, config: &DialogueConfig) -> Result<Self, DataError> {
+        let (train, held_out) = dialogue::split(text);
+        let of = |text: &str| Ok::<_, DataError>(dialogue::conversations(&dialogue::speeches(text)?, config));
+        Ok(Self { train: of(train)?, held_out: of(held_out).unwrap_or_default() })
+    }
+
+    /// Of a file. Of messages the last tenth, at least one, is held out: a file is in an order that its maker chose,
+    /// and the same lines are held out whatever the seed.
+    pub fn read(file: &Path, format: Format, config: &DialogueConfig) -> Result<Self, TuneError> {
+        if format == Format::Drama {
+            return Ok(Self::of_drama(&read_text(file)?, config)?);
+        }
+        let lines: Vec<Line> = jsonl::read(file)?;
+        for (index, line) in lines.iter().enumerate() {
+            check(&line.messages).map_err(|problem| TuneError::Conversation {
+                file: file.to_owned(),
+                number: index + 1,
+                problem,
+            })?;
+        }
+        let mut train: Vec<Vec<Message>> = lines.into_iter().map(|line| line.messages).collect();
+        if train.len() < 2 {
+            return Err(TuneError::TooFew { file: PathBuf::from(file), conversations: train.len() });
+        }
+        let held_out = train.split_off(train.len() - (train.len() / 10).max(1));
+        Ok(Self { train, held_out })
+    }
+}
+
+/// A conversation must have something to answer, and an answer.
+fn check(messages: &[Message]) -> Result<(), String> {
+    let Some(answer) = messages.iter().position(|message| message.role == "assistant") else {
+        return Err("no message has the role `assistant`, so nothing is trained".into());
+    };
+    if answer == 0 {
+        return Err("it begins with an answer; a `user` or `system` message must come before it".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,267 @@
+//! Supervised fine-tuning: whole conversations packed into rows, each attending to itself only, the loss on what the
+//! assistant says and on the token that ends its turn (Ouyang et al. 2022, "Training language models to follow
+//! instructions with human feedback", step 1).
+
+mod recipe;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tsumugi_base::io::write_atomic;
+use tsumugi_base::progress::{Event, Observer};
+use tsumugi_base::run_record::{InputHash, RunRecord};
+use tsumugi_base::units;
+use tsumugi_data::{ConversationConfig, ConversationLoader, EvaluationSet, PackingReport, PreviewStyle};
+use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_models::Decoder;
+use tsumugi_tensor::Cpu;
+use tsumugi_tokenizer::{ChatTemplate, Tokenizer, TokenizerError, special_tokens};
+use tsumugi_train::peak::peak_flops_per_second;
+use tsumugi_train::run_folder::{self, Begun};
+use tsumugi_train::{Evaluated, Job, checkpoint, train};
+
+use super::Method;
+use crate::{Conversations, TuneError};
+
+pub use recipe::{ResolvedSft, SftRecipe};
+
+/// The method.
+pub struct Sft;
+
+impl Method for Sft {
+    fn name(&self) -> &'static str {
+        "sft"
+    }
+
+    fn about(&self) -> &'static str {
+        "Supervised fine-tuning: learn the answers of example conversations"
+    }
+
+    fn paper(&self) -> &'static str {
+        "Ouyang et al. 2022, https://arxiv.org/abs/2203.02155"
+    }
+}
+
+/// What a fine-tuning gave.
+#[derive(Debug)]
+pub struct Tuned {
+    /// The settings, all decided.
+    pub resolved: ResolvedSft,
+    /// Whether all steps are done; if not, the same command goes on.
+    pub finished: bool,
+    /// Whether the folder was finished before.
+    pub was_finished: bool,
+    /// Steps done.
+    pub steps: u64,
+    /// What packing did.
+    pub packing: PackingReport,
+    /// The last evaluation of this run.
+    pub evaluated: Option<Evaluated>,
+    /// Tokens per second of this run; 0 when nothing was left to do.
+    pub tokens_per_second: f64,
+}
+
+/// What a fine-tuning begins with, besides its recipe.
+pub struct Source<'a> {
+    /// The model, admitted.
+    pub model: &'a Admitted<ModelFolder>,
+    /// What to learn.
+    pub conversations: &'a Conversations,
+    /// Where it came from.
+    pub inputs: Vec<InputHash>,
+}
+
+/// A callback at each evaluation, for samples.
+pub type OnEvaluation<'a> = &'a mut dyn FnMut(Evaluated, &Decoder, &Tokenizer, &ChatTemplate);
+
+/// The file that is written last.
+const FINISHED: &str = "config.json";
+
+/// Conversations as they will be trained on: what is trained is marked. The first `count` of the packed parts.
+pub fn preview(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    conversations: &Conversations,
+    count: usize,
+    style: PreviewStyle,
+) -> Result<Vec<String>, TokenizerError> {
+    let shown = conversations.train.iter().take(count);
+    shown
+        .map(|messages| {
+            Ok(tsumugi_data::preview(tokenizer, &template.encode_conversation(tokenizer, messages)?, style))
+        })
+        .collect()
+}
+
+/// The tokenizer of a model folder.
+pub fn tokenizer(model: &Admitted<ModelFolder>) -> Result<Tokenizer, TuneError> {
+    let text = model.text("tokenizer.json")?;
+    let text = text.ok_or_else(|| TuneError::NoTokenizer { folder: model.path().to_owned() })?;
+    Ok(Tokenizer::from_json(text)?)
+}
+
+/// The chat template of a model folder, or our own where its tokenizer has the control tokens for it.
+pub fn template(model: &Admitted<ModelFolder>, tokenizer: &Tokenizer) -> Result<ChatTemplate, TuneError> {
+    if let Some(config) = model.text("tokenizer_config.json")? {
+        match ChatTemplate::from_tokenizer_config(config) {
+            Err(TokenizerError::NoTemplate { .. }) => {}
+            other => return Ok(other?),
+        }
+    }
+    match special_tokens::ALL.into_iter().find(|token| tokenizer.special(token).is_none()) {
+        None => Ok(ChatTemplate::own()),
+        Some(missing) => Err(TuneError::NoTemplate { folder: model.path().to_owned(), missing }),
+    }
+}
+
+/// Fine-tunes by a recipe into `folder`, or goes on with what is there: reads the recipe's data itself.
+pub fn run(
+    recipe: &SftRecipe,
+    model: &Admitted<ModelFolder>,
+    folder: &Path,
+    cpu: &Cpu,
+    command: Vec<String>,
+    observer: &dyn Observer,
+    on_evaluation: OnEvaluation<'_>,
+) -> Result<Tuned, TuneError> {
+    let (_, spec) = tsumugi_models::folder::read_spec(model)?;
+    let resolved = recipe.resolve(spec.context, spec.width)?;
+    let dialogue = resolved.dialogue.clone().unwrap_or_default();
+    let conversations = Conversations::read(&resolved.data, resolved.format, &dialogue)?;
+    let source = Source { model, conversations: &conversations, inputs: vec![InputHash::of(&resolved.data)?] };
+    run_on(&source, recipe, folder, cpu, command, observer, on_evaluation)
+}
+
+/// [`run`] on conversations that are in memory; the recipe's `data` is only their name.
+pub fn run_on(
+    source: &Source<'_>,
+    recipe: &SftRecipe,
+    folder: &Path,
+    cpu: &Cpu,
+    command: Vec<String>,
+    observer: &dyn Observer,
+    on_evaluation: OnEvaluation<'_>,
+) -> Result<Tuned, TuneError> {
+    let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
+    let mut resolved = recipe.resolve(spec.context, spec.width)?;
+    let tokenizer = tokenizer(source.model)?;
+    if tokenizer.vocabulary_size() > spec.vocabulary {
+        let (tokenizer, model) = (tokenizer.vocabulary_size(), spec.vocabulary);
+        return Err(TuneError::Vocabulary { folder: source.model.path().to_owned(), tokenizer, model });
+    }
+    let template = template(source.model, &tokenizer)?;
+    let config = ConversationConfig {
+        context: resolved.context,
+        batch: resolved.batch,
+        micro_batches: resolved.train.accumulate,
+        seed: resolved.train.seed,
+    };
+    let loader = ConversationLoader::new(&tokenizer, &template, &source.conversations.train, config)?;
+    let packing = loader.report();
+    recipe.set_steps(&mut resolved, packing.rows);
+    let mut record =
+        RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
+    record.inputs.clone_from(&source.inputs);
+    record.inputs.extend(model_hashes(source.model.path())?);
+    if run_folder::begin(folder, &mut record, FINISHED)? == Begun::Finished {
+        let (steps, evaluated, tokens_per_second) = (resolved.train.steps, None, 0.0);
+        return Ok(Tuned {
+            resolved,
+            finished: true,
+            was_finished: true,
+            steps,
+            packing,
+            evaluated,
+            tokens_per_second,
+        });
+    }
+    let mut decoder = Decoder::load(source.model)?;
+    decoder.spec.dropout = resolved.dropout;
+    let held_out = held_out(source, &resolved, &tokenizer, &template)?;
+    describe(&packing, resolved.train.steps, observer);
+    let trained = train(Job {
+        cpu,
+        decoder,
+        source: &loader,
+        held_out: held_out.as_ref(),
+        settings: &resolved.train,
+        folder,
+        stage: "fine-tune",
+        peak_flops_per_second: Some(peak_flops_per_second(cpu)),
+        observer,
+        on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer, &template),
+    })?;
+    if trained.finished {
+        save(&trained.decoder, &tokenizer, &template, folder)?;
+        checkpoint::remove_all(folder);
+    }
+    Ok(Tuned {
+        resolved,
+        finished: trained.finished,
+        was_finished: false,
+        steps: trained.state.step,
+        packing,
+        evaluated: trained.evaluated,
+        tokens_per_second: trained.tokens_per_second,
+    })
+}
+
+/// The held-out conversations; none where none is left or none fits.
+fn held_out(
+    source: &Source<'_>,
+    resolved: &ResolvedSft,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+) -> Result<Option<EvaluationSet>, TuneError> {
+    let (context, batch) = (resolved.context, resolved.batch);
+    let held_out = &source.conversations.held_out;
+    match EvaluationSet::from_conversations(tokenizer, template, held_out, context, batch) {
+        Ok(set) => Ok(Some(set)),
+        Err(tsumugi_data::DataError::NothingTrained { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn describe(packing: &PackingReport, steps: u64, observer: &dyn Observer) {
+    let message = format!(
+        "{} conversations in {} rows, {} of {} tokens trained; {steps} steps",
+        units::count(packing.conversations),
+        units::count(packing.rows),
+        units::count(packing.trained_tokens),
+        units::count(packing.tokens),
+    );
+    observer.event(&Event::Note { message });
+}
+
+/// Hashes of what the model is made of.
+fn model_hashes(folder: &Path) -> Result<Vec<InputHash>, TuneError> {
+    let entries = std::fs::read_dir(folder).map_err(|error| tsumugi_base::FileError::read(folder, error))?;
+    let mut files: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
+        .collect();
+    files.sort();
+    files.push(folder.join("config.json"));
+    files.push(folder.join("tokenizer.json"));
+    files.iter().map(|file| Ok(InputHash::of(file)?)).collect()
+}
+
+/// Writes the finished model: tokenizer with its template, generation settings, weights and, last, the config.
+fn save(decoder: &Decoder, tokenizer: &Tokenizer, template: &ChatTemplate, folder: &Path) -> Result<(), TuneError> {
+    let id = |token: Option<&str>| token.and_then(|token| tokenizer.special(token));
+    let bos = id(template.bos_token());
+    let eos = id(template.eos_token()).or_else(|| id(Some(special_tokens::END)));
+    let mut extra: BTreeMap<String, Value> = BTreeMap::new();
+    extra.insert("bos_token_id".into(), json!(bos));
+    extra.insert("eos_token_id".into(), json!(eos));
+    let mut generation = json!({ "do_sample": true, "temperature": 0.8, "top_p": 0.95 });
+    if let Some(map) = generation.as_object_mut() {
+        map.extend(extra.clone());
+    }
+    tokenizer.save_with_template(folder, template)?;
+    write_atomic(&folder.join("generation_config.json"), format!("{generation:#}\n").as_bytes())?;
+    decoder.save(folder, &extra)?;
+    Ok(())
+}
