@@ -13,7 +13,7 @@ use tsumugi_tokenizer::Message;
 
 pub use crate::sample::SamplingParameters;
 pub use fit::fit_to_context;
-pub use local::{LoadError, LocalModel, Options};
+pub use local::{LoadError, LocalModel, Options, load_tokenizer};
 
 /// What the model continues.
 #[derive(Debug, Clone, PartialEq)]
