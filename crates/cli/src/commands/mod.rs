@@ -5,6 +5,7 @@ pub mod chat;
 pub mod data;
 pub mod generate;
 pub mod models;
+pub mod perplexity;
 pub mod serve;
 pub mod tokenizer;
 pub mod train;
@@ -51,6 +52,7 @@ pub const ALL: &[Entry] = &[
     command::<generate::Generate>(),
     command::<chat::Chat>(),
     command::<serve::Serve>(),
+    command::<perplexity::Perplexity>(),
     Entry::Group {
         name: "tokenizer",
         about: "Learn a vocabulary, and see what it does to text",

@@ -6,6 +6,7 @@ mod bad_input;
 mod chat;
 mod data;
 mod generate;
+mod perplexity;
 mod reference;
 mod serve;
 mod support;

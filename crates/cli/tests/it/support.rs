@@ -23,6 +23,8 @@ pub fn binary(folder: &Path, arguments: &[&str]) -> Command {
     for variable in ["NO_COLOR", "TERM", "TSUMUGI_API_KEY", "TSUMUGI_ISA"] {
         command.env_remove(variable);
     }
+    // The machine's peak is remembered there; a test writes nothing into the user's own folders.
+    command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

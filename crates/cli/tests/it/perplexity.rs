@@ -1,0 +1,58 @@
+//! `tsumugi perplexity`
+
+use tsumugi_base::testing::temporary_folder;
+
+use crate::support::{drama, tiny_model, tiny_tokenizer, tsumugi};
+
+#[test]
+fn it_measures_and_the_numbers_agree_with_each_other() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    let measured = tsumugi(path, &["perplexity", "model", "drama.txt", "--json"]).json();
+    let keys: Vec<&String> = measured.as_object().unwrap().keys().collect();
+    let expected = ["nll_nats", "tokens_scored", "perplexity", "bits_per_byte", "bits_per_token", "window", "stride"];
+    assert_eq!(keys, expected);
+    let number = |key: &str| measured[key].as_f64().unwrap();
+    // All but BOS.
+    assert_eq!(number("tokens_scored") as usize, tiny_tokenizer().encode(&drama()).len());
+    assert_eq!((number("window"), number("stride")), (64.0, 64.0));
+    let per_token = number("nll_nats") / number("tokens_scored");
+    assert!((per_token.exp() - number("perplexity")).abs() < 1e-6 * number("perplexity"));
+    assert!((per_token / std::f64::consts::LN_2 - number("bits_per_token")).abs() < 1e-9);
+    let bits = number("bits_per_token") * number("tokens_scored");
+    assert!((bits / drama().len() as f64 - number("bits_per_byte")).abs() < 1e-9);
+    // Random weights of deviation 0.02 predict next to nothing: about one of 320 tokens.
+    assert!((number("perplexity") / 320.0 - 1.0).abs() < 0.1, "{measured}");
+
+    let text = tsumugi(path, &["perplexity", "model", "drama.txt", "--stride", "32"]);
+    assert_eq!(text.code, 0, "{}", text.stderr);
+    assert!(
+        text.stdout.starts_with("perplexity ") && text.stdout.ends_with("(window 64, stride 32)\n"),
+        "{}",
+        text.stdout
+    );
+}
+
+#[test]
+fn sizes_that_cannot_be_are_refused() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    tsumugi(path, &["perplexity", "model", "drama.txt", "--window", "65"]).is("
+        exit 2
+        ---- stderr
+        error: a window of 65 was asked for, but the model has 64 positions
+
+        hint: give a window from 1 to 64, or leave it out
+    ");
+    tsumugi(path, &["perplexity", "model", "nothing.txt"]).is("
+        exit 2
+        ---- stderr
+        error: cannot read nothing.txt: no such file or folder
+
+        hint: check the path; it is taken relative to the current folder
+    ");
+}
