@@ -88,7 +88,7 @@ fn a_training_step_allocates_nothing_after_the_first() {
         let one = count(isa, 1, 10);
         assert!(one[1..].iter().all(|&count| count == 0), "{} with 1 thread: {one:?}", isa.name());
         // A worker makes its scratch memory when it first gets a task that needs some, which may be later.
-        let two = count(isa, 2, 200);
+        let two = count(isa, 2, 60);
         let (late, steps) = (two[1..].iter().sum::<usize>(), two[1..].iter().filter(|&&count| count > 0).count());
         assert!(late <= 12 && steps <= 6, "{} with 2 threads: {late} allocations in {steps} steps", isa.name());
     }

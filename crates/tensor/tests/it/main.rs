@@ -8,5 +8,6 @@ mod gemm;
 mod gradients;
 mod kernels;
 mod planner;
+mod random_graphs;
 mod support;
 mod transformer;

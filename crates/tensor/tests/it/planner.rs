@@ -94,13 +94,15 @@ fn a_residual_stream_that_is_a_parameter_or_meets_itself_gets_its_whole_gradient
             let mut tape = Tape::new();
             let (p, w) = (tape.parameter(&parameters, stream), tape.parameter(&parameters, weight));
             let x = if by_value { tape.unary(Unary::Square, p) } else { p };
+            let twice = if by_value { tape.tanh(p) } else { p };
+            let (twice, _) = tape.add_normalize(twice, twice, w, None, NormKind::Rms, 1e-5);
             let (sum, y) = tape.add_normalize(x, x, w, None, NormKind::Layer, 1e-5);
             let (again, z) = tape.add_normalize(y, x, w, None, NormKind::Rms, 1e-5);
             let product = tape.multiply(sum, z);
-            let all = tape.concat_columns(&[product, y, again]);
-            let weights = tape.input(&[3, 15]);
+            let all = tape.concat_columns(&[product, y, again, twice]);
+            let weights = tape.input(&[3, 20]);
             let loss = tape.weighted_sum_loss(all, weights);
-            let numbers = noise(4, 45);
+            let numbers = noise(4, 60);
             let (mut plan, gradients) =
                 train_once(&cpu, tape, loss, &[all], &parameters, |plan| plan.set(weights, &numbers));
             let value = |plan: &Plan| -> f64 {
