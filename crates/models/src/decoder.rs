@@ -76,6 +76,21 @@ impl DecoderSpec {
         self.layers * (attention + matrices * self.width * self.feed_forward_width) + self.vocabulary * self.width
     }
 
+    /// All matrices and tables, biases and norms not counted, without overflow for any sizes.
+    pub(crate) fn parameters_at_least(&self) -> u128 {
+        let wide = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
+        let rows = (self.heads as u128 + 2 * self.key_heads as u128) * self.head_width as u128;
+        let attention = wide(&[self.width]).saturating_mul(rows) + wide(&[self.heads, self.head_width, self.width]);
+        let matrices = if self.feed_forward == FeedForwardKind::SwiGlu { 3 } else { 2 };
+        let block = attention.saturating_add(wide(&[matrices, self.width, self.feed_forward_width]));
+        let tables = if self.tied { 1 } else { 2 };
+        let positions = if self.position == Position::Learned { wide(&[self.context, self.width]) } else { 0 };
+        block
+            .saturating_mul(self.layers as u128)
+            .saturating_add(wide(&[tables, self.vocabulary, self.width]))
+            .saturating_add(positions)
+    }
+
     /// Floating-point operations per token of a training step (forward and backward), with causal attention
     /// in segments of `length`: `6 N + 6 layers h d length` (half of the full square).
     pub fn training_flops_per_token(&self, length: usize) -> f64 {

@@ -12,7 +12,7 @@ use tsumugi_tensor::ParameterId;
 
 use crate::family::{self, Family, Place, Rename};
 use crate::hf_config::ConfigReader;
-use crate::{Decoder, DecoderSpec, ModelError};
+use crate::{Decoder, DecoderSpec, ModelError, Position};
 
 /// Largest shard that is written, as `transformers` has it.
 const SHARD_BYTES_MAX: u64 = 5_000_000_000;
@@ -188,18 +188,32 @@ fn find<'a>(tensors: &'a TensorFile, family: &dyn Family, name: &str) -> Option<
     })
 }
 
+/// Numbers of a rotary table that a config alone may ask for (1 GiB): the weights' size does not bound the context.
+const ROTARY_NUMBERS_MAX: u128 = 1 << 28;
+
+/// What is allocated before the weights are looked at one by one, whatever their size: room for a named error.
+const SLACK: u128 = 1 << 20;
+
 /// A config may promise more than fits in memory: the weights' size in the file bounds what is allocated.
 fn check_before_allocating(
     folder: &Admitted<ModelFolder>,
     spec: &DecoderSpec,
     tensors: &TensorFile,
 ) -> Result<(), ModelError> {
-    let promised = spec.product_parameters();
-    let found: usize = tensors.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
-    // A tied head is counted once in a file; learned positions and norms only add to what is found.
-    if promised > found + spec.vocabulary * spec.width {
-        let problem = format!("it describes {promised} weights in products, but the weight files hold {found}");
-        return Err(ModelError::Config { file: folder.path().join("config.json"), problem });
+    let problem = |problem: String| Err(ModelError::Config { file: folder.path().join("config.json"), problem });
+    let product = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
+    let found: u128 = tensors.iter().map(|tensor| product(tensor.shape)).fold(0, u128::saturating_add);
+    let promised = spec.parameters_at_least();
+    if promised > found.saturating_mul(2).saturating_add(SLACK) {
+        return problem(format!("it describes {promised} weights, but the weight files hold {found}"));
+    }
+    let rotary = product(&[spec.context, spec.head_width]);
+    if spec.position != Position::Learned && rotary > ROTARY_NUMBERS_MAX {
+        let (context, width) = (spec.context, spec.head_width);
+        return problem(format!(
+            "`max_position_embeddings` is {context}, too many for heads of width {width}: the largest table of \
+             positions has {ROTARY_NUMBERS_MAX} numbers"
+        ));
     }
     Ok(())
 }

@@ -1,3 +1,7 @@
-//! Tests of the models: goldens by `transformers`, and the contract of every family.
+//! Tests of the models: goldens by `transformers`, the contract of every family, and damaged folders.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
+mod contract;
+mod damaged;
 mod goldens;
+mod training_goldens;

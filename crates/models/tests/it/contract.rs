@@ -1,0 +1,151 @@
+//! What every family of `tsumugi_models::ALL` must do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tsumugi_base::testing::temporary_folder;
+use tsumugi_files::{ModelFolder, to_f32};
+use tsumugi_models::gpt2::Gpt2;
+use tsumugi_models::llama::Llama;
+use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, Place};
+use tsumugi_tensor::{Cpu, Isa, Segment};
+
+use crate::goldens::GATE;
+
+/// The tiny spec of every family, and what else its config can say.
+fn specs() -> Vec<DecoderSpec> {
+    let mut specs: Vec<DecoderSpec> = ALL.iter().map(|family| family.tiny()).collect();
+    specs.push(DecoderSpec { tied: false, ..Gpt2.tiny_spec() });
+    specs.push(DecoderSpec { tied: false, ..Llama.tiny_spec() });
+    let biases = DecoderSpec { qkv_bias: true, output_bias: true, feed_forward_bias: true, ..Llama.tiny_spec() };
+    specs.push(biases);
+    specs.push(DecoderSpec { head_width: 10, feed_forward_width: 7, ..Llama.tiny_spec() });
+    specs
+}
+
+trait TinySpec {
+    fn tiny_spec(&self) -> DecoderSpec;
+}
+
+impl<F: tsumugi_models::Family> TinySpec for F {
+    fn tiny_spec(&self) -> DecoderSpec {
+        self.tiny()
+    }
+}
+
+/// Every weight another number.
+fn numbered(spec: &DecoderSpec) -> Decoder {
+    let mut decoder = Decoder::new(spec.clone());
+    let ids: Vec<_> = decoder.parameters.iter().map(|(id, _)| id).collect();
+    let mut next = 1.0;
+    for id in ids {
+        for value in decoder.parameters.values_mut(id) {
+            *value = next;
+            next += 1.0;
+        }
+    }
+    decoder
+}
+
+fn random(spec: &DecoderSpec) -> Decoder {
+    let mut decoder = Decoder::new(spec.clone());
+    decoder.initialize(3);
+    for value in decoder.parameters.buffer_mut() {
+        *value *= 3.0;
+    }
+    decoder
+}
+
+#[test]
+fn families_are_found_by_their_names_and_the_names_are_different() {
+    let names: BTreeSet<&str> = ALL.iter().map(|family| family.name()).collect();
+    assert_eq!(names.len(), ALL.len());
+    for family in ALL {
+        assert_eq!(tsumugi_models::family::find(family.name()).unwrap().name(), family.name());
+        assert_eq!(family.tiny().family, family.name());
+        assert!(!family.about().is_empty() && family.about().len() < 120);
+        let outside: BTreeSet<&str> = family.names().iter().map(|name| name.outside).collect();
+        assert_eq!(outside.len(), family.names().len(), "{}: a name twice", family.name());
+        let ours: BTreeSet<(&str, String)> =
+            family.names().iter().map(|name| (name.ours, format!("{:?}", name.place))).collect();
+        assert_eq!(ours.len(), family.names().len(), "{}: a place twice", family.name());
+        assert!(family.names().iter().any(|name| name.place == Place::Whole));
+    }
+}
+
+#[test]
+fn the_names_cover_every_number_of_every_parameter_once() {
+    for spec in specs() {
+        let decoder = numbered(&spec);
+        let folder = temporary_folder();
+        decoder.save(folder.path(), &BTreeMap::new()).unwrap();
+        let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+        let mut numbers: Vec<f32> = tensors.iter().flat_map(|tensor| to_f32(&tensor).unwrap()).collect();
+        numbers.sort_by(f32::total_cmp);
+        let expected: Vec<f32> = (1..=decoder.parameters.count()).map(|number| number as f32).collect();
+        assert_eq!(numbers.len(), expected.len(), "{spec:?}");
+        assert!(numbers == expected, "{spec:?}: a number is missing or there twice");
+    }
+}
+
+#[test]
+fn save_and_load_give_the_same_spec_and_bits() {
+    for spec in specs() {
+        let decoder = random(&spec);
+        let folder = temporary_folder();
+        decoder.save(folder.path(), &BTreeMap::new()).unwrap();
+        let loaded = Decoder::load(&ModelFolder::admit(folder.path(), &GATE).unwrap()).unwrap();
+        assert_eq!(loaded.spec, decoder.spec);
+        for ((id, one), (_, other)) in decoder.parameters.iter().zip(loaded.parameters.iter()) {
+            assert_eq!(one, other);
+            let bits = |decoder: &Decoder| -> Vec<u32> {
+                decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect()
+            };
+            assert!(bits(&decoder) == bits(&loaded), "{}: `{}` changed", spec.family, one.name);
+        }
+    }
+}
+
+fn logits(decoder: &Decoder, cpu: &Cpu, texts: &[&[u32]]) -> Vec<f32> {
+    let (mut tokens, mut positions, mut segments) = (vec![], vec![], vec![]);
+    for text in texts {
+        segments.push(Segment { start: tokens.len(), len: text.len() });
+        tokens.extend_from_slice(text);
+        positions.extend(0..text.len() as u32);
+    }
+    let mut plan = LogitsPlan::new(decoder, tokens.len(), tokens.len());
+    plan.run_uncached(cpu, &decoder.parameters, &tokens, &positions, &segments).to_vec()
+}
+
+fn same_bits(one: &[f32], other: &[f32]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.to_bits() == b.to_bits())
+}
+
+#[test]
+fn three_texts_at_once_are_three_texts_one_by_one_and_packing_changes_no_bit() {
+    for spec in specs() {
+        let texts: [Vec<u32>; 3] = [5, 1, 22].map(|len| (0..len).map(|i| (i * 7 + len) % 50).collect());
+        let texts = [&texts[0][..], &texts[1][..], &texts[2][..]];
+        for isa in Isa::available() {
+            let decoder = random(&spec);
+            let (one, two) = (Cpu::with_isa(isa, 1).unwrap(), Cpu::with_isa(isa, 2).unwrap());
+            let together = logits(&decoder, &two, &texts);
+            let apart: Vec<f32> = texts.iter().flat_map(|text| logits(&decoder, &one, &[text])).collect();
+            assert!(same_bits(&together, &apart), "{} on {}: a batch changed bits", spec.family, isa.name());
+            assert!(together.iter().all(|x| x.is_finite()) && together.iter().any(|&x| x != together[0]));
+            let packed = decoder.pack(&two);
+            let from_packed = logits(&packed, &two, &texts);
+            assert!(same_bits(&together, &from_packed), "{} on {}: packing changed bits", spec.family, isa.name());
+        }
+    }
+}
+
+#[test]
+fn what_a_family_has_no_word_for_cannot_be_saved() {
+    let folder = temporary_folder();
+    for (spec, family) in [(Gpt2.tiny_spec(), "llama"), (Llama.tiny_spec(), "gpt2")] {
+        let other = Decoder::new(DecoderSpec { family, ..spec });
+        let error = other.save(folder.path(), &BTreeMap::new()).unwrap_err();
+        assert!(error.to_string().contains(family), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+    }
+}
