@@ -66,6 +66,7 @@ kernel!(
 );
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)] // as the formula has them
 fn backward_body<S: Simd>(
     s: S,
     kind: NormKind,

@@ -132,6 +132,7 @@ kernel!(
 );
 
 #[inline(always)]
+#[allow(clippy::too_many_arguments)] // as the formula has them
 fn attention_gradient_body<S: Simd>(
     s: S,
     scores: &mut [f32],

@@ -79,7 +79,7 @@ impl Graph<'_> {
         let x = self.pick();
         let y = match self.choose(10) {
             0 | 1 => self.tape.dropout(x, 0.3),
-            2 | 3 | 4 => self.add_normalize(),
+            2..=4 => self.add_normalize(),
             5 => {
                 let (weight, bias) = (self.parameter("square"), self.parameter("bias"));
                 self.tape.linear(x, weight, Some(bias), Some(Activation::GeluTanh))
