@@ -1,5 +1,6 @@
-//! The tests of `tsumugi-tensor`, one binary (but `allocations.rs`, which counts what the process allocates).
+//! The tests of `tsumugi-tensor`, one binary.
 
+mod allocations;
 mod attention;
 mod coarse;
 mod determinism;
