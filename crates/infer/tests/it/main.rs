@@ -4,5 +4,6 @@
 mod answers;
 mod engine;
 mod loading;
+mod public_checkpoint;
 mod score;
 mod support;
