@@ -1,30 +1,39 @@
 //! Ctrl-C (and a polite kill, SIGTERM): the first asks the work to save and stop, the second ends the process.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::output::{Failure, tell};
 
 static PRESSES: AtomicU32 = AtomicU32::new(0);
 /// Nothing runs that could be lost (a chat waits for the user): the first Ctrl-C ends the process.
 static IDLE: AtomicBool = AtomicBool::new(false);
+/// What the first Ctrl-C is answered with.
+static SAYING: Mutex<&str> = Mutex::new("");
+static LISTENING: OnceLock<Result<(), String>> = OnceLock::new();
 
 /// As shells say it: 128 + SIGINT.
 const KILLED: i32 = 130;
 
-/// Listens from now on; `saying` is told at the first Ctrl-C.
+/// Listens from now on; `saying` is told at the first Ctrl-C. A command with several parts calls it for each.
 pub fn listen(saying: &'static str) -> Result<(), Failure> {
-    let handler = move || {
-        if IDLE.load(Ordering::SeqCst) {
-            tell("");
-            std::process::exit(0);
-        }
-        match PRESSES.fetch_add(1, Ordering::SeqCst) {
-            0 if saying.is_empty() => {}
-            0 => tell(&format!("\n{saying} (Ctrl-C again ends it at once)")),
-            _ => std::process::exit(KILLED),
-        }
-    };
-    ctrlc::set_handler(handler).map_err(|error| Failure::without_hint(&error))
+    *SAYING.lock().unwrap_or_else(PoisonError::into_inner) = saying;
+    let listening = LISTENING.get_or_init(|| ctrlc::set_handler(pressed).map_err(|error| error.to_string()));
+    listening.clone().map_err(|message| Failure::Error { message, hint: None })
+}
+
+/// Runs on a thread of its own, not inside a signal handler: it may print.
+fn pressed() {
+    if IDLE.load(Ordering::SeqCst) {
+        tell("");
+        std::process::exit(0);
+    }
+    let saying = *SAYING.lock().unwrap_or_else(PoisonError::into_inner);
+    match PRESSES.fetch_add(1, Ordering::SeqCst) {
+        0 if saying.is_empty() => {}
+        0 => tell(&format!("\n{saying} (Ctrl-C again ends it at once)")),
+        _ => std::process::exit(KILLED),
+    }
 }
 
 /// Whether to save and stop.

@@ -12,7 +12,7 @@ use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 use crate::output::Failure;
 
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
-const GATE: NoScan = NoScan { reason: "there is no scanner yet; safetensors and JSON hold no code" };
+pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; safetensors and JSON hold no code" };
 
 /// The folder that `model` names.
 pub fn folder(model: &str) -> Result<PathBuf, Failure> {

@@ -9,6 +9,7 @@ pub mod perplexity;
 pub mod serve;
 pub mod tokenizer;
 pub mod train;
+pub mod tune;
 
 use clap::{ArgMatches, Args};
 
@@ -49,6 +50,7 @@ pub enum Entry {
 /// Every command, in the order of the help: what people do first comes first.
 pub const ALL: &[Entry] = &[
     command::<train::Train>(),
+    Entry::Group { name: "tune", about: "Teach a trained model more", entries: tune::ALL },
     command::<generate::Generate>(),
     command::<chat::Chat>(),
     command::<serve::Serve>(),

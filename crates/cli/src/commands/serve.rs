@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use tsumugi_infer::text::TextModel;
-use tsumugi_serve::{Options, Ready};
+use tsumugi_serve::{Options, Ready, ServeError};
 
 use super::Command;
 use crate::flags::{Json, Sampling, Threads};
@@ -56,22 +56,26 @@ impl Command for Serve {
             sampling: self.sampling.parameters(0),
             ..Options::default()
         };
-        serve_until_interrupted(options, models, self.json.json)?;
+        serve_until_interrupted(options, models, self.json.json)??;
         Ok(Answer::Done)
     }
 }
 
-/// Serves, says where, and returns after Ctrl-C. `quickstart` ends here too.
-pub fn serve_until_interrupted(options: Options, models: Vec<Arc<dyn TextModel>>, json: bool) -> Result<(), Failure> {
+/// Serves, says where, and returns after Ctrl-C. The inner error is the server's own: `quickstart`, which ends here too,
+/// takes another port where one is in use.
+pub fn serve_until_interrupted(
+    options: Options,
+    models: Vec<Arc<dyn TextModel>>,
+    json: bool,
+) -> Result<Result<(), ServeError>, Failure> {
     interrupt::listen("finishing the running answers")?;
     let names: Vec<String> = models.iter().map(|model| model.name().to_owned()).collect();
     let mut announced = Ok(());
     let served =
         tsumugi_serve::serve(options, models, |ready| announced = announce(ready, &names, json), interrupt::requested);
-    served?;
     match announced {
         // Whoever started us has gone, but not the clients.
-        Err(Failure::BrokenPipe) | Ok(()) => Ok(()),
+        Err(Failure::BrokenPipe) | Ok(()) => Ok(served),
         Err(failure) => Err(failure),
     }
 }

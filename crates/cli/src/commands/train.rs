@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use tsumugi_base::units;
 use tsumugi_tensor::Cpu;
+use tsumugi_tokenizer::TokenizerError;
 use tsumugi_train::pretrain::{self, Pretrained};
 use tsumugi_train::{Recipe, TrainError};
 
@@ -55,8 +56,14 @@ impl Command for Train {
         interrupt::listen("saving a checkpoint")?;
         let progress = Progress::new();
         let command = std::env::args().skip(1).collect();
-        let trained = pretrain::run(&recipe, &out, &cpu, command, &progress, &mut |_, _, _| {})?;
+        let trained = pretrain::run(&recipe, &out, &cpu, command, &progress, &mut |_, _, _| {});
         drop(progress);
+        let trained = trained.map_err(|error| match error {
+            TrainError::Tokenizer(TokenizerError::Stopped { .. }) => {
+                Failure::Stopped { message: "in the tokenizer; the same command begins it again".into() }
+            }
+            other => other.into(),
+        })?;
         show(&trained, &out, self.json.json)?;
         match trained.finished {
             true => Ok(Answer::Done),

@@ -12,4 +12,5 @@ mod serve;
 mod support;
 mod tokenizer;
 mod train;
+mod tune;
 mod usage;
