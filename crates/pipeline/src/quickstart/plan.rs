@@ -1,0 +1,286 @@
+//! The plan: sizes and steps for a budget, from a calibration of a few seconds. Written into `run.json` before the
+//! first step.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tsumugi_base::progress::{Event, Observer};
+use tsumugi_base::rng::{Key, Stream};
+use tsumugi_base::units;
+use tsumugi_data::dialogue::{self, DialogueConfig};
+use tsumugi_data::{BatchSource, ConversationConfig, ConversationLoader};
+use tsumugi_models::plans::{LossPlan, LossRows};
+use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_tensor::memory::Buffer;
+use tsumugi_tensor::optimizer_step::global_norm;
+use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Segment};
+use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
+use tsumugi_train::Recipe;
+use tsumugi_train::recipe::FamilyName;
+use tsumugi_tune::Conversations;
+use tsumugi_tune::methods::sft::SftRecipe;
+
+use super::size::{self, SIZES, Size, Timed};
+use super::{Options, TEXT_NAME};
+use crate::PipelineError;
+
+/// What a run will do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// What was timed.
+    pub timed: Vec<TimedSize>,
+    /// Tokens of the training text.
+    pub text_tokens: u64,
+    /// Rows of packed conversations.
+    pub conversation_rows: u64,
+    /// Seconds that pre-training should take, evaluations included.
+    pub base_seconds: f64,
+    /// Seconds that fine-tuning should take, evaluations included.
+    pub chat_seconds: f64,
+    /// Pre-training.
+    pub base: Recipe,
+    /// Fine-tuning.
+    pub chat: SftRecipe,
+}
+
+/// A size that was timed, in numbers that mean something to a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TimedSize {
+    /// Layers.
+    pub layers: usize,
+    /// Width.
+    pub width: usize,
+    /// Parameters.
+    pub parameters: u64,
+    /// Tokens per second of training steps.
+    pub tokens_per_second: f64,
+}
+
+/// The share of the budget that training gets; the rest is for the tokenizer, samples, the last evaluation, the
+/// report, and for a machine that is not as fast all the time as it was at first.
+const TRAINING_SHARE: f64 = 0.88;
+/// Seconds for all that does not grow with the budget.
+const FIXED_SECONDS: f64 = 4.0;
+/// Of the budget, for timing one size.
+const TIMING_SHARE: f64 = 0.015;
+const TIMING_SECONDS_MAX: f64 = 2.5;
+
+/// The tokenizer is a pure function of the text, so the plan can ask for it before its stage.
+pub struct Material<'a> {
+    /// The training part.
+    pub text: &'a str,
+    /// The held-out part.
+    pub held_out: &'a str,
+    /// Its dialogue.
+    pub conversations: &'a Conversations,
+    /// The tokenizer.
+    pub tokenizer: &'a Tokenizer,
+}
+
+/// How the dialogue becomes conversations.
+pub fn dialogue_config(seed: u64) -> DialogueConfig {
+    DialogueConfig { seed, ..DialogueConfig::default() }
+}
+
+/// Times sizes and decides. `begun` is when the run began: what has passed is part of the budget.
+pub fn decide(
+    options: &Options,
+    material: &Material<'_>,
+    cpu: &Cpu,
+    begun: Instant,
+    observer: &dyn Observer,
+) -> Result<Plan, PipelineError> {
+    let budget = options.minutes * 60.0;
+    let text_tokens = material.tokenizer.encode(material.text).len() as u64;
+    let timing_seconds = (budget * TIMING_SHARE).min(TIMING_SECONDS_MAX);
+    let mut failed = None;
+    let timings = size::choose(text_tokens as f64, (1.0 - size::CHAT_SHARE) * TRAINING_SHARE * budget, |size| {
+        let timed = time(size, material.tokenizer.vocabulary_size(), cpu, timing_seconds);
+        timed.unwrap_or_else(|error| {
+            failed = Some(error);
+            (1.0, 1.0)
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let seconds = (TRAINING_SHARE * (budget - FIXED_SECONDS) - begun.elapsed().as_secs_f64()).max(0.3 * budget);
+    let chosen = timings[timings.len() - 1];
+    let plan = steps(options, material, &timings, text_tokens, seconds)?;
+    let message = format!(
+        "{} layers of width {}: {}; {} steps of pre-training, {} of chat",
+        SIZES[chosen.size].layers,
+        SIZES[chosen.size].width,
+        units::rate(chosen.training, "tokens"),
+        units::count(plan.base.steps.unwrap_or(0)),
+        units::count(plan.chat.steps.unwrap_or(0)),
+    );
+    observer.event(&Event::Note { message });
+    Ok(plan)
+}
+
+/// Steps of both stages: what their seconds pay for, evaluations taken off.
+fn steps(
+    options: &Options,
+    material: &Material<'_>,
+    timings: &[Timed],
+    text_tokens: u64,
+    seconds: f64,
+) -> Result<Plan, PipelineError> {
+    let Timed { size, training, scoring } = timings[timings.len() - 1];
+    let size = &SIZES[size];
+    let rows = (size.batch * size::CONTEXT) as f64;
+    let config = ConversationConfig { context: size::CONTEXT, batch: size.batch, micro_batches: 1, seed: options.seed };
+    let template = ChatTemplate::own();
+    let packed = ConversationLoader::new(material.tokenizer, &template, &material.conversations.train, config)?;
+    let epoch_steps = packed.sequences() as f64 / size.batch as f64;
+    let chat_rows = (material.conversations.held_out.len() * size::CONTEXT) as f64;
+    let chat_evaluations = (size::CHAT_EVALUATIONS + 1) as f64 * chat_rows / scoring;
+    let affordable = (size::CHAT_SHARE * seconds - chat_evaluations).max(0.05 * seconds) * training / rows;
+    let chat_steps = affordable.min(size::CHAT_EPOCHS_MAX * epoch_steps).floor().max(8.0);
+    let chat_seconds = chat_steps * rows / training + chat_evaluations;
+    let base_seconds = (seconds - chat_seconds).max(0.5 * seconds);
+    let held_out_tokens = material.tokenizer.encode(material.held_out).len() as f64;
+    let base_evaluations = (size::BASE_EVALUATIONS + 1) as f64 * held_out_tokens / scoring;
+    let base_steps = ((base_seconds - base_evaluations).max(0.5 * base_seconds) * training / rows).floor().max(16.0);
+    let base = base_recipe(size, base_steps as u64, options.seed);
+    let chat = chat_recipe(size, chat_steps as u64, options.seed);
+    let timed = timings.iter().map(|timed| timed_size(timed, material.tokenizer)).collect();
+    let conversation_rows = packed.sequences();
+    Ok(Plan { timed, text_tokens, conversation_rows, base_seconds, chat_seconds, base, chat })
+}
+
+fn timed_size(timed: &Timed, tokenizer: &Tokenizer) -> TimedSize {
+    let size = &SIZES[timed.size];
+    let parameters = Decoder::new(size.spec(tokenizer.vocabulary_size())).parameters.count() as u64;
+    TimedSize { layers: size.layers, width: size.width, parameters, tokens_per_second: timed.training }
+}
+
+fn base_recipe(size: &Size, steps: u64, seed: u64) -> Recipe {
+    Recipe {
+        data: Some(TEXT_NAME.into()),
+        family: Some(FamilyName::Llama),
+        vocabulary: Some(size::VOCABULARY),
+        layers: Some(size.layers),
+        heads: Some(size.heads),
+        width: Some(size.width),
+        context: Some(size::CONTEXT),
+        dropout: Some(size.dropout),
+        batch: Some(size.batch),
+        steps: Some(steps),
+        learning_rate: Some(size.learning_rate),
+        least_rate: Some(0.03),
+        warmup_steps: Some((steps / 20).min(100)),
+        evaluate_every: Some(steps.div_ceil(size::BASE_EVALUATIONS)),
+        seed: Some(seed),
+        ..Recipe::default()
+    }
+}
+
+fn chat_recipe(size: &Size, steps: u64, seed: u64) -> SftRecipe {
+    let dialogue = dialogue_config(seed);
+    SftRecipe {
+        model: Some("base".into()),
+        data: Some(TEXT_NAME.into()),
+        format: Some(tsumugi_tune::conversations::Format::Drama),
+        exchanges_max: Some(dialogue.exchanges_max),
+        named_share: Some(dialogue.named_share),
+        context: Some(size::CONTEXT),
+        dropout: Some(size.dropout),
+        batch: Some(size.batch),
+        steps: Some(steps),
+        learning_rate: Some(size::CHAT_RATE * size.learning_rate),
+        least_rate: Some(0.03),
+        warmup_steps: Some((steps / 20).min(50)),
+        evaluate_every: Some(steps.div_ceil(size::CHAT_EVALUATIONS)),
+        seed: Some(seed),
+        ..SftRecipe::default()
+    }
+}
+
+/// Random tokens of a step's shape.
+struct RandomRows {
+    tokens: Vec<u32>,
+    targets: Vec<u32>,
+    positions: Vec<u32>,
+    weights: Vec<f32>,
+    segments: Vec<Segment>,
+}
+
+impl RandomRows {
+    fn new(spec: &DecoderSpec, batch: usize) -> Self {
+        let rows = batch * spec.context;
+        let mut random = Stream::new(Key::from_seed(0));
+        let mut ids = || (0..rows).map(|_| random.below(spec.vocabulary as u64) as u32).collect();
+        Self {
+            tokens: ids(),
+            targets: ids(),
+            positions: (0..rows).map(|row| (row % spec.context) as u32).collect(),
+            weights: vec![1.0; rows],
+            segments: (0..batch).map(|i| Segment { start: i * spec.context, len: spec.context }).collect(),
+        }
+    }
+
+    fn set(&self, plan: &mut LossPlan) {
+        let Self { tokens, targets, positions, weights, segments } = self;
+        plan.set(LossRows { tokens, positions, targets, weights, segments });
+    }
+}
+
+/// Tokens per second of training and of scoring, measured over about `seconds`, after a step that touches the memory
+/// for the first time.
+fn time(size: &Size, vocabulary: usize, cpu: &Cpu, seconds: f64) -> Result<(f64, f64), PipelineError> {
+    let mut decoder = Decoder::new(size.spec(vocabulary));
+    decoder.initialize(0);
+    let rows = RandomRows::new(&decoder.spec, size.batch);
+    let mut training = LossPlan::training(&decoder, rows.tokens.len())?;
+    let mut gradients = Buffer::zeroed(decoder.parameters.buffer_len());
+    let (mut optimizer, mut partials) = (AdamW::new(&decoder.parameters), Vec::new());
+    rows.set(&mut training);
+    let mut step = || {
+        let scale = 1.0 / rows.tokens.len() as f32;
+        training.train(cpu, &decoder.parameters, &mut gradients, scale, false);
+        let norm = global_norm(cpu, &gradients, &mut partials);
+        optimizer.update(cpu, &mut decoder.parameters, &gradients, timing_step(norm));
+    };
+    let training_seconds = seconds_of(&mut step, 0.8 * seconds);
+    let mut scoring = LossPlan::scoring(&decoder, rows.tokens.len());
+    rows.set(&mut scoring);
+    let mut score = || {
+        scoring.score(cpu, &decoder.parameters);
+    };
+    let scoring_seconds = seconds_of(&mut score, 0.2 * seconds);
+    let tokens = rows.tokens.len() as f64;
+    Ok((tokens / training_seconds, tokens / scoring_seconds))
+}
+
+/// Mean seconds of `work`, over about `seconds` and at least twice, after one time that does not count.
+fn seconds_of(work: &mut dyn FnMut(), seconds: f64) -> f64 {
+    work();
+    let begun = Instant::now();
+    let mut count = 0;
+    while count < 2 || begun.elapsed().as_secs_f64() < seconds {
+        work();
+        count += 1;
+    }
+    begun.elapsed().as_secs_f64() / f64::from(count)
+}
+
+fn timing_step(norm: f32) -> AdamWStep {
+    AdamWStep {
+        learning_rate: 1e-4,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        correction1: 1.0,
+        correction2: 1.0,
+        gradient_scale: 1.0 / norm.max(1.0),
+    }
+}
+
+/// The characters that a reader may choose to talk with, most frequent first.
+pub fn characters(text: &str, count: usize) -> Result<Vec<String>, PipelineError> {
+    let speeches = dialogue::speeches(text)?;
+    Ok(dialogue::characters(&speeches).into_iter().take(count).map(|(name, _)| name.to_owned()).collect())
+}
