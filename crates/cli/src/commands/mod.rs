@@ -6,6 +6,7 @@ pub mod data;
 pub mod generate;
 pub mod models;
 pub mod perplexity;
+pub mod quickstart;
 pub mod serve;
 pub mod tokenizer;
 pub mod train;
@@ -49,6 +50,7 @@ pub enum Entry {
 
 /// Every command, in the order of the help: what people do first comes first.
 pub const ALL: &[Entry] = &[
+    command::<quickstart::Quickstart>(),
     command::<train::Train>(),
     Entry::Group { name: "tune", about: "Teach a trained model more", entries: tune::ALL },
     command::<generate::Generate>(),

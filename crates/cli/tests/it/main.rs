@@ -7,6 +7,7 @@ mod chat;
 mod data;
 mod generate;
 mod perplexity;
+mod quickstart;
 mod reference;
 mod serve;
 mod support;
