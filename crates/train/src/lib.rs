@@ -3,6 +3,7 @@
 //! **Invariant:** one `Trainer` for every objective; what differs is the [`tsumugi_data::BatchSource`].
 //! **Invariant:** training knows no engine: samples and evaluations during a run are callbacks.
 
+pub mod bench;
 pub mod checkpoint;
 mod error;
 pub mod guard;

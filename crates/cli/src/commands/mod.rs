@@ -1,6 +1,7 @@
 //! The commands. To add one: write `<name>.rs`, then its two lines below; the help, the "did you mean", the reference
 //! page and its golden test come from the list.
 
+pub mod bench;
 pub mod chat;
 pub mod data;
 pub mod generate;
@@ -64,6 +65,7 @@ pub const ALL: &[Entry] = &[
     },
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
     command::<models::Models>(),
+    command::<bench::Bench>(),
 ];
 
 /// An entry of a list.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod bad_input;
+mod bench;
 mod chat;
 mod data;
 mod generate;

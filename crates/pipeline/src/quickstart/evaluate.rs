@@ -1,15 +1,17 @@
 //! What is measured of the finished models, on the held-out tenth that no stage has seen.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tsumugi_base::jsonl;
 use tsumugi_data::{EvaluationSet, dialogue};
 use tsumugi_files::{Admitted, ModelFolder};
 use tsumugi_infer::text::{LocalModel, Options as LoadOptions, Prompt, Request, TextModel};
 use tsumugi_models::{Decoder, LossPlan};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::Message;
-use tsumugi_train::trainer;
+use tsumugi_train::{LogRow, trainer};
 use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft;
 
@@ -59,7 +61,21 @@ pub struct Exchange {
     pub original: Option<String>,
 }
 
-/// Scores both models and asks the chat model.
+/// Held-out loss and bits per byte of the first and of the last evaluation of a stage, from its log.
+fn first_and_last(folder: &Path) -> Result<((f64, f64), (f64, f64)), PipelineError> {
+    let path = folder.join("log.jsonl");
+    let rows: Vec<LogRow> = jsonl::read(&path)?;
+    let evaluation = |row: &LogRow| match row {
+        LogRow::Evaluation { held_out_loss, held_out_bits_per_byte, .. } => {
+            Some((*held_out_loss, *held_out_bits_per_byte))
+        }
+        LogRow::Step { .. } => None,
+    };
+    let found = rows.iter().find_map(evaluation).zip(rows.iter().rev().find_map(evaluation));
+    found.ok_or_else(|| PipelineError::Damaged { path, problem: "it has no evaluation".into() })
+}
+
+/// Takes the stages' own evaluations, scores what they have not, and asks the chat model.
 pub fn measure(
     options: &Options,
     base: &Admitted<ModelFolder>,
@@ -73,23 +89,20 @@ pub fn measure(
     let text = EvaluationSet::from_text(&tokenizer, held_out, size::CONTEXT, BATCH)?;
     let answers =
         EvaluationSet::from_conversations(&tokenizer, &template, &conversations.held_out, size::CONTEXT, BATCH)?;
-    let score = |folder: &Admitted<ModelFolder>| {
-        let decoder = Decoder::load(folder)?;
-        let mut plan = LossPlan::scoring(&decoder, BATCH * size::CONTEXT);
-        let on_text = trainer::evaluate(cpu, &decoder, &mut plan, &text, 0);
-        let on_answers = trainer::evaluate(cpu, &decoder, &mut plan, &answers, 0);
-        Ok::<_, PipelineError>((decoder.parameters.count() as u64, on_text, on_answers))
-    };
-    let (parameters, base_text, base_answers) = score(base)?;
-    let (_, chat_text, chat_answers) = score(chat)?;
+    let decoder = Decoder::load(chat)?;
+    let parameters = decoder.parameters.count() as u64;
+    let mut plan = LossPlan::scoring(&decoder, BATCH * size::CONTEXT);
+    let chat_text = trainer::evaluate(cpu, &decoder, &mut plan, &text, 0);
+    let (_, (base_nats_per_token, base_bits_per_byte)) = first_and_last(base.path())?;
+    let ((answers_before_nats, _), (answers_after_nats, _)) = first_and_last(chat.path())?;
     Ok(Measured {
         parameters,
-        base_bits_per_byte: base_text.bits_per_byte,
-        base_nats_per_token: base_text.loss,
+        base_bits_per_byte,
+        base_nats_per_token,
         chat_bits_per_byte: chat_text.bits_per_byte,
         xz_bits_per_byte: super::XZ_BITS_PER_BYTE,
-        answers_before_nats: base_answers.loss,
-        answers_after_nats: chat_answers.loss,
+        answers_before_nats,
+        answers_after_nats,
         answer_tokens: answers.scored_tokens(),
         exchanges: exchanges(options, chat, conversations)?,
     })

@@ -133,6 +133,7 @@ pub fn quickstart(
     let mut run = Run { options, command, observer, gate, cpu, conversations, inputs, stages, begun };
     let tokenizer = run.tokenizer()?;
     let plan = run.plan(&mut record, &tokenizer)?;
+    run.conversations = plan::with_held_out(&run.conversations, plan.held_out_conversations);
     if !run.base(&plan, &tokenizer)? || !run.chat(&plan)? {
         return result(options, false);
     }

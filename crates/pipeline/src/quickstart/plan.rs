@@ -33,6 +33,8 @@ pub struct Plan {
     pub text_tokens: u64,
     /// Rows of packed conversations.
     pub conversation_rows: u64,
+    /// Held-out conversations that are scored: so many as the budget allows, spread over all of them.
+    pub held_out_conversations: usize,
     /// Seconds that pre-training should take, evaluations included.
     pub base_seconds: f64,
     /// Seconds that fine-tuning should take, evaluations included.
@@ -64,6 +66,10 @@ const FIXED_SECONDS: f64 = 4.0;
 /// Of the budget, for timing one size.
 const TIMING_SHARE: f64 = 0.015;
 const TIMING_SECONDS_MAX: f64 = 2.5;
+/// Of a stage's time, for scoring held-out text.
+const EVALUATION_SHARE: f64 = 0.1;
+/// Fewer conversations say little.
+const HELD_OUT_LEAST: usize = 24;
 
 /// The tokenizer is a pure function of the text, so the plan can ask for it before its stage.
 pub struct Material<'a> {
@@ -134,20 +140,25 @@ fn steps(
     let template = ChatTemplate::own();
     let packed = ConversationLoader::new(material.tokenizer, &template, &material.conversations.train, config)?;
     let epoch_steps = packed.sequences() as f64 / size.batch as f64;
-    let chat_rows = (material.conversations.held_out.len() * size::CONTEXT) as f64;
-    let chat_evaluations = (size::CHAT_EVALUATIONS + 1) as f64 * chat_rows / scoring;
+    let all = material.conversations.held_out.len();
+    let chat_evaluations = (size::CHAT_EVALUATIONS + 1) as f64;
+    let scored = EVALUATION_SHARE * size::CHAT_SHARE * seconds * scoring / chat_evaluations / size::CONTEXT as f64;
+    let held_out_conversations = (scored as usize).max(HELD_OUT_LEAST).min(all);
+    let chat_evaluations = chat_evaluations * (held_out_conversations * size::CONTEXT) as f64 / scoring;
     let affordable = (size::CHAT_SHARE * seconds - chat_evaluations).max(0.05 * seconds) * training / rows;
     let chat_steps = affordable.min(size::CHAT_EPOCHS_MAX * epoch_steps).floor().max(8.0);
     let chat_seconds = chat_steps * rows / training + chat_evaluations;
     let base_seconds = (seconds - chat_seconds).max(0.5 * seconds);
-    let held_out_tokens = material.tokenizer.encode(material.held_out).len() as f64;
-    let base_evaluations = (size::BASE_EVALUATIONS + 1) as f64 * held_out_tokens / scoring;
-    let base_steps = ((base_seconds - base_evaluations).max(0.5 * base_seconds) * training / rows).floor().max(16.0);
-    let base = base_recipe(size, base_steps as u64, options.seed);
+    let evaluation = material.tokenizer.encode(material.held_out).len() as f64 / scoring;
+    let evaluations = (EVALUATION_SHARE * base_seconds / evaluation).floor() - 1.0; // one more at the beginning
+    let evaluations = (evaluations as u64).clamp(1, size::BASE_EVALUATIONS);
+    let training_seconds = base_seconds - (evaluations + 1) as f64 * evaluation;
+    let base_steps = (training_seconds.max(0.5 * base_seconds) * training / rows).floor().max(16.0);
+    let base = base_recipe(size, base_steps as u64, evaluations, options.seed);
     let chat = chat_recipe(size, chat_steps as u64, options.seed);
     let timed = timings.iter().map(|timed| timed_size(timed, material.tokenizer)).collect();
     let conversation_rows = packed.sequences();
-    Ok(Plan { timed, text_tokens, conversation_rows, base_seconds, chat_seconds, base, chat })
+    Ok(Plan { timed, text_tokens, conversation_rows, held_out_conversations, base_seconds, chat_seconds, base, chat })
 }
 
 fn timed_size(timed: &Timed, tokenizer: &Tokenizer) -> TimedSize {
@@ -156,7 +167,7 @@ fn timed_size(timed: &Timed, tokenizer: &Tokenizer) -> TimedSize {
     TimedSize { layers: size.layers, width: size.width, parameters, tokens_per_second: timed.training }
 }
 
-fn base_recipe(size: &Size, steps: u64, seed: u64) -> Recipe {
+fn base_recipe(size: &Size, steps: u64, evaluations: u64, seed: u64) -> Recipe {
     Recipe {
         data: Some(TEXT_NAME.into()),
         family: Some(FamilyName::Llama),
@@ -171,7 +182,7 @@ fn base_recipe(size: &Size, steps: u64, seed: u64) -> Recipe {
         learning_rate: Some(size.learning_rate),
         least_rate: Some(0.03),
         warmup_steps: Some((steps / 20).min(100)),
-        evaluate_every: Some(steps.div_ceil(size::BASE_EVALUATIONS)),
+        evaluate_every: Some(steps.div_ceil(evaluations)),
         seed: Some(seed),
         ..Recipe::default()
     }
@@ -277,6 +288,14 @@ fn timing_step(norm: f32) -> AdamWStep {
         correction2: 1.0,
         gradient_scale: 1.0 / norm.max(1.0),
     }
+}
+
+/// `count` of the held-out conversations, spread over all of them.
+pub fn with_held_out(conversations: &Conversations, count: usize) -> Conversations {
+    let all = &conversations.held_out;
+    let count = count.min(all.len());
+    let held_out = (0..count).map(|index| all[index * all.len() / count].clone()).collect();
+    Conversations { train: conversations.train.clone(), held_out }
 }
 
 /// The characters that a reader may choose to talk with, most frequent first.

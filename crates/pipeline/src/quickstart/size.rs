@@ -37,15 +37,13 @@ pub const SIZES: &[Size] = &[
 pub const CONTEXT: usize = 256;
 /// Tokens of the vocabulary, control tokens included.
 pub const VOCABULARY: usize = 1024;
-/// What a token of such a vocabulary stands for in English, before there is a tokenizer to ask.
-pub const BYTES_PER_TOKEN: f64 = 2.8;
 /// Of the time for training.
 pub const CHAT_SHARE: f64 = 0.2;
 /// More passes over the dialogue are learned by heart.
 pub const CHAT_EPOCHS_MAX: f64 = 4.0;
 /// The chat stage's peak rate as a share of pre-training's.
 pub const CHAT_RATE: f64 = 0.3;
-/// Evaluations of a stage after the one at its beginning.
+/// Evaluations of a stage at most, after the one at its beginning.
 pub const BASE_EVALUATIONS: u64 = 8;
 /// As above.
 pub const CHAT_EVALUATIONS: u64 = 3;

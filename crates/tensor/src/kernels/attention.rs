@@ -124,34 +124,44 @@ unsafe fn pack_rows(isa: Isa, from: View, count: usize, width: usize, tile: usiz
     }
 }
 
-/// C[m, n] (+)= A[m, k] B, where B lies in panels of `tile` columns, `panel` numbers apart.
+/// Which part of a tile of rows is computed: columns up to `columns`, and the steps of k from `first` to `end`.
+/// What causality makes zero is left out; a sum without its zeros is the same sum.
+#[derive(Clone, Copy)]
+struct Part {
+    columns: usize,
+    first: usize,
+    end: usize,
+}
+
+/// C[m, n] (+)= A[m, k] B, where B lies in panels of `tile` columns, `panel` numbers apart; of each tile of rows
+/// (its first row and its number of rows) only the part that `part` says.
 ///
 /// # Safety
-/// A is readable and C writable for the given sizes; the panels hold `n` columns (rounded up) of `k` rows.
+/// A is readable and C writable for m rows and every part; the panels hold the columns (rounded up) of every step.
 #[inline]
 unsafe fn multiply(
     isa: Isa,
-    (m, n, k): (usize, usize, usize),
+    m: usize,
     a: View,
     (b, panel): (*const f32, usize),
     (c, c_stride): (*mut f32, usize),
     accumulate: bool,
+    part: impl Fn(usize, usize) -> Part,
 ) {
     let (tile_rows, width) = tile(isa);
-    for column in (0..n).step_by(width) {
-        for row in (0..m).step_by(tile_rows) {
+    for row in (0..m).step_by(tile_rows) {
+        let rows = (m - row).min(tile_rows);
+        let Part { columns, first, end } = part(row, rows);
+        for column in (0..columns).step_by(width) {
             // SAFETY: the caller's promise.
             unsafe {
-                let a = PanelA { start: a.at(row, 0).start, row_stride: a.row_stride, k_stride: a.column_stride };
-                let b = PanelB { start: b.add(column / width * panel), k_stride: width };
-                let tile = TileC {
-                    start: c.add(row * c_stride + column),
-                    row_stride: c_stride,
-                    rows: (m - row).min(tile_rows),
-                    columns: (n - column).min(width),
-                    accumulate,
-                };
-                multiply_tile(isa, k, a, b, tile);
+                let start = a.at(row, first).start;
+                let a = PanelA { start, row_stride: a.row_stride, k_stride: a.column_stride };
+                let b = PanelB { start: b.add(column / width * panel + first * width), k_stride: width };
+                let start = c.add(row * c_stride + column);
+                let columns = (columns - column).min(width);
+                let c = TileC { start, row_stride: c_stride, rows, columns, accumulate };
+                multiply_tile(isa, end.saturating_sub(first), a, b, c);
             }
         }
     }
@@ -202,7 +212,10 @@ pub unsafe fn attend(layout: BlockLayout, heads: &Heads, task: &HeadTask, block:
                     // SAFETY: the block holds `keys` positions; scores and sums are ours.
                     unsafe {
                         let to = (scores.as_mut_ptr(), KEY_BLOCK);
-                        multiply(isa, (count, keys, width), query, (start, width * layout.tile), to, false);
+                        // The last query of a tile sees the most keys.
+                        let seen = |row: usize, rows: usize| (position + row + rows).saturating_sub(base).min(keys);
+                        let scored = |row, rows| Part { columns: seen(row, rows), first: 0, end: width };
+                        multiply(isa, count, query, (start, width * layout.tile), to, false, scored);
                         for (row, state) in states.iter_mut().enumerate().take(count) {
                             let end = (position + row + 1).saturating_sub(base).min(keys);
                             let begin = heads.first_seen(position + row).saturating_sub(base).min(end);
@@ -216,7 +229,8 @@ pub unsafe fn attend(layout: BlockLayout, heads: &Heads, task: &HeadTask, block:
                         }
                         let values = (start.add(KEY_BLOCK * width), KEY_BLOCK * layout.tile);
                         let a = View::rows(scores.as_ptr(), KEY_BLOCK);
-                        multiply(isa, (count, width, keys), a, values, (sums.as_mut_ptr(), width), !fresh);
+                        let mixed = |row, rows| Part { columns: width, first: 0, end: seen(row, rows) };
+                        multiply(isa, count, a, values, (sums.as_mut_ptr(), width), !fresh, mixed);
                     }
                     fresh = false;
                 }
@@ -423,21 +437,27 @@ unsafe fn backward_pair(
         let doutput = View::rows(gradients.doutput.add(rows.start * heads.query * width), heads.query * width);
         let (q, d_o) = (qkv.at(first_query, query_head * width), doutput.at(first_query, query_head * width));
         let over_width = width * tile;
+        // The last query of a tile of queries sees the most keys; the first key of a tile of keys is seen the earliest.
+        let seen = |row: usize, rows: usize| (first_query + row + rows).saturating_sub(first_key).min(keys);
+        let seen_from = |key: usize| (first_key + key).saturating_sub(first_query).min(queries);
+        let scored = |row, rows| Part { columns: seen(row, rows), first: 0, end: width };
         multiply(
             isa,
-            (queries, keys, width),
+            queries,
             q,
             (packed.at(0, key_block), over_width),
             (scores.as_mut_ptr(), KEY_BLOCK),
             false,
+            scored,
         );
         multiply(
             isa,
-            (queries, keys, width),
+            queries,
             d_o,
             (packed.at(1, key_block), over_width),
             (dscores.as_mut_ptr(), KEY_BLOCK),
             false,
+            scored,
         );
         for row in 0..queries {
             let position = first_query + row;
@@ -454,9 +474,11 @@ unsafe fn backward_pair(
         let dk = gradient(first_key, (heads.query + head) * width);
         let dv = gradient(first_key, (heads.query + heads.key + head) * width);
         let dq = gradient(first_query, query_head * width);
-        multiply(isa, (keys, width, queries), p.transposed(), (packed.at(4, query_block), over_rows), dv, !fresh);
-        multiply(isa, (keys, width, queries), ds.transposed(), (packed.at(3, query_block), over_rows), dk, !fresh);
-        multiply(isa, (queries, width, keys), ds, (packed.at(2, key_block), over_rows), dq, key_block > 0);
+        let by_key = |key, _| Part { columns: width, first: seen_from(key), end: queries };
+        multiply(isa, keys, p.transposed(), (packed.at(4, query_block), over_rows), dv, !fresh, by_key);
+        multiply(isa, keys, ds.transposed(), (packed.at(3, query_block), over_rows), dk, !fresh, by_key);
+        let by_query = |row, rows| Part { columns: width, first: 0, end: seen(row, rows) };
+        multiply(isa, queries, ds, (packed.at(2, key_block), over_rows), dq, key_block > 0, by_query);
     }
 }
 

@@ -239,9 +239,8 @@ fn run_tasks(cpu: &Cpu, task: &Task) {
 unsafe fn compute_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column: usize, columns: usize) {
     let (tile_rows, _) = task.cpu_tile;
     let isa = cpu.isa();
-    // One or two tiles of rows are read where they are: packing would cost more than it saves.
-    let packs =
-        rows > tile_rows && task.n > 2 * task.cpu_tile.1 && (task.a.row_stride != 1 || task.a.column_stride > 1024);
+    // One tile of rows, or few columns: A is read where it is, since packing would cost more than it saves.
+    let packs = rows > tile_rows && task.n > 2 * task.cpu_tile.1;
     let scratch = if packs { rows.next_multiple_of(tile_rows) * K_BLOCK } else { 0 };
     with_scratch(&BLOCK_OF_A, scratch, |block| {
         let mut first = 0;

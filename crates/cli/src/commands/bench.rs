@@ -1,0 +1,107 @@
+//! `tsumugi bench`: what this machine can do, and how near we come.
+
+use clap::{ArgGroup, Args};
+use serde_json::json;
+use tsumugi_base::machine::Machine;
+use tsumugi_base::units;
+use tsumugi_tensor::{Cpu, Isa};
+use tsumugi_train::TrainError;
+use tsumugi_train::bench::{CASES, Case, Measured, train_step};
+use tsumugi_train::peak::peak_flops_per_second;
+
+use super::Command;
+use crate::flags::{Json, Threads, positive};
+use crate::output::{Answer, Failure, print, print_json};
+
+/// Measure this machine, or a training step on it
+///
+/// `TSUMUGI_ISA=avx512|avx2|portable` forces an instruction set. Close everything else: other programs share the cores.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["machine", "train"]))]
+pub struct Bench {
+    /// The processor, the instruction sets, the peak of float32
+    #[arg(long)]
+    machine: bool,
+    /// Time training steps of this configuration, on random tokens
+    #[arg(long, value_name = "NAME", value_parser = case_names())]
+    train: Option<String>,
+    /// Steps that count [default: 20]
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "machine")]
+    steps: Option<usize>,
+    /// Time each operation too
+    #[arg(long, conflicts_with = "machine")]
+    profile: bool,
+    #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Enough for a median that another process's burst does not move.
+const STEPS: usize = 20;
+
+fn case_names() -> clap::builder::PossibleValuesParser {
+    CASES.iter().map(|case| case.name).collect::<Vec<_>>().into()
+}
+
+impl Command for Bench {
+    const NAME: &'static str = "bench";
+    const EXAMPLES: &'static str = "
+        tsumugi bench --machine
+        tsumugi bench --train shakespeare-char --steps 50 --json";
+
+    fn run(self) -> Result<Answer, Failure> {
+        let cpu = Cpu::detect(self.threads.get()).map_err(TrainError::from)?;
+        match CASES.iter().find(|case| Some(case.name) == self.train.as_deref()) {
+            Some(case) => self.train(case, &cpu)?,
+            None => self.machine(&cpu)?,
+        }
+        Ok(Answer::Done)
+    }
+}
+
+impl Bench {
+    fn machine(&self, cpu: &Cpu) -> Result<(), Failure> {
+        let machine = Machine::here();
+        let available: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
+        let (isa, threads, peak) = (cpu.isa().name(), cpu.pool().threads(), peak_flops_per_second(cpu));
+        if self.json.json {
+            return print_json(&json!({
+                "cpu": machine.cpu, "system": machine.system, "memory_bytes": machine.memory_bytes, "threads": threads,
+                "isa": isa, "isa_available": available, "peak_flops_per_second": peak,
+            }));
+        }
+        print(&format!(
+            "processor  {}\nsystem     {}\nmemory     {}\nthreads    {threads}\nkernels    {isa} (available: {})\npeak       {:.0} GFLOP/s in float32\n",
+            machine.cpu,
+            machine.system,
+            units::bytes(machine.memory_bytes),
+            available.join(", "),
+            peak / 1e9,
+        ))
+    }
+
+    fn train(&self, case: &Case, cpu: &Cpu) -> Result<(), Failure> {
+        let measured = train_step(case, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
+        if self.json.json { print_json(&measured) } else { print(&as_text(&measured)) }
+    }
+}
+
+fn as_text(measured: &Measured) -> String {
+    let mut text = format!(
+        "{}: {}, {:.0} % of the peak; median step {}, shortest {}; {} parameters, {}, {} threads{}\n",
+        measured.case,
+        units::rate(measured.tokens_per_second, "tokens"),
+        100.0 * measured.share_of_peak,
+        units::duration(measured.step_seconds),
+        units::duration(measured.step_seconds_min),
+        units::count(measured.parameters as u64),
+        measured.isa,
+        measured.threads,
+        measured.peak_memory_bytes.map_or(String::new(), |bytes| format!(", {} of memory", units::bytes(bytes))),
+    );
+    for (operation, milliseconds) in &measured.profile {
+        text.push_str(&format!("  {milliseconds:9.3} ms  {operation}\n"));
+    }
+    text
+}

@@ -1,0 +1,137 @@
+//! The speed of a training step on the configurations that `bench/peers/pytorch_train` runs in PyTorch:
+//! forward, backward, clipping and AdamW, on random tokens.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use tsumugi_base::machine::peak_memory_bytes;
+use tsumugi_base::rng::{Key, Stream};
+use tsumugi_models::gpt2::Gpt2;
+use tsumugi_models::plans::{LossPlan, LossRows};
+use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_tensor::memory::Buffer;
+use tsumugi_tensor::optimizer_step::global_norm;
+use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Segment};
+
+use crate::TrainError;
+use crate::peak::peak_flops_per_second;
+
+/// A configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Its name.
+    pub name: &'static str,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// The model.
+    pub spec: fn() -> DecoderSpec,
+}
+
+/// Every configuration.
+pub const CASES: &[Case] = &[
+    Case { name: "shakespeare-char", batch: 12, spec: || Gpt2::sized(65, 64, 128, 4, 4) },
+    Case { name: "gpt-512", batch: 8, spec: || Gpt2::sized(512, 256, 384, 6, 6) },
+    Case { name: "gpt-8192", batch: 8, spec: || Gpt2::sized(8192, 256, 384, 6, 6) },
+];
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// The configuration.
+    pub case: &'static str,
+    /// Instruction set.
+    pub isa: &'static str,
+    /// Threads.
+    pub threads: usize,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Tokens of a step over the median step.
+    pub tokens_per_second: f64,
+    /// Median.
+    pub step_seconds: f64,
+    /// Shortest.
+    pub step_seconds_min: f64,
+    /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak.
+    pub share_of_peak: f64,
+    /// The probed peak, operations per second.
+    pub peak_flops_per_second: f64,
+    /// The most memory that the process held.
+    pub peak_memory_bytes: Option<u64>,
+    /// Milliseconds per step by operation and direction, when profiled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<(String, f64)>,
+}
+
+/// Steps before those that count: they touch memory for the first time.
+const WARM_UP: usize = 2;
+
+/// Runs `steps` counted steps of a configuration.
+pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result<Measured, TrainError> {
+    let mut decoder = Decoder::new((case.spec)());
+    decoder.initialize(0);
+    let context = decoder.spec.context;
+    let rows = case.batch * context;
+    let mut plan = LossPlan::training(&decoder, rows)?;
+    let mut random = Stream::new(Key::from_seed(1));
+    let mut ids = || -> Vec<u32> { (0..rows).map(|_| random.below(decoder.spec.vocabulary as u64) as u32).collect() };
+    let (tokens, targets) = (ids(), ids());
+    let positions: Vec<u32> = (0..rows).map(|row| (row % context) as u32).collect();
+    let segments: Vec<Segment> = (0..case.batch).map(|i| Segment { start: i * context, len: context }).collect();
+    let weights = vec![1.0; rows];
+    let mut gradients = Buffer::zeroed(decoder.parameters.buffer_len());
+    let mut optimizer = AdamW::new(&decoder.parameters);
+    let mut partials = Vec::new();
+    let mut seconds = Vec::new();
+    for step in 0..WARM_UP + steps {
+        if step == WARM_UP {
+            plan.plan.set_profiling(profile);
+        }
+        let begun = Instant::now();
+        plan.set(LossRows {
+            tokens: &tokens,
+            positions: &positions,
+            targets: &targets,
+            weights: &weights,
+            segments: &segments,
+        });
+        plan.train(cpu, &decoder.parameters, &mut gradients, 1.0 / rows as f32, false);
+        let norm = global_norm(cpu, &gradients, &mut partials);
+        optimizer.update(cpu, &mut decoder.parameters, &gradients, adamw(step, norm));
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    let mut seconds = seconds.split_off(WARM_UP);
+    seconds.sort_by(f64::total_cmp);
+    let step_seconds = seconds[seconds.len() / 2];
+    let tokens_per_second = rows as f64 / step_seconds;
+    let peak = peak_flops_per_second(cpu);
+    let per_step = |(name, direction, seconds, _): &(&str, &str, f64, u64)| {
+        (format!("{name} {direction}"), 1e3 * seconds / steps as f64)
+    };
+    Ok(Measured {
+        case: case.name,
+        isa: cpu.isa().name(),
+        threads: cpu.pool().threads(),
+        parameters: decoder.parameters.count(),
+        tokens_per_second,
+        step_seconds,
+        step_seconds_min: seconds[0],
+        share_of_peak: decoder.spec.training_flops_per_token(context) * tokens_per_second / peak,
+        peak_flops_per_second: peak,
+        peak_memory_bytes: peak_memory_bytes(),
+        profile: plan.plan.profile().map(|profile| profile.rows.iter().map(per_step).collect()).unwrap_or_default(),
+    })
+}
+
+fn adamw(step: usize, norm: f32) -> AdamWStep {
+    let correction = |beta: f64| (1.0 / (1.0 - beta.powi(step as i32 + 1))) as f32;
+    AdamWStep {
+        learning_rate: 1e-4,
+        beta1: 0.9,
+        beta2: 0.99,
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        correction1: correction(0.9),
+        correction2: correction(0.99),
+        gradient_scale: 1.0 / norm.max(1.0),
+    }
+}
