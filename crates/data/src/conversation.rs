@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::rng::{Key, Permutation, Stream};
-use tsumugi_tokenizer::{ChatTemplate, Message, Tokenizer, TrainingConversation};
+use tsumugi_tokenizer::{ChatTemplate, Message, Tokenizer, TokenizerError, TrainingConversation};
 
 use crate::{Batch, BatchSource, DataError};
 
@@ -69,16 +69,7 @@ impl ConversationLoader {
         if let Some((name, _)) = sizes.into_iter().find(|&(_, size)| size == 0) {
             return Err(DataError::Zero { name });
         }
-        let mut report = PackingReport { conversations: conversations.len() as u64, ..PackingReport::default() };
-        let mut parts = Vec::new();
-        for messages in conversations {
-            for part in fitting_parts(tokenizer, template, messages, config.context)? {
-                add_part(part, config.context, &mut parts, &mut report);
-            }
-        }
-        if parts.is_empty() {
-            return Err(DataError::NothingTrained { conversations: conversations.len(), context: config.context });
-        }
+        let (parts, mut report) = trained_parts(tokenizer, template, conversations, config.context)?;
         let key = Key::from_seed(config.seed).derive(&[CONVERSATIONS]);
         let rows = pack_rows(&parts, config.context, key);
         report.rows = rows.len() as u64;
@@ -128,6 +119,29 @@ impl BatchSource for ConversationLoader {
     }
 }
 
+/// The parts of conversations in which something is trained, each short enough for a row; the same for training and
+/// for scoring.
+pub(crate) fn trained_parts(
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    conversations: &[Vec<Message>],
+    context: usize,
+) -> Result<(Vec<TrainingConversation>, PackingReport), DataError> {
+    let mut report = PackingReport { conversations: conversations.len() as u64, ..PackingReport::default() };
+    let mut parts = Vec::new();
+    for (index, messages) in conversations.iter().enumerate() {
+        let fitting = fitting_parts(tokenizer, template, messages, context)
+            .map_err(|problem| DataError::Conversation { number: index + 1, problem })?;
+        for part in fitting {
+            add_part(part, context, &mut parts, &mut report);
+        }
+    }
+    if parts.is_empty() {
+        return Err(DataError::NothingTrained { conversations: conversations.len(), context });
+    }
+    Ok((parts, report))
+}
+
 fn add_part(
     mut part: TrainingConversation,
     context: usize,
@@ -158,7 +172,7 @@ fn fitting_parts(
     template: &ChatTemplate,
     messages: &[Message],
     context: usize,
-) -> Result<Vec<TrainingConversation>, DataError> {
+) -> Result<Vec<TrainingConversation>, TokenizerError> {
     let whole = template.encode_conversation(tokenizer, messages)?;
     if whole.ids.len() <= context + 1 {
         return Ok(vec![whole]);
@@ -194,7 +208,7 @@ fn exchanges(turns: &[Message]) -> impl Iterator<Item = &[Message]> {
 
 /// Best fit: in a random order, each part goes into the row with the least room that is enough. Rows come out with
 /// lengths mixed, and hold whole parts only.
-fn pack_rows(parts: &[TrainingConversation], context: usize, key: Key) -> Vec<Vec<usize>> {
+pub(crate) fn pack_rows(parts: &[TrainingConversation], context: usize, key: Key) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..parts.len()).collect();
     Stream::new(key.derive(&[0])).shuffle(&mut order);
     let mut rows: Vec<Vec<usize>> = Vec::new();

@@ -18,6 +18,14 @@ pub enum DataError {
     /// A conversation could not be rendered.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// One of several conversations could not be rendered.
+    #[error("conversation {number}: {problem}")]
+    Conversation {
+        /// Counts from 1.
+        number: usize,
+        /// Why not.
+        problem: TokenizerError,
+    },
     /// Less text than one window.
     #[error("the {what} has {tokens} tokens, but one context of {context} needs {needed}")]
     TooShort {
@@ -79,7 +87,7 @@ impl Hint for DataError {
         match self {
             Self::Text(error) => error.hint(),
             Self::File(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
+            Self::Tokenizer(error) | Self::Conversation { problem: error, .. } => error.hint(),
             Self::TooShort { tokens, .. } if *tokens >= 2 => {
                 Some(format!("give a longer text, or a context of at most {} tokens", tokens - 1))
             }

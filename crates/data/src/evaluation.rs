@@ -1,19 +1,24 @@
-//! Held-out text in consecutive windows: every token is predicted exactly once.
+//! Held-out text in consecutive windows, or held-out conversations: every token is predicted exactly once.
 
-use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, TrainingConversation};
+use tsumugi_base::rng::Key;
+use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer};
 
+use crate::conversation::{pack_rows, trained_parts};
 use crate::{Batch, DataError};
 
 /// What an evaluation scores, in batches of a fixed shape.
 #[derive(Debug, Clone)]
 pub struct EvaluationSet {
-    /// Each predicts all but its first id: `ids`, and for each whether it is scored.
-    windows: Vec<(Vec<TokenId>, Vec<bool>)>,
+    /// Each row holds windows that do not see each other.
+    rows: Vec<Vec<Window>>,
     context: usize,
     batch: usize,
     scored_tokens: u64,
     scored_bytes: u64,
 }
+
+/// Predicts all but its first id: `ids`, and for each whether it is scored.
+type Window = (Vec<TokenId>, Vec<bool>);
 
 impl EvaluationSet {
     /// Consecutive windows of `context` positions over `text`, which begins with what the tokenizer puts before a
@@ -33,20 +38,20 @@ impl EvaluationSet {
             return Err(DataError::TooShort { what: "held-out text", tokens, context, needed: 2 });
         }
         let unscored = if tokenizer.prefix().is_empty() { tokenizer.token_bytes(ids[0]).len() as u64 } else { 0 };
-        let windows = (0..ids.len() - 1)
+        let rows = (0..ids.len() - 1)
             .step_by(context)
             .map(|start| {
                 let window = ids[start..ids.len().min(start + context + 1)].to_vec();
                 let scored = vec![true; window.len()];
-                (window, scored)
+                vec![(window, scored)]
             })
             .collect();
         let scored_tokens = ids.len() as u64 - 1;
-        Ok(Self { windows, context, batch, scored_tokens, scored_bytes: text.len() as u64 - unscored })
+        Ok(Self { rows, context, batch, scored_tokens, scored_bytes: text.len() as u64 - unscored })
     }
 
-    /// One window per conversation, of which the assistant's words are scored. Conversations that do not fit into
-    /// the context are left out.
+    /// Conversations, of which the assistant's words and their ends are scored; cut into parts and packed into rows
+    /// as in training, so that what is scored is what would be trained.
     pub fn from_conversations(
         tokenizer: &Tokenizer,
         template: &ChatTemplate,
@@ -55,43 +60,25 @@ impl EvaluationSet {
         batch: usize,
     ) -> Result<Self, DataError> {
         check_sizes(context, batch)?;
-        let encoded: Vec<TrainingConversation> = conversations
+        let (parts, report) = trained_parts(tokenizer, template, conversations, context)?;
+        let mut scored_bytes = 0;
+        for part in &parts {
+            let ids = part.ids.iter().zip(&part.trained).skip(1).filter(|&(&id, &trained)| {
+                trained && !tokenizer.is_special(id) // the end of a turn is a token, but no text
+            });
+            scored_bytes += ids.map(|(&id, _)| tokenizer.token_bytes(id).len() as u64).sum::<u64>();
+        }
+        // Any order would do; one that is the same for every seed keeps runs comparable.
+        let rows = pack_rows(&parts, context, Key::from_seed(0))
             .iter()
-            .map(|messages| template.encode_conversation(tokenizer, messages))
-            .collect::<Result<_, TokenizerError>>()?;
-        let mut set = Self { windows: Vec::new(), context, batch, scored_tokens: 0, scored_bytes: 0 };
-        for conversation in encoded {
-            let scored = conversation.trained.iter().skip(1).filter(|&&trained| trained).count() as u64;
-            if conversation.ids.len() > context + 1 || scored == 0 {
-                continue;
-            }
-            set.scored_tokens += scored;
-            let ids = conversation.ids.iter().zip(&conversation.trained).filter(|&(_, &trained)| trained);
-            let said = ids.filter(|&(&id, _)| !tokenizer.is_special(id));
-            set.scored_bytes += said.map(|(&id, _)| tokenizer.token_bytes(id).len() as u64).sum::<u64>();
-            set.windows.push((conversation.ids, conversation.trained));
-        }
-        if set.windows.is_empty() {
-            return Err(DataError::NothingTrained { conversations: conversations.len(), context });
-        }
-        Ok(set)
-    }
-
-    /// At most the first `windows` windows: for a quick look during training. The scored tokens are counted, the
-    /// scored bytes estimated by their share.
-    pub fn truncated(&self, windows: usize) -> Self {
-        let mut set = self.clone();
-        set.windows.truncate(windows.max(1));
-        let scored = |window: &(Vec<TokenId>, Vec<bool>)| window.1.iter().skip(1).filter(|&&scored| scored).count();
-        set.scored_tokens = set.windows.iter().map(|window| scored(window) as u64).sum();
-        let share = set.scored_tokens as f64 / self.scored_tokens as f64;
-        set.scored_bytes = (self.scored_bytes as f64 * share).round() as u64;
-        set
+            .map(|row| row.iter().map(|&part| (parts[part].ids.clone(), parts[part].trained.clone())).collect())
+            .collect();
+        Ok(Self { rows, context, batch, scored_tokens: report.trained_tokens, scored_bytes })
     }
 
     /// How many batches there are.
     pub fn batch_count(&self) -> usize {
-        self.windows.len().div_ceil(self.batch)
+        self.rows.len().div_ceil(self.batch)
     }
 
     /// Batch `index`: `batch * context` rows, the last ones padding of weight 0.
@@ -101,8 +88,10 @@ impl EvaluationSet {
     pub fn batch(&self, index: usize) -> Batch {
         assert!(index < self.batch_count(), "batch {index} of {}", self.batch_count());
         let mut batch = Batch::with_capacity(self.batch * self.context);
-        for window in self.windows.iter().skip(index * self.batch).take(self.batch) {
-            batch.push_segment(&window.0, |at| window.1[at]);
+        for row in self.rows.iter().skip(index * self.batch).take(self.batch) {
+            for (ids, scored) in row {
+                batch.push_segment(ids, |at| scored[at]);
+            }
             batch.push_padding(batch.rows.next_multiple_of(self.context) - batch.rows, 0);
         }
         while batch.rows < self.batch * self.context {

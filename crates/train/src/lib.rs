@@ -10,6 +10,7 @@ pub mod guard;
 pub mod peak;
 pub mod pretrain;
 pub mod recipe;
+pub mod report;
 pub mod run_folder;
 pub mod schedule;
 pub mod settings;

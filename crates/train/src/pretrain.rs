@@ -19,7 +19,7 @@ use crate::peak::peak_flops_per_second;
 use crate::recipe::TokenizerKind;
 use crate::run_folder::{self, Begun};
 use crate::trainer::{self, Evaluated, Job};
-use crate::{Recipe, Resolved, TrainError, checkpoint};
+use crate::{Recipe, Resolved, TrainError, checkpoint, report};
 
 /// What a pre-training gave.
 #[derive(Debug)]
@@ -128,6 +128,7 @@ pub fn run_on(
         on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer),
     })?;
     if trained.finished {
+        report::write(folder, "Pre-training", parameters)?;
         save(&trained.decoder, &tokenizer, folder)?;
         checkpoint::remove_all(folder);
     }

@@ -184,7 +184,11 @@ impl<'a> Run<'a> {
         let resumed = loaded.is_some();
         let fresh = State { step: 0, updates: 0, guard: Default::default(), tokens: 0, seconds: 0.0 };
         let state = loaded.unwrap_or(fresh);
-        let keep = |row: &serde_json::Value| row["step"].as_u64().is_some_and(|step| resumed && step <= state.step);
+        // An evaluation belongs to the step that follows it: the resumed run makes that of its first step again.
+        let keep = |row: &serde_json::Value| {
+            let is_evaluation = !row["held_out_loss"].is_null();
+            row["step"].as_u64().is_some_and(|step| resumed && step + u64::from(is_evaluation) <= state.step)
+        };
         let log = JsonLinesWriter::open_keeping(&job.folder.join("log.jsonl"), keep)?;
         if resumed {
             let message = format!("resumed from step {} of {}", state.step, job.settings.steps);

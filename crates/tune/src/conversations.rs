@@ -7,6 +7,7 @@ use tsumugi_base::jsonl;
 use tsumugi_data::dialogue::{self, DialogueConfig};
 use tsumugi_data::{DataError, read_text};
 use tsumugi_tokenizer::Message;
+use tsumugi_tokenizer::chat_template::ROLES;
 
 use crate::TuneError;
 
@@ -75,8 +76,11 @@ impl Conversations {
     }
 }
 
-/// A conversation must have something to answer, and an answer.
+/// A conversation must have known roles, something to answer, and an answer.
 fn check(messages: &[Message]) -> Result<(), String> {
+    if let Some(unknown) = messages.iter().find(|message| !ROLES.contains(&message.role.as_str())) {
+        return Err(format!("unknown role `{}`; known: {}", unknown.role, ROLES.join(", ")));
+    }
     let Some(answer) = messages.iter().position(|message| message.role == "assistant") else {
         return Err("no message has the role `assistant`, so nothing is trained".into());
     };

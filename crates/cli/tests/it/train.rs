@@ -1,8 +1,10 @@
 //! `tsumugi train`: runs, stops, goes on, refuses.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
 
 use crate::support::{Ran, binary, drama, tsumugi};
@@ -88,6 +90,40 @@ fn a_run_that_is_asked_to_stop_saves_and_goes_on_to_the_same_losses() {
     let resumed = tsumugi(path, &arguments);
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     assert!(losses(&path.join("whole")) == losses(&path.join("halved")), "the losses differ");
+}
+
+/// `kill -9` at moments that a seeded generator chooses: while it starts, steps, evaluates, writes a checkpoint.
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_with_the_same_losses_and_weights() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    let steps = ["--steps", "1500", "--evaluate-every", "100", "--checkpoint-every", "40", "--dropout", "0.1"];
+    let whole = train(path, &[&steps[..], &["--threads", "2", "--out", "whole"]].concat());
+    assert_eq!(whole.code, 0, "{}", whole.stderr);
+
+    let mut random = Stream::new(Key::from_seed(20));
+    let (mut killed, mut finished) = (0, false);
+    while !finished {
+        assert!(killed < 200, "it never comes to an end");
+        let threads = if killed % 2 == 0 { "1" } else { "2" };
+        let mut child = binary(path, &arguments(&[&steps[..], &["--threads", threads, "--out", "killed"]].concat()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_micros(10_000 + random.below(150_000)));
+        finished = child.try_wait().unwrap().is_some_and(|status| status.success());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed += usize::from(!finished);
+    }
+    assert!(killed >= 3, "it was killed {killed} times only: too short a run to prove anything");
+    assert!(losses(&path.join("whole")) == losses(&path.join("killed")), "the losses differ after {killed} kills");
+    let weights = |run: &str| std::fs::read(path.join(run).join("model.safetensors")).unwrap();
+    assert!(weights("whole") == weights("killed"), "the weights differ");
+    let left: Vec<_> = std::fs::read_dir(path.join("killed")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("partial")), "{left:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Evaluation windows: every token once, the bytes counted.
 
-use tsumugi_data::{DataError, EvaluationSet, dialogue};
+use tsumugi_data::{ConversationConfig, ConversationLoader, DataError, EvaluationSet, dialogue};
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, special_tokens};
 
@@ -43,8 +43,6 @@ fn bits_per_byte_of_a_uniform_byte_model_is_eight() {
     let set = EvaluationSet::from_text(&tokenizer, PLAY, 16, 2).expect("it is long enough");
     let nll = set.scored_tokens() as f64 * 256f64.ln();
     assert!((set.bits_per_byte(nll) - 8.0).abs() < 1e-12);
-    let short = set.truncated(2);
-    assert_eq!((short.scored_tokens(), short.scored_bytes(), short.batch_count()), (32, 32, 1));
 }
 
 #[test]
@@ -62,6 +60,12 @@ fn conversations_score_the_answers() {
         .map(|message| message.content.len())
         .sum();
     assert_eq!(set.scored_bytes(), answers as u64);
+    // In a context that not every conversation fits into, what is scored is what training would train.
+    let config = ConversationConfig { context: 24, batch: 1, micro_batches: 1, seed: 3 };
+    let trained = ConversationLoader::new(&tokenizer, &template, &conversations, config).expect("it fits in parts");
+    let cut = EvaluationSet::from_conversations(&tokenizer, &template, &conversations, 24, 1).expect("as above");
+    assert!(trained.report().parts > conversations.len() as u64, "{:?}", trained.report());
+    assert_eq!(scored(&cut, 24, 1).len() as u64, trained.report().trained_tokens);
     let too_small = EvaluationSet::from_conversations(&tokenizer, &template, &conversations, 4, 2);
     assert!(matches!(too_small, Err(DataError::NothingTrained { .. })));
 }

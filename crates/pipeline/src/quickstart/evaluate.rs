@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tsumugi_base::jsonl;
 use tsumugi_data::{EvaluationSet, dialogue};
 use tsumugi_files::{Admitted, ModelFolder};
 use tsumugi_infer::text::{LocalModel, Options as LoadOptions, Prompt, Request, TextModel};
 use tsumugi_models::{Decoder, LossPlan};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::Message;
-use tsumugi_train::{LogRow, trainer};
+use tsumugi_train::report::Log;
+use tsumugi_train::trainer;
 use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft;
 
@@ -63,16 +63,11 @@ pub struct Exchange {
 
 /// Held-out loss and bits per byte of the first and of the last evaluation of a stage, from its log.
 fn first_and_last(folder: &Path) -> Result<((f64, f64), (f64, f64)), PipelineError> {
-    let path = folder.join("log.jsonl");
-    let rows: Vec<LogRow> = jsonl::read(&path)?;
-    let evaluation = |row: &LogRow| match row {
-        LogRow::Evaluation { held_out_loss, held_out_bits_per_byte, .. } => {
-            Some((*held_out_loss, *held_out_bits_per_byte))
-        }
-        LogRow::Step { .. } => None,
-    };
-    let found = rows.iter().find_map(evaluation).zip(rows.iter().rev().find_map(evaluation));
-    found.ok_or_else(|| PipelineError::Damaged { path, problem: "it has no evaluation".into() })
+    let log = Log::read(folder)?;
+    let found: Vec<(f64, f64)> =
+        log.held_out().into_iter().zip(log.bits_per_byte()).map(|((_, loss), (_, bits))| (loss, bits)).collect();
+    let damaged = || PipelineError::Damaged { path: folder.join("log.jsonl"), problem: "it has no evaluation".into() };
+    found.first().copied().zip(found.last().copied()).ok_or_else(damaged)
 }
 
 /// Takes the stages' own evaluations, scores what they have not, and asks the chat model.
@@ -117,7 +112,7 @@ fn exchanges(
     let load = LoadOptions { threads: options.threads, ..LoadOptions::default() };
     let model = LocalModel::load(chat, load)?;
     let mut exchanges = Vec::new();
-    for character in plan::characters(TEXT, 4)? {
+    for character in plan::characters(4)? {
         let question = sample::QUESTION.to_owned();
         exchanges.push(Exchange { character, user: None, question, answer: String::new(), original: None });
     }

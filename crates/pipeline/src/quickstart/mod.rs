@@ -20,7 +20,6 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tsumugi_base::io::{create_folder, read_to_string_limited, write_atomic};
-use tsumugi_base::jsonl;
 use tsumugi_base::limits::RUN_RECORD_BYTES_MAX;
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord, sha256};
@@ -30,7 +29,8 @@ use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 use tsumugi_tokenizer::{Message, Tokenizer};
 use tsumugi_train::run_folder::{self, Begun};
-use tsumugi_train::{LogRow, pretrain};
+use tsumugi_train::pretrain;
+use tsumugi_train::report::Log;
 use tsumugi_tune::methods::sft;
 use tsumugi_tune::{Conversations, TuneError};
 
@@ -143,7 +143,7 @@ pub fn quickstart(
 
 fn result(options: &Options, finished: bool) -> Result<QuickstartResult, PipelineError> {
     let suggested_system_messages =
-        plan::characters(TEXT, CHARACTERS)?.iter().map(|name| dialogue::system_message(name)).collect();
+        plan::characters(CHARACTERS)?.iter().map(|name| dialogue::system_message(name)).collect();
     Ok(QuickstartResult {
         finished,
         was_finished: false,
@@ -163,12 +163,7 @@ fn read_result(out: &Path) -> Result<Measured, PipelineError> {
 
 /// Seconds that earlier runs spent on a stage, as far as its log knows.
 fn seconds_before(folder: &Path) -> f64 {
-    let rows: Vec<LogRow> = jsonl::read(&folder.join("log.jsonl")).unwrap_or_default();
-    let seconds = rows.iter().rev().find_map(|row| match row {
-        LogRow::Step { seconds, .. } => Some(*seconds),
-        LogRow::Evaluation { .. } => None,
-    });
-    seconds.unwrap_or(0.0)
+    Log::read(folder).unwrap_or_default().totals().1
 }
 
 impl Run<'_> {
@@ -266,7 +261,7 @@ impl Run<'_> {
         let begun = self.stages.begin("chat", self.observer);
         let base = self.admit("base")?;
         let source = sft::Source { model: &base, conversations: &self.conversations, inputs: self.inputs.clone() };
-        let character = plan::characters(TEXT, 1)?.remove(0);
+        let character = plan::characters(1)?.remove(0);
         let asked =
             [Message::new("system", dialogue::system_message(&character)), Message::new("user", sample::QUESTION)];
         let (options, mut failed) = (self.options, None);

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use tsumugi_base::jsonl;
 use tsumugi_base::run_record::RunRecord;
 use tsumugi_base::units;
 use tsumugi_report::{Align, BarChart, LineChart, Report, Table};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::Tokenizer;
-use tsumugi_train::LogRow;
 use tsumugi_train::peak::peak_flops_per_second;
+use tsumugi_train::report::Log;
 
 use super::plan::Plan;
 use super::{Measured, sample, size};
@@ -38,63 +37,10 @@ pub struct Material<'a> {
     pub texts: (&'a str, &'a str),
 }
 
-/// A stage's log.
-struct Log {
-    rows: Vec<LogRow>,
-}
-
-/// `log.jsonl` of a stage, in numbers to draw.
-impl Log {
-    fn read(out: &Path, stage: &str) -> Result<Self, PipelineError> {
-        Ok(Self { rows: jsonl::read(&out.join(stage).join("log.jsonl"))? })
-    }
-
-    fn steps(&self, value: impl Fn(&LogRow) -> Option<(f64, f64)>) -> Vec<(f64, f64)> {
-        self.rows.iter().filter_map(value).collect()
-    }
-
-    fn training(&self) -> Vec<(f64, f64)> {
-        self.steps(|row| match row {
-            LogRow::Step { step, loss, .. } => Some((*step as f64, f64::from(*loss))),
-            LogRow::Evaluation { .. } => None,
-        })
-    }
-
-    fn held_out(&self) -> Vec<(f64, f64)> {
-        self.steps(|row| match row {
-            LogRow::Evaluation { step, held_out_loss, .. } => Some((*step as f64, *held_out_loss)),
-            LogRow::Step { .. } => None,
-        })
-    }
-
-    fn bits_per_byte(&self) -> Vec<(f64, f64)> {
-        self.steps(|row| match row {
-            LogRow::Evaluation { step, held_out_bits_per_byte, .. } => Some((*step as f64, *held_out_bits_per_byte)),
-            LogRow::Step { .. } => None,
-        })
-    }
-
-    fn norms(&self) -> Vec<(f64, f64)> {
-        self.steps(|row| match row {
-            LogRow::Step { step, gradient_norm, .. } => Some((*step as f64, f64::from(*gradient_norm))),
-            LogRow::Evaluation { .. } => None,
-        })
-    }
-
-    /// Tokens and seconds of all its steps.
-    fn totals(&self) -> (u64, f64) {
-        let last = self.rows.iter().rev().find_map(|row| match row {
-            LogRow::Step { tokens, seconds, .. } => Some((*tokens, *seconds)),
-            LogRow::Evaluation { .. } => None,
-        });
-        last.unwrap_or((0, 0.0))
-    }
-}
-
 /// The whole page.
 pub fn page(material: &Material<'_>) -> Result<String, PipelineError> {
-    let base = Log::read(material.out, "base")?;
-    let chat = Log::read(material.out, "chat")?;
+    let base = Log::read(&material.out.join("base"))?;
+    let chat = Log::read(&material.out.join("chat"))?;
     let report = opening(material, &base);
     let report = talk(report, material);
     let report = pre_training(report, material, &base)?;
@@ -156,26 +102,15 @@ fn talk(report: Report, material: &Material<'_>) -> Report {
 }
 
 fn pre_training(report: Report, material: &Material<'_>, log: &Log) -> Result<Report, PipelineError> {
-    let over = (log.training().len() as f64 / 60.0).max(5.0);
-    let loss = LineChart::new("Loss of pre-training")
-        .x_label("step")
-        .y_label("nats per token")
-        .smoothed_series("training", log.training(), over)
-        .series("held out", log.held_out());
     let bits = LineChart::new("Bits per byte of the held-out text")
         .x_label("step")
         .y_label("bits per byte")
         .series("the model", log.bits_per_byte().into_iter().filter(|&(step, _)| step > 0.0))
         .reference("xz -9e", material.measured.xz_bits_per_byte);
-    let norms = LineChart::new("Norm of the gradient, before clipping")
-        .x_label("step")
-        .y_label("norm")
-        .log_y()
-        .smoothed_series("gradient", log.norms(), over);
     let mut report = report
         .section("Pre-training")
         .plot_with_caption(
-            &loss.to_svg(),
+            &log.loss_chart("Loss of pre-training").to_svg(),
             "Faint: the loss of each step's batch. Where the held-out loss rises while the training loss falls, the \
              text is being learned by heart.",
         )
@@ -183,7 +118,7 @@ fn pre_training(report: Report, material: &Material<'_>, log: &Log) -> Result<Re
             &bits.to_svg(),
             "xz: what xz -9e needs for the held-out part after the training part (both together minus the first).",
         )
-        .plot(&norms.to_svg())
+        .plot(&log.norm_chart().to_svg())
         .subsection("The same beginning, continued at several steps");
     for sample in sample::read(material.out, "base")? {
         let text = format!("{}{}", sample.prompt, sample.text.trim_end());
@@ -193,12 +128,6 @@ fn pre_training(report: Report, material: &Material<'_>, log: &Log) -> Result<Re
 }
 
 fn fine_tuning(report: Report, material: &Material<'_>, log: &Log) -> Result<Report, PipelineError> {
-    let over = (log.training().len() as f64 / 60.0).max(5.0);
-    let loss = LineChart::new("Loss of fine-tuning, on answers only")
-        .x_label("step")
-        .y_label("nats per token")
-        .smoothed_series("training", log.training(), over)
-        .series("held out", log.held_out());
     let measured = material.measured;
     let before_after = Table::new(["held out", "base model", "chat model"])
         .row([
@@ -213,7 +142,7 @@ fn fine_tuning(report: Report, material: &Material<'_>, log: &Log) -> Result<Rep
         ]);
     let mut report = report
         .section("Learning to answer")
-        .plot(&loss.to_svg())
+        .plot(&log.loss_chart("Loss of fine-tuning, on answers only").to_svg())
         .table(&before_after)
         .subsection("What is trained")
         .text(

@@ -8,7 +8,7 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::units;
 use tsumugi_data::dialogue::{self, DialogueConfig};
-use tsumugi_data::{BatchSource, ConversationConfig, ConversationLoader};
+use tsumugi_data::{BatchSource, ConversationConfig, ConversationLoader, EvaluationSet};
 use tsumugi_models::plans::{LossPlan, LossRows};
 use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::memory::Buffer;
@@ -21,7 +21,7 @@ use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft::SftRecipe;
 
 use super::size::{self, SIZES, Size, Timed};
-use super::{Options, TEXT_NAME};
+use super::{Options, TEXT, TEXT_NAME};
 use crate::PipelineError;
 
 /// What a run will do.
@@ -140,11 +140,8 @@ fn steps(
     let template = ChatTemplate::own();
     let packed = ConversationLoader::new(material.tokenizer, &template, &material.conversations.train, config)?;
     let epoch_steps = packed.sequences() as f64 / size.batch as f64;
-    let all = material.conversations.held_out.len();
-    let chat_evaluations = (size::CHAT_EVALUATIONS + 1) as f64;
-    let scored = EVALUATION_SHARE * size::CHAT_SHARE * seconds * scoring / chat_evaluations / size::CONTEXT as f64;
-    let held_out_conversations = (scored as usize).max(HELD_OUT_LEAST).min(all);
-    let chat_evaluations = chat_evaluations * (held_out_conversations * size::CONTEXT) as f64 / scoring;
+    let (held_out_conversations, chat_evaluations) =
+        held_out_conversations(material, &template, size::CHAT_SHARE * seconds, scoring)?;
     let affordable = (size::CHAT_SHARE * seconds - chat_evaluations).max(0.05 * seconds) * training / rows;
     let chat_steps = affordable.min(size::CHAT_EPOCHS_MAX * epoch_steps).floor().max(8.0);
     let chat_seconds = chat_steps * rows / training + chat_evaluations;
@@ -159,6 +156,22 @@ fn steps(
     let timed = timings.iter().map(|timed| timed_size(timed, material.tokenizer)).collect();
     let conversation_rows = packed.sequences();
     Ok(Plan { timed, text_tokens, conversation_rows, held_out_conversations, base_seconds, chat_seconds, base, chat })
+}
+
+/// How many held-out conversations a stage of so many seconds may score at each of its evaluations, and the seconds that
+/// all of those take together.
+fn held_out_conversations(
+    material: &Material<'_>,
+    template: &ChatTemplate,
+    seconds: f64,
+    scoring: f64,
+) -> Result<(usize, f64), PipelineError> {
+    let all = &material.conversations.held_out;
+    let set = EvaluationSet::from_conversations(material.tokenizer, template, all, size::CONTEXT, 1)?;
+    let whole = (size::CHAT_EVALUATIONS + 1) as f64 * (set.batch_count() * size::CONTEXT) as f64 / scoring;
+    let affordable = (EVALUATION_SHARE * seconds / whole * all.len() as f64) as usize;
+    let count = affordable.max(HELD_OUT_LEAST).min(all.len());
+    Ok((count, whole * count as f64 / all.len().max(1) as f64))
 }
 
 fn timed_size(timed: &Timed, tokenizer: &Tokenizer) -> TimedSize {
@@ -298,8 +311,9 @@ pub fn with_held_out(conversations: &Conversations, count: usize) -> Conversatio
     Conversations { train: conversations.train.clone(), held_out }
 }
 
-/// The characters that a reader may choose to talk with, most frequent first.
-pub fn characters(text: &str, count: usize) -> Result<Vec<String>, PipelineError> {
-    let speeches = dialogue::speeches(text)?;
+/// The characters that a reader may choose to talk with: those who speak most in the training part, the most frequent
+/// first.
+pub fn characters(count: usize) -> Result<Vec<String>, PipelineError> {
+    let speeches = dialogue::speeches(dialogue::split(TEXT).0)?;
     Ok(dialogue::characters(&speeches).into_iter().take(count).map(|(name, _)| name.to_owned()).collect())
 }

@@ -66,9 +66,9 @@ unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b:
         if a.row_stride == 1 {
             for _ in 0..k {
                 let (b0, b1) = (s.load(row), s.load(row.add(S::LANES)));
-                for i in 0..ROWS {
+                for (i, sums) in sums.iter_mut().enumerate() {
                     let x = s.splat(*column.add(i));
-                    sums[i] = [s.fma(x, b0, sums[i][0]), s.fma(x, b1, sums[i][1])];
+                    *sums = [s.fma(x, b0, sums[0]), s.fma(x, b1, sums[1])];
                 }
                 row = row.add(b.k_stride);
                 column = column.add(a.k_stride);
@@ -224,7 +224,7 @@ kernel!(fn pack_panel_any(from: View, lines: usize, steps: usize, width: usize, 
 pub unsafe fn pack_panel(isa: Isa, from: View, lines: usize, steps: usize, width: usize, to: *mut f32) {
     debug_assert!(lines <= width);
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512 && from.column_stride == 1 && lines == width && width % 8 == 0 && steps >= 16 {
+    if isa == Isa::Avx512 && from.column_stride == 1 && lines == width && width.is_multiple_of(8) && steps >= 16 {
         // SAFETY: AVX-512 was detected; bounds are the caller's promise.
         unsafe { transpose::pack(from, steps, width, to) };
         return;

@@ -19,7 +19,7 @@ use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, TokenizerError, special_tokens};
 use tsumugi_train::peak::peak_flops_per_second;
 use tsumugi_train::run_folder::{self, Begun};
-use tsumugi_train::{Evaluated, Job, checkpoint, train};
+use tsumugi_train::{Evaluated, Job, checkpoint, report, train};
 
 use super::Method;
 use crate::{Conversations, TuneError};
@@ -145,11 +145,7 @@ pub fn run_on(
 ) -> Result<Tuned, TuneError> {
     let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
-    let tokenizer = tokenizer(source.model)?;
-    if tokenizer.vocabulary_size() > spec.vocabulary {
-        let (tokenizer, model) = (tokenizer.vocabulary_size(), spec.vocabulary);
-        return Err(TuneError::Vocabulary { folder: source.model.path().to_owned(), tokenizer, model });
-    }
+    let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
     let config = ConversationConfig {
         context: resolved.context,
@@ -193,6 +189,7 @@ pub fn run_on(
         on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer, &template),
     })?;
     if trained.finished {
+        report::write(folder, "Fine-tuning", trained.decoder.parameters.count())?;
         save(&trained.decoder, &tokenizer, &template, folder)?;
         checkpoint::remove_all(folder);
     }
@@ -205,6 +202,16 @@ pub fn run_on(
         evaluated: trained.evaluated,
         tokens_per_second: trained.tokens_per_second,
     })
+}
+
+/// The tokenizer of a model, whose ids must all be the model's.
+fn tokenizer_of(model: &Admitted<ModelFolder>, vocabulary: usize) -> Result<Tokenizer, TuneError> {
+    let read = tokenizer(model)?;
+    if read.vocabulary_size() > vocabulary {
+        let (folder, tokenizer) = (model.path().to_owned(), read.vocabulary_size());
+        return Err(TuneError::Vocabulary { folder, tokenizer, model: vocabulary });
+    }
+    Ok(read)
 }
 
 /// The held-out conversations; none where none is left or none fits.

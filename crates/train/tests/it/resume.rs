@@ -1,0 +1,91 @@
+//! A run that was stopped goes on to the same bits, with any number of threads.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tsumugi_base::progress::{Event, Observer, Silent};
+use tsumugi_base::testing::temporary_folder;
+use tsumugi_train::{Recipe, checkpoint};
+
+use crate::{log, recipe, train};
+
+const STEPS: u64 = 40;
+
+/// Asks to stop when it has been asked so many times.
+struct StopAfter(AtomicU64);
+
+impl Observer for StopAfter {
+    fn event(&self, _event: &Event) {}
+
+    fn stop_requested(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+fn weights(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bits_with_other_threads() {
+    let folder = temporary_folder();
+    let whole = folder.path().join("whole");
+    let trained = train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
+    assert!(trained.finished && trained.evaluated.unwrap().loss < 4.0, "it learns: {trained:?}");
+    for (index, stops) in [vec![1], vec![7, 7], vec![39], vec![3, 1, 20]].into_iter().enumerate() {
+        let pieces = folder.path().join(format!("pieces-{index}"));
+        for (round, steps) in stops.into_iter().enumerate() {
+            let stopped = train(&recipe(STEPS), &pieces, 1 + round % 2, &StopAfter(AtomicU64::new(steps))).unwrap();
+            assert!(!stopped.finished && !pieces.join("config.json").exists());
+        }
+        assert!(train(&recipe(STEPS), &pieces, 2, &Silent).unwrap().finished);
+        assert_eq!(log(&whole), log(&pieces), "pieces {index}");
+        assert!(weights(&whole) == weights(&pieces), "pieces {index}: the weights differ");
+        assert!(checkpoint::steps(&pieces).is_empty(), "a finished run needs no checkpoints");
+    }
+}
+
+#[test]
+fn an_evaluation_at_the_step_of_a_checkpoint_is_logged_once() {
+    let folder = temporary_folder();
+    let together = Recipe { checkpoint_every: Some(5), evaluate_every: Some(5), ..recipe(STEPS) };
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    train(&together, &whole, 1, &Silent).unwrap();
+    for steps in [10, 5, 5] {
+        assert!(!train(&together, &pieces, 1, &StopAfter(AtomicU64::new(steps))).unwrap().finished);
+    }
+    assert!(train(&together, &pieces, 1, &Silent).unwrap().finished);
+    assert_eq!(log(&whole), log(&pieces));
+}
+
+#[test]
+fn other_settings_and_other_data_are_refused_by_name() {
+    let folder = temporary_folder();
+    train(&recipe(4), folder.path(), 1, &StopAfter(AtomicU64::new(1))).unwrap();
+    let mut other = recipe(4);
+    other.learning_rate = Some(2e-2);
+    let error = train(&other, folder.path(), 1, &Silent).unwrap_err().to_string();
+    assert!(error.contains("learning-rate") && !error.contains("batch"), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_the_one_before_it_serves() {
+    let folder = temporary_folder();
+    let whole = folder.path().join("whole");
+    train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
+    for (file, len) in [("state.json", 5), ("parameters.safetensors", 300), ("second-moments.safetensors", 0)] {
+        let run = folder.path().join(file);
+        train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+        let steps = checkpoint::steps(&run);
+        assert_eq!(steps, [14, 16]);
+        let newest = run.join("checkpoints/step-00000016");
+        let bytes = std::fs::read(newest.join(file)).unwrap();
+        std::fs::write(newest.join(file), &bytes[..len]).unwrap();
+        let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err();
+        assert!(error.to_string().contains("step-00000016"), "{error}");
+        // What the hint says.
+        std::fs::remove_dir_all(&newest).unwrap();
+        assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+        assert_eq!(log(&whole), log(&run), "{file}");
+    }
+}

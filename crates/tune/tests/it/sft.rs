@@ -1,0 +1,105 @@
+//! Supervised fine-tuning: what is learned, what is not, and that a stopped run goes on to the same bits.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tsumugi_base::progress::{Event, Observer, Silent};
+use tsumugi_base::testing::temporary_folder;
+use tsumugi_files::{Admitted, ModelFolder, NoScan};
+use tsumugi_models::{Decoder, family};
+use tsumugi_tensor::Cpu;
+use tsumugi_tokenizer::train::byte_tokenizer;
+use tsumugi_tokenizer::{Message, special_tokens};
+use tsumugi_tune::methods::sft::{self, SftRecipe, Tuned};
+use tsumugi_tune::{Conversations, TuneError};
+
+/// A llama of a few thousand weights on bytes.
+fn base(folder: &Path) -> Admitted<ModelFolder> {
+    std::fs::create_dir_all(folder).unwrap();
+    let tokenizer = byte_tokenizer(&special_tokens::all()).unwrap();
+    let mut spec = family::find("llama").unwrap().tiny();
+    (spec.vocabulary, spec.context) = (tokenizer.vocabulary_size(), 64);
+    let mut decoder = Decoder::new(spec);
+    decoder.initialize(5);
+    decoder.save(folder, &BTreeMap::new()).unwrap();
+    tokenizer.save(folder).unwrap();
+    ModelFolder::admit(folder, &NoScan { reason: "the test made it" }).unwrap()
+}
+
+/// Every question has the same answer; the questions are noise.
+fn conversations() -> Conversations {
+    let ask = |index: u64| {
+        let noise = format!("{:x}", index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        vec![Message::new("user", noise), Message::new("assistant", "aye")]
+    };
+    Conversations { train: (0..40).map(ask).collect(), held_out: (100..104).map(ask).collect() }
+}
+
+fn recipe() -> SftRecipe {
+    SftRecipe {
+        model: Some("base".into()),
+        data: Some("made.jsonl".into()),
+        batch: Some(2),
+        steps: Some(60),
+        learning_rate: Some(1e-2),
+        checkpoint_every: Some(7),
+        ..SftRecipe::default()
+    }
+}
+
+fn tune(recipe: &SftRecipe, out: &Path, threads: usize, observer: &dyn Observer) -> Result<Tuned, TuneError> {
+    let model = base(&out.parent().unwrap().join("base"));
+    let source = sft::Source { model: &model, conversations: &conversations(), inputs: Vec::new() };
+    let cpu = Cpu::detect(Some(threads)).unwrap();
+    sft::run_on(&source, recipe, out, &cpu, Vec::new(), observer, &mut |_, _, _, _| {})
+}
+
+#[test]
+fn it_learns_the_answers_and_their_end_and_not_the_questions() {
+    let folder = temporary_folder();
+    let mut losses = Vec::new();
+    let model = base(&folder.path().join("base"));
+    let source = sft::Source { model: &model, conversations: &conversations(), inputs: Vec::new() };
+    let cpu = Cpu::detect(Some(1)).unwrap();
+    let out = folder.path().join("chat");
+    let tuned = sft::run_on(&source, &recipe(), &out, &cpu, Vec::new(), &Silent, &mut |evaluated, _, _, _| {
+        losses.push(evaluated.loss);
+    })
+    .unwrap();
+    assert!(tuned.finished);
+    // Four tokens of each conversation count: three letters and the end of the turn. Noise could not be learned.
+    assert_eq!(tuned.packing.trained_tokens, 4 * 40);
+    assert!(losses[0] > 3.0 && *losses.last().unwrap() < 0.1, "{losses:?}");
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+}
+
+/// Asks to stop when it has been asked so many times.
+struct StopAfter(AtomicU64);
+
+impl Observer for StopAfter {
+    fn event(&self, _event: &Event) {}
+
+    fn stop_requested(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_weights() {
+    let folder = temporary_folder();
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    assert!(tune(&recipe(), &whole, 2, &Silent).unwrap().finished);
+    for (steps, threads) in [(1, 1), (25, 2), (13, 1)] {
+        assert!(!tune(&recipe(), &pieces, threads, &StopAfter(AtomicU64::new(steps))).unwrap().finished);
+    }
+    assert!(tune(&recipe(), &pieces, 2, &Silent).unwrap().finished);
+    let weights = |run: &Path| std::fs::read(run.join("model.safetensors")).unwrap();
+    assert!(weights(&whole) == weights(&pieces), "the weights differ");
+    assert!(tune(&recipe(), &whole, 1, &Silent).unwrap().was_finished);
+    let other = SftRecipe { steps: Some(61), ..recipe() };
+    let error = tune(&other, &whole, 1, &Silent).unwrap_err().to_string();
+    assert!(error.contains("steps"), "{error}");
+}
