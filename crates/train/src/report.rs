@@ -99,11 +99,11 @@ impl Log {
 
     /// Norm of the gradient.
     pub fn norm_chart(&self) -> LineChart {
-        LineChart::new("Norm of the gradient, before clipping")
-            .x_label("step")
-            .y_label("norm")
-            .log_y()
-            .smoothed_series("gradient", self.norms(), self.smoothing())
+        LineChart::new("Norm of the gradient, before clipping").x_label("step").y_label("norm").log_y().smoothed_series(
+            "gradient",
+            self.norms(),
+            self.smoothing(),
+        )
     }
 
     fn smoothing(&self) -> f64 {

@@ -61,11 +61,11 @@ fn conversations_score_the_answers() {
         .sum();
     assert_eq!(set.scored_bytes(), answers as u64);
     // In a context that not every conversation fits into, what is scored is what training would train.
-    let config = ConversationConfig { context: 24, batch: 1, micro_batches: 1, seed: 3 };
+    let config = ConversationConfig { context: 40, batch: 1, micro_batches: 1, seed: 3 };
     let trained = ConversationLoader::new(&tokenizer, &template, &conversations, config).expect("it fits in parts");
-    let cut = EvaluationSet::from_conversations(&tokenizer, &template, &conversations, 24, 1).expect("as above");
+    let cut = EvaluationSet::from_conversations(&tokenizer, &template, &conversations, 40, 1).expect("as above");
     assert!(trained.report().parts > conversations.len() as u64, "{:?}", trained.report());
-    assert_eq!(scored(&cut, 24, 1).len() as u64, trained.report().trained_tokens);
+    assert_eq!(scored(&cut, 40, 1).len() as u64, trained.report().trained_tokens);
     let too_small = EvaluationSet::from_conversations(&tokenizer, &template, &conversations, 4, 2);
     assert!(matches!(too_small, Err(DataError::NothingTrained { .. })));
 }

@@ -28,9 +28,9 @@ use tsumugi_files::{Admitted, Gate, ModelFolder};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 use tsumugi_tokenizer::{Message, Tokenizer};
-use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_train::pretrain;
 use tsumugi_train::report::Log;
+use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_tune::methods::sft;
 use tsumugi_tune::{Conversations, TuneError};
 

@@ -17,7 +17,7 @@ struct Broken {
 impl BatchSource for Broken {
     fn batch(&self, step: u64, _micro: usize) -> Batch {
         let weight = if (self.from..self.to).contains(&step) {
-            f32::MAX
+            f32::NAN
         } else if step == self.nothing_at {
             0.0
         } else {
@@ -44,17 +44,10 @@ impl BatchSource for Broken {
 
 fn run(source: &Broken, observer: &Recorder) -> (Result<(), TrainError>, Vec<LogRow>) {
     let folder = temporary_folder();
-    let recipe = Recipe {
-        data: Some("none".into()),
-        layers: Some(1),
-        width: Some(64),
-        steps: Some(24),
-        ..Recipe::default()
-    };
+    let recipe =
+        Recipe { data: Some("none".into()), layers: Some(1), width: Some(64), steps: Some(24), ..Recipe::default() };
     let mut decoder = Decoder::new(family::find("llama").unwrap().tiny());
     decoder.initialize(0);
-    // A weight of 3e38 overflows in the norm of the gradient.
-    decoder.parameters.buffer_mut().iter_mut().for_each(|value| *value *= 4.0);
     let ran = train(Job {
         cpu: &Cpu::detect(Some(1)).unwrap(),
         decoder,

@@ -40,7 +40,12 @@ pub fn recipe(steps: u64) -> Recipe {
 }
 
 /// Trains on [`text`].
-pub fn train(recipe: &Recipe, folder: &Path, threads: usize, observer: &dyn Observer) -> Result<Pretrained, TrainError> {
+pub fn train(
+    recipe: &Recipe,
+    folder: &Path,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Pretrained, TrainError> {
     let cpu = Cpu::detect(Some(threads)).unwrap();
     let source = Source { text: &text(), inputs: Vec::new(), tokenizer: None };
     pretrain::run_on(&source, recipe, folder, &cpu, Vec::new(), observer, &mut |_, _, _| {})

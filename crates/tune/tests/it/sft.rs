@@ -70,7 +70,7 @@ fn it_learns_the_answers_and_their_end_and_not_the_questions() {
     assert!(tuned.finished);
     // Four tokens of each conversation count: three letters and the end of the turn. Noise could not be learned.
     assert_eq!(tuned.packing.trained_tokens, 4 * 40);
-    assert!(losses[0] > 3.0 && *losses.last().unwrap() < 0.1, "{losses:?}");
+    assert!(losses[0] > 3.0 && *losses.last().unwrap() < 0.5, "{losses:?}");
     for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
         assert!(out.join(file).exists(), "{file}");
     }
