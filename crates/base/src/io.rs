@@ -43,13 +43,8 @@ impl AtomicFile {
             return Err(FileError::create(path, io::ErrorKind::IsADirectory.into()));
         }
         remove_leftovers(path);
-        let partial = partial_path(path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&partial)
-            .map_err(|source| FileError::create(path, source))?;
+        let open = |partial: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(partial);
+        let (partial, file) = create_partial(path, open)?;
         Ok(Self { path: path.to_owned(), partial, file: Some(BufWriter::with_capacity(1 << 18, file)) })
     }
 
@@ -120,8 +115,7 @@ impl AtomicFolder {
             return Err(FileError::create(path, io::ErrorKind::AlreadyExists.into()));
         }
         remove_leftovers(path);
-        let partial = partial_path(path)?;
-        fs::create_dir(&partial).map_err(|source| FileError::create(path, source))?;
+        let (partial, ()) = create_partial(path, |partial| fs::create_dir(partial))?;
         Ok(Self { path: path.to_owned(), partial, committed: false })
     }
 
@@ -189,13 +183,37 @@ fn folder_of(path: &Path) -> Option<&Path> {
     Some(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
+/// Whether a file of this name is what a killed run left of an unfinished one.
+pub fn is_leftover(name: &str) -> bool {
+    name.starts_with('.') && name.contains(PARTIAL_MARK)
+}
+
+/// Partial names that may be taken by leftovers of an earlier process of the same number (in a container that is started
+/// again, every process has the number of the one before it).
+const TAKEN_MAX: usize = 1000;
+
+/// Creates what will stand at `path` under a partial name that is free.
+fn create_partial<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> Result<(PathBuf, T), FileError> {
+    for _ in 0..TAKEN_MAX {
+        let partial = partial_path(path)?;
+        match create(&partial) {
+            Ok(made) => return Ok((partial, made)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(source) => return Err(FileError::create(path, source)),
+        }
+    }
+    Err(FileError::create(path, io::ErrorKind::AlreadyExists.into()))
+}
+
+/// Counts the partial names that this process has given.
+static NEXT_PARTIAL: AtomicU64 = AtomicU64::new(0);
+
 /// `.name.tsumugi-partial-HOST-PID-N` beside `path`: two processes, two threads or two hosts never share one.
 fn partial_path(path: &Path) -> Result<PathBuf, FileError> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| FileError::create(path, io::ErrorKind::IsADirectory.into()))?;
     let mut partial = std::ffi::OsString::from(".");
     partial.push(name);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let number = NEXT_PARTIAL.fetch_add(1, Ordering::Relaxed);
     partial.push(format!("{PARTIAL_MARK}{}-{}-{number}", host_word(), std::process::id()));
     Ok(path.with_file_name(partial))
 }
@@ -215,12 +233,15 @@ fn remove_leftovers(path: &Path) {
     for entry in entries.flatten() {
         let file_name = entry.file_name();
         let Some(rest) = file_name.to_str().and_then(|name| name.strip_prefix(&prefix)) else { continue };
-        let process = rest.split('-').next().unwrap_or_default();
+        let (process, number) = rest.split_once('-').unwrap_or((rest, ""));
         // Without /proc we cannot know whether its writer lives, so it stays.
         if process.parse::<u32>().is_err() || !Path::new("/proc/self").exists() {
             continue;
         }
-        if Path::new("/proc").join(process).exists() {
+        // One of our own number that we have not given is of an earlier process that had the same.
+        let is_ours = process.parse() == Ok(std::process::id());
+        let given = number.parse().is_ok_and(|number: u64| number < NEXT_PARTIAL.load(Ordering::Relaxed));
+        if if is_ours { given } else { Path::new("/proc").join(process).exists() } {
             continue;
         }
         let _ = match entry.file_type() {

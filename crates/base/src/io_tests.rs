@@ -75,9 +75,11 @@ fn leftovers_of_dead_processes_are_removed_and_those_of_living_ones_stay() {
     let process = std::process::id();
     // Linux process numbers stay below 2^22.
     let dead = format!(".a.txt{PARTIAL_MARK}{host}-4194999-0");
-    let living = format!(".a.txt{PARTIAL_MARK}{host}-{process}-999999");
+    let living = format!(".a.txt{PARTIAL_MARK}{host}-1-0");
+    // In a container that is started again, the process before this one had the same number.
+    let earlier = format!(".a.txt{PARTIAL_MARK}{host}-{process}-999999");
     let elsewhere = format!(".a.txt{PARTIAL_MARK}{host}x-4194999-0");
-    for name in [&dead, &living, &elsewhere] {
+    for name in [&dead, &living, &earlier, &elsewhere] {
         fs::write(folder.path().join(name), "part").unwrap();
     }
     write_atomic(&folder.path().join("a.txt"), b"x").unwrap();

@@ -70,8 +70,7 @@ impl JsonLinesWriter {
     /// Opens `path` to append, creating it if need be. A torn last line (one without its line feed) is cut off.
     pub fn open_append(path: &Path) -> Result<Self, JsonLinesError> {
         let failed = |source| FileError::write(path, source);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
         let whole = end_of_last_whole_line(&mut file).map_err(failed)?;
         file.set_len(whole).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;

@@ -68,6 +68,13 @@ impl InputHash {
     }
 }
 
+impl InputHash {
+    /// Of a text that was read already, so that what is hashed is what is used. A byte-order mark is not part of it.
+    pub fn of_text(path: &Path, text: &str) -> Self {
+        Self { path: path.to_owned(), bytes: text.len() as u64, sha256: sha256(text.as_bytes()) }
+    }
+}
+
 /// SHA-256 of `bytes`, 64 lower-case hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
@@ -136,28 +143,47 @@ impl RunRecord {
     }
 }
 
-/// The keys whose values differ, as dotted paths in alphabetical order: `["model.depth", "steps"]`. A key that only
-/// one side has differs. `1` and `1.0` are the same; arrays are compared whole.
-pub fn differing_keys(a: &Value, b: &Value) -> Vec<String> {
-    let mut found = BTreeSet::new();
-    collect_differing(a, b, "", &mut found);
-    found.into_iter().collect()
+/// A key whose value differs between two records.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    /// A dotted path: `model.depth`.
+    pub key: String,
+    /// In the first record; none where it has no such key.
+    pub there: Option<Value>,
+    /// In the second.
+    pub here: Option<Value>,
 }
 
-fn collect_differing(a: &Value, b: &Value, path: &str, found: &mut BTreeSet<String>) {
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |value: &Option<Value>| value.as_ref().map_or("nothing".to_owned(), Value::to_string);
+        write!(f, "{} (there {}, here {})", self.key, shown(&self.there), shown(&self.here))
+    }
+}
+
+/// The keys whose values differ, in alphabetical order. A key that only one side has differs. `1` and `1.0` are the
+/// same; arrays are compared whole.
+pub fn differences(a: &Value, b: &Value) -> Vec<Difference> {
+    let mut found = Vec::new();
+    collect_differing(a, b, "", &mut found);
+    found
+}
+
+fn collect_differing(a: &Value, b: &Value, path: &str, found: &mut Vec<Difference>) {
     if let (Value::Object(a), Value::Object(b)) = (a, b) {
         let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
         for key in keys {
             let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             match (a.get(key), b.get(key)) {
                 (Some(a), Some(b)) => collect_differing(a, b, &below, found),
-                _ => {
-                    found.insert(below);
+                (there, here) => {
+                    found.push(Difference { key: below, there: there.cloned(), here: here.cloned() });
                 }
             }
         }
     } else if !same_value(a, b) {
-        found.insert(if path.is_empty() { "(the whole)".into() } else { path.into() });
+        let key = if path.is_empty() { "(the whole)".into() } else { path.into() };
+        found.push(Difference { key, there: Some(a.clone()), here: Some(b.clone()) });
     }
 }
 
@@ -223,11 +249,20 @@ mod tests {
     fn differing_keys_are_paths() {
         let a = json!({"steps": 100, "model": {"depth": 6, "width": 384}, "rate": 1, "list": [1, 2]});
         let b = json!({"steps": 200, "model": {"depth": 6, "width": 385, "extra": null}, "rate": 1.0, "list": [1, 3]});
-        assert_eq!(differing_keys(&a, &b), ["list", "model.extra", "model.width", "steps"]);
-        assert!(differing_keys(&a, &a).is_empty());
-        assert_eq!(differing_keys(&json!(1), &json!({})), ["(the whole)"]);
+        let shown = |a: &Value, b: &Value| differences(a, b).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            shown(&a, &b),
+            [
+                "list (there [1,2], here [1,3])",
+                "model.extra (there nothing, here null)",
+                "model.width (there 384, here 385)",
+                "steps (there 100, here 200)"
+            ]
+        );
+        assert!(differences(&a, &a).is_empty());
+        assert_eq!(shown(&json!(1), &json!({})), ["(the whole) (there 1, here {})"]);
         // Two large integers that are equal as doubles still differ.
-        assert_eq!(differing_keys(&json!({"s": u64::MAX}), &json!({"s": u64::MAX - 1})), ["s"]);
+        assert_eq!(differences(&json!({"s": u64::MAX}), &json!({"s": u64::MAX - 1})).len(), 1);
     }
 
     #[test]

@@ -16,6 +16,12 @@ use crate::{DataError, TokenShards};
 
 /// Text that is encoded before its tokens are written: bounds the memory.
 const ENCODE_TEXT_BYTES: usize = 64 << 20;
+/// Text that one thread encodes at a time.
+const PIECE_BYTES: usize = 1 << 20;
+/// Line ends that are tried for a cut; a text without one stays whole.
+const BORDERS_TRIED: usize = 64;
+/// Text on both sides of a cut that is encoded to see whether the cut changes an id.
+const NEIGHBOURHOOD_BYTES: usize = 256;
 
 /// Encodes `documents` on all threads, each beginning with what the tokenizer puts before a text (BOS), and writes
 /// them into `folder`, which appears only when it is whole. If the folder already holds these documents under this
@@ -81,8 +87,10 @@ fn write_tokens<T: AsRef<str> + Sync>(
     while !rest.is_empty() {
         let (some, remainder) = rest.split_at(take_text(rest));
         rest = remainder;
-        for ids in encode_all(some, tokenizer) {
-            starts.push(tokens);
+        for (begins, ids) in encode_all(&pieces(some, tokenizer), tokenizer) {
+            if begins {
+                starts.push(tokens);
+            }
             tokens += ids.len() as u64;
             let bytes: Vec<u8> = match token_bytes {
                 2 => ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect(),
@@ -107,17 +115,52 @@ fn take_text<T: AsRef<str>>(documents: &[T]) -> usize {
     within.count().max(1)
 }
 
-/// The ids of each document, in order, encoded on all threads.
-fn encode_all<T: AsRef<str> + Sync>(documents: &[T], tokenizer: &Tokenizer) -> Vec<Vec<TokenId>> {
+/// A document or a part of one, and whether it is the first part.
+type Piece<'a> = (bool, &'a str);
+
+/// Documents cut into pieces for the threads, at line ends where cutting changes no id.
+fn pieces<'a, T: AsRef<str>>(documents: &'a [T], tokenizer: &Tokenizer) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    for document in documents {
+        let (mut rest, mut is_first) = (document.as_ref(), true);
+        while rest.len() > PIECE_BYTES {
+            let from = rest.floor_char_boundary(PIECE_BYTES);
+            let line_ends = rest[from..].match_indices('\n').map(|(at, _)| from + at + 1).take(BORDERS_TRIED);
+            let Some(border) = line_ends.into_iter().find(|&border| may_cut(rest, border, tokenizer)) else { break };
+            let (piece, remainder) = rest.split_at(border);
+            pieces.push((is_first, piece));
+            (rest, is_first) = (remainder, false);
+        }
+        pieces.push((is_first, rest));
+    }
+    pieces
+}
+
+/// Whether a word ends before the line feed at `border` and another begins behind it, and the tokenizer gives the ids of
+/// both sides for the two together (one that puts a space before every text does not).
+fn may_cut(text: &str, border: usize, tokenizer: &Tokenizer) -> bool {
+    let (before, after) = text.split_at(border);
+    let before = &before[before.floor_char_boundary(border.saturating_sub(NEIGHBOURHOOD_BYTES))..];
+    let after = &after[..after.floor_char_boundary(NEIGHBOURHOOD_BYTES)];
+    let ends_a_word = before.trim_end_matches('\n').len() + 1 == before.len()
+        && !before.trim_end_matches('\n').ends_with(char::is_whitespace);
+    let ids = |text: &str| tokenizer.encode(text);
+    ends_a_word
+        && after.starts_with(char::is_alphanumeric)
+        && ids(&[before, after].concat()) == [ids(before), ids(after)].concat()
+}
+
+/// The ids of each piece, in order, encoded on all threads; what a text begins with comes before a first one.
+fn encode_all(documents: &[Piece<'_>], tokenizer: &Tokenizer) -> Vec<(bool, Vec<TokenId>)> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(documents.len());
     let next = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(document) = documents.get(index) else { return done };
-            let mut ids = tokenizer.prefix().to_vec();
-            ids.extend(tokenizer.encode(document.as_ref()));
+            let Some(&(is_first, text)) = documents.get(index) else { return done };
+            let mut ids = if is_first { tokenizer.prefix().to_vec() } else { Vec::new() };
+            ids.extend(tokenizer.encode(text));
             done.push((index, ids));
         }
     };
@@ -126,7 +169,7 @@ fn encode_all<T: AsRef<str> + Sync>(documents: &[T], tokenizer: &Tokenizer) -> V
         workers.into_iter().flat_map(|worker| worker.join().expect("encoding does not panic")).collect()
     });
     all.sort_unstable_by_key(|&(index, _)| index);
-    all.into_iter().map(|(_, ids)| ids).collect()
+    all.into_iter().map(|(index, ids)| (documents[index].0, ids)).collect()
 }
 
 /// The hash of the documents' own hashes, so that the borders count.

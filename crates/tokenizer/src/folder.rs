@@ -50,9 +50,10 @@ impl Tokenizer {
             config.insert("chat_template".into(), json!(template));
         }
         let write = |name: &str, text: String| write_atomic(&folder.join(name), text.as_bytes());
-        write("tokenizer.json", self.to_json())?;
+        // The tokenizer comes last: where it is, the others are.
         write("special_tokens_map.json", format!("{:#}\n", Value::Object(map)))?;
         write("tokenizer_config.json", format!("{:#}\n", Value::Object(config)))?;
+        write("tokenizer.json", self.to_json())?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tsumugi_base::io::{AtomicFolder, create_folder, read_to_string_limited, write_atomic};
 use tsumugi_files::mmap::MappedFile;
 use tsumugi_files::safetensors::write_safetensors_with;
-use tsumugi_files::{ElementType, TensorFile, TensorSpec, read_f32_into};
+use tsumugi_files::{ElementType, FilesError, TensorFile, TensorSpec, read_f32_into};
 use tsumugi_tensor::{AdamW, Parameters};
 
 use crate::TrainError;
@@ -73,15 +73,18 @@ fn write_buffer(path: &Path, parameters: &Parameters, buffer: &[f32]) -> Result<
 }
 
 fn read_buffer(path: &Path, parameters: &Parameters, buffer: &mut [f32]) -> Result<(), TrainError> {
-    let file = TensorFile::single(MappedFile::open(path)?)?;
+    let folder = path.parent().unwrap_or(path);
+    let problem = |problem: String| TrainError::Checkpoint { folder: folder.to_owned(), problem };
+    let damaged = |error: FilesError| problem(error.to_string());
+    let file =
+        TensorFile::single(MappedFile::open(path).map_err(|error| problem(error.to_string()))?).map_err(damaged)?;
     for (id, parameter) in parameters.iter() {
-        let problem = |problem: String| TrainError::Checkpoint { folder: path.to_owned(), problem };
         let tensor = file.get(&parameter.name).ok_or_else(|| problem(format!("no tensor `{}`", parameter.name)))?;
         if tensor.shape != parameter.shape {
             let (found, expected) = (tensor.shape, &parameter.shape);
             return Err(problem(format!("`{}` has shape {found:?}, the model {expected:?}", parameter.name)));
         }
-        read_f32_into(&tensor, &mut buffer[parameters.range(id)])?;
+        read_f32_into(&tensor, &mut buffer[parameters.range(id)]).map_err(damaged)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tsumugi_base::jsonl::JsonLinesError;
 use tsumugi_base::run_record::RunRecordError;
-use tsumugi_base::{FileError, Hint};
+use tsumugi_base::{FileError, Hint, units};
 use tsumugi_data::DataError;
 use tsumugi_files::FilesError;
 use tsumugi_models::ModelError;
@@ -64,8 +64,26 @@ pub enum TrainError {
     OtherRun {
         /// The output folder.
         folder: PathBuf,
-        /// `key (there: a, here: b)`
+        /// `key (there a, here b)`
         differences: Vec<String>,
+    },
+    /// Another process works in the folder.
+    #[error("another run is at work in {}", folder.display())]
+    InUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// More memory than there is.
+    #[error("training needs at least {needed} of memory ({parameters} parameters, {rows} tokens at a time), but {available} is available", needed = units::bytes(*needed_bytes), parameters = units::count(*parameters), available = units::bytes(*available_bytes))]
+    Memory {
+        /// The least it takes.
+        needed_bytes: u64,
+        /// What the system has.
+        available_bytes: u64,
+        /// Of the model.
+        parameters: u64,
+        /// Tokens of a micro-batch.
+        rows: u64,
     },
     /// The folder has something else in it.
     #[error("{} is not empty and holds no run of ours", folder.display())]
@@ -110,6 +128,8 @@ impl Hint for TrainError {
             Self::OtherRun { .. } => {
                 Some("repeat the settings of that run to resume it, or choose another --out".into())
             }
+            Self::InUse { .. } => Some("wait for it, stop it, or choose another --out".into()),
+            Self::Memory { .. } => Some("a smaller --depth (or --width), --batch or --context".into()),
             Self::NotARun { .. } => Some("choose an empty or new folder with --out".into()),
             Self::Checkpoint { folder, .. } => {
                 Some(format!("remove {} to resume from the checkpoint before it", folder.display()))

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tsumugi_base::io::create_folder;
+use tsumugi_base::io::{create_folder, write_atomic};
+use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_data::{
     Documents, EvaluationSet, PretrainConfig, PretrainLoader, TokenShards, WindowOrder, dialogue, pack_text, read_text,
 };
-use tsumugi_models::Decoder;
+use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{Tokenizer, special_tokens, train as tokenizer_train};
 
@@ -36,8 +37,8 @@ pub struct Pretrained {
     pub evaluated: Option<Evaluated>,
     /// Tokens per second of this run; 0 when nothing was left to do.
     pub tokens_per_second: f64,
-    /// Parameters of the model.
-    pub parameters: usize,
+    /// Parameters of the model; none when nothing was left to do.
+    pub parameters: Option<usize>,
 }
 
 /// The file that is written last.
@@ -64,7 +65,11 @@ pub fn run(
     on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
 ) -> Result<Pretrained, TrainError> {
     let (text, inputs) = match &recipe.data {
-        Some(data) => (read_text(data)?, vec![InputHash::of(data)?]),
+        Some(data) => {
+            let text = read_text(data)?;
+            let input = InputHash::of_text(data, &text);
+            (text, vec![input])
+        }
         None => (String::new(), Vec::new()), // `resolve` says what is missing
     };
     let source = Source { text: &text, inputs, tokenizer: None };
@@ -83,14 +88,16 @@ pub fn run_on(
 ) -> Result<Pretrained, TrainError> {
     let (text, held_out) = dialogue::split(source.text);
     let resolved = recipe.resolve(text.len() as u64)?;
+    let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
+    check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context)?;
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
     record.inputs.clone_from(&source.inputs);
-    let begun = run_folder::begin(folder, &mut record, FINISHED)?;
-    if begun == Begun::Finished {
-        let parameters = 0;
-        let steps = resolved.train.steps;
-        let (evaluated, tokens_per_second) = (None, 0.0);
+    record.versions.insert(run_folder::KERNELS.into(), cpu.isa().name().into());
+    let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
+    if opened.state == Begun::Finished {
+        checkpoint::remove_all(folder); // a kill may have come between the last file and this
+        let (steps, evaluated, tokens_per_second, parameters) = (resolved.train.steps, None, 0.0, None);
         return Ok(Pretrained {
             resolved,
             finished: true,
@@ -108,8 +115,8 @@ pub fn run_on(
         }
         None => tokenizer(&resolved, text, source.text, folder, observer)?,
     };
-    let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
     let set = EvaluationSet::from_text(&tokenizer, held_out, resolved.context, resolved.batch)?;
+    let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
     let mut decoder = Decoder::new(resolved.spec(tokenizer.vocabulary_size()));
     decoder.initialize(resolved.train.seed);
     let parameters = decoder.parameters.count();
@@ -128,7 +135,7 @@ pub fn run_on(
         on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer),
     })?;
     if trained.finished {
-        report::write(folder, "Pre-training", parameters)?;
+        report::write(folder, "Pre-training", parameters, observer);
         save(&trained.decoder, &tokenizer, folder)?;
         checkpoint::remove_all(folder);
     }
@@ -139,8 +146,23 @@ pub fn run_on(
         steps: trained.state.step,
         evaluated: trained.evaluated,
         tokens_per_second: trained.tokens_per_second,
-        parameters,
+        parameters: Some(parameters),
     })
+}
+
+/// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
+/// there: better told now than killed by the system in an hour.
+pub fn check_memory(spec: &DecoderSpec, rows: usize) -> Result<(), TrainError> {
+    let needed = spec.training_bytes_at_least(rows);
+    match available_memory_bytes() {
+        Some(available_bytes) if needed > u128::from(available_bytes) => Err(TrainError::Memory {
+            needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
+            available_bytes,
+            parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
+            rows: rows as u64,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn windows(resolved: &Resolved) -> PretrainConfig {
@@ -155,7 +177,8 @@ fn windows(resolved: &Resolved) -> PretrainConfig {
 }
 
 fn describe(resolved: &Resolved, shards: &TokenShards, parameters: usize, observer: &dyn Observer) {
-    let tokens = resolved.train.steps * (resolved.batch * resolved.context * resolved.train.accumulate) as u64;
+    let per_step = (resolved.batch * resolved.context * resolved.train.accumulate) as u64;
+    let tokens = resolved.train.steps.saturating_mul(per_step);
     let message = format!(
         "{parameters} parameters, {} layers of width {}, context {}; {} steps over {tokens} tokens, {:.1} epochs",
         resolved.layers,
@@ -204,6 +227,9 @@ pub fn save(decoder: &Decoder, tokenizer: &Tokenizer, folder: &Path) -> Result<(
     let id = |name: &str| tokenizer.special(name).map_or(Value::Null, |id| json!(id));
     extra.insert("bos_token_id".into(), id(special_tokens::END_OF_TEXT));
     extra.insert("eos_token_id".into(), id(special_tokens::END_OF_TEXT));
+    let generation =
+        json!({ "do_sample": true, "bos_token_id": extra["bos_token_id"], "eos_token_id": extra["eos_token_id"] });
+    write_atomic(&folder.join("generation_config.json"), format!("{generation:#}\n").as_bytes())?;
     decoder.save(folder, &extra)?;
     Ok(())
 }

@@ -157,6 +157,8 @@ const TOKENS_PER_PARAMETER: u64 = 20;
 const EPOCHS_MAX: u64 = 20;
 /// Sizes above this are a slip of the finger.
 const SIZE_MAX: usize = 1 << 20;
+/// As above: a step a millisecond would take thirty years.
+const STEPS_MAX: u64 = 1 << 40;
 
 macro_rules! prefer {
     ($first:ident, $second:ident, $($field:ident),*) => { Recipe { $($field: $first.$field.or($second.$field)),* } };
@@ -215,7 +217,10 @@ impl Recipe {
             .layers
             .or(self.depth)
             .ok_or_else(|| setting("depth", "missing", "give --depth, or a recipe with layers"))?;
-        let width = self.width.unwrap_or(HEAD_WIDTH * layers);
+        let width = self.width.unwrap_or(HEAD_WIDTH.saturating_mul(layers));
+        if width > SIZE_MAX {
+            return Err(setting("depth", layers, format!("a width of {width} follows; it must be at most {SIZE_MAX}")));
+        }
         let heads = self.heads.unwrap_or_else(|| (width / HEAD_WIDTH).max(1));
         let key_heads = self.key_heads.unwrap_or(heads);
         let head_width = check_heads(width, heads, key_heads)?;
@@ -247,6 +252,7 @@ impl Recipe {
         };
         let steps = self.steps.unwrap_or_else(|| resolved.default_steps(text_bytes));
         resolved.train.set_steps(steps, self);
+        resolved.train.check_warmup(self.warmup_steps)?;
         Ok(resolved)
     }
 
@@ -307,6 +313,12 @@ impl Recipe {
             if let Some(size) = size.filter(|size| !(1..=SIZE_MAX).contains(size)) {
                 return Err(setting(key, size, format!("it must be from 1 to {SIZE_MAX}")));
             }
+        }
+        if let Some(vocabulary) = self.vocabulary.filter(|vocabulary| !(1..=SIZE_MAX).contains(vocabulary)) {
+            return Err(setting("vocabulary", vocabulary, format!("it must be from 1 to {SIZE_MAX}")));
+        }
+        if let Some(steps) = self.steps.filter(|&steps| steps > STEPS_MAX) {
+            return Err(setting("steps", steps, format!("it must be at most {STEPS_MAX}")));
         }
         for (key, steps) in [
             ("evaluate-every", self.evaluate_every),
@@ -382,10 +394,14 @@ impl Resolved {
     }
 
     fn default_steps(&self, text_bytes: u64) -> u64 {
-        let parameters = self.spec(self.vocabulary.unwrap_or(256)).product_parameters() as u64;
+        let parameters = self.spec(self.vocabulary.unwrap_or(256)).parameters_at_least();
+        let parameters = u64::try_from(parameters).unwrap_or(u64::MAX);
         // English is some three bytes per token at these vocabularies; characters and bytes are one.
         let text_tokens = if self.tokenizer == TokenizerKind::Bpe { text_bytes / 3 } else { text_bytes };
-        let tokens = (TOKENS_PER_PARAMETER * parameters).min(EPOCHS_MAX * text_tokens);
-        (tokens / (self.batch * self.context * self.train.accumulate) as u64).max(100)
+        let tokens = TOKENS_PER_PARAMETER.saturating_mul(parameters).min(EPOCHS_MAX.saturating_mul(text_tokens));
+        let per_step = [self.context, self.train.accumulate]
+            .iter()
+            .fold(self.batch as u64, |product, &size| product.saturating_mul(size as u64));
+        (tokens / per_step).max(100)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tsumugi_base::jsonl;
+use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::RunRecord;
 use tsumugi_base::{io::write_atomic, units};
 use tsumugi_report::{Align, LineChart, Report, Table};
@@ -111,8 +112,15 @@ impl Log {
     }
 }
 
-/// Writes `report.html` into a finished run's folder: curves, speed, settings.
-pub fn write(run: &Path, title: &str, parameters: usize) -> Result<(), TrainError> {
+/// Writes `report.html` into a finished run's folder: curves, speed, settings. A page that cannot be made is told and
+/// costs no model.
+pub fn write(run: &Path, title: &str, parameters: usize, observer: &dyn Observer) {
+    if let Err(error) = try_write(run, title, parameters) {
+        observer.event(&Event::Warning { message: format!("no {REPORT}: {error}") });
+    }
+}
+
+fn try_write(run: &Path, title: &str, parameters: usize) -> Result<(), TrainError> {
     let (log, record) = (Log::read(run)?, RunRecord::read(&run.join(run_folder::RECORD))?);
     let (tokens, seconds) = log.totals();
     let last = |series: Vec<(f64, f64)>, digits: usize| {

@@ -1,15 +1,24 @@
-//! The output folder of a run: new, begun with the same settings, or finished.
+//! The output folder of a run: new, begun with the same settings, or finished; and locked while a run works in it.
 
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
 use tsumugi_base::FileError;
-use tsumugi_base::io::create_folder;
-use tsumugi_base::run_record::{RunRecord, differing_keys};
+use tsumugi_base::io::{create_folder, is_leftover};
+use tsumugi_base::progress::{Event, Observer};
+use tsumugi_base::run_record::{Difference, RunRecord, differences};
 
 use crate::TrainError;
 
 /// The record of a run, in its folder.
 pub const RECORD: &str = "run.json";
+const LOCK: &str = ".tsumugi-lock";
+/// What a run writes before its first step. A folder that holds no more than this has lost nothing if it is begun again
+/// with other settings.
+const BEFORE_THE_FIRST_STEP: [&str; 5] =
+    [RECORD, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokens"];
+/// The entry of a record's versions that says which kernels ran.
+pub const KERNELS: &str = "kernels";
 
 /// What a folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,27 +31,114 @@ pub enum Begun {
     Finished,
 }
 
+/// A folder that nobody else works in until this is dropped.
+#[derive(Debug)]
+pub struct Opened {
+    /// What it holds.
+    pub state: Begun,
+    lock: Option<(File, PathBuf)>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some((file, path)) = self.lock.take() {
+            let _ = std::fs::remove_file(path); // while it is locked, so nobody else's; only tidiness is lost
+            drop(file);
+        }
+    }
+}
+
 /// Opens the folder of a run: writes `record` into a new one; in a begun one, takes over its record, if the recipe
 /// and the inputs are the same. `finished` is the file whose presence says that the run is done.
-pub fn begin(folder: &Path, record: &mut RunRecord, finished: &str) -> Result<Begun, TrainError> {
+pub fn begin(
+    folder: &Path,
+    record: &mut RunRecord,
+    finished: &str,
+    observer: &dyn Observer,
+) -> Result<Opened, TrainError> {
     let file = folder.join(RECORD);
-    if file.exists() {
-        let there = RunRecord::read(&file)?;
-        let mut differences = differing_keys(&there.recipe, &record.recipe);
-        let hashes = |record: &RunRecord| record.inputs.iter().map(|input| input.sha256.clone()).collect::<Vec<_>>();
-        if hashes(&there) != hashes(record) {
-            differences.push("the content of the input files".into());
-        }
-        if !differences.is_empty() {
-            return Err(TrainError::OtherRun { folder: folder.to_owned(), differences });
-        }
-        *record = there;
-        return Ok(if folder.join(finished).exists() { Begun::Finished } else { Begun::Resumed });
-    }
-    if std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+    let is_new = !file.exists();
+    if is_new && entries(folder).iter().any(|name| name != LOCK) {
         return Err(TrainError::NotARun { folder: folder.to_owned() });
     }
-    create_folder(folder).map_err(|error: FileError| TrainError::File(error))?;
+    create_folder(folder)?;
+    let lock = Some(lock(folder)?);
+    if file.exists() {
+        let there = RunRecord::read(&file)?;
+        let differences = run_differences(&there, record);
+        if differences.is_empty() {
+            tell_other_kernels(&there, record, observer);
+            *record = there;
+            let state = if folder.join(finished).exists() { Begun::Finished } else { Begun::Resumed };
+            return Ok(Opened { state, lock });
+        }
+        if entries(folder).iter().any(|name| name != LOCK && !BEFORE_THE_FIRST_STEP.contains(&name.as_str())) {
+            return Err(TrainError::OtherRun { folder: folder.to_owned(), differences });
+        }
+        begin_again(folder)?;
+    }
     record.write(&file)?;
-    Ok(Begun::New)
+    Ok(Opened { state: Begun::New, lock })
+}
+
+/// Names in a folder, leftovers of killed runs not counted.
+fn entries(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !is_leftover(name)).collect()
+}
+
+fn lock(folder: &Path) -> Result<(File, PathBuf), TrainError> {
+    let path = folder.join(LOCK);
+    let file = File::create(&path).map_err(|source| FileError::create(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok((file, path)),
+        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { folder: folder.to_owned() }),
+        // A file system without locks: then there is none, as before there were locks.
+        Err(TryLockError::Error(_)) => Ok((file, path)),
+    }
+}
+
+/// Settings that differ, and inputs. Where the content of the inputs is known, their paths do not matter.
+fn run_differences(there: &RunRecord, here: &RunRecord) -> Vec<String> {
+    let is_path = |difference: &Difference| matches!(difference.key.as_str(), "data" | "model");
+    let hashes = |record: &RunRecord| record.inputs.iter().map(|input| input.sha256.clone()).collect::<Vec<_>>();
+    let known = !there.inputs.is_empty();
+    let mut found: Vec<String> = differences(&there.recipe, &here.recipe)
+        .into_iter()
+        .filter(|difference| !(known && is_path(difference)))
+        .map(|difference| difference.to_string())
+        .collect();
+    if hashes(there) != hashes(here) {
+        found.push("the content of the input files".into());
+    }
+    found
+}
+
+/// Bits are the same for one instruction set and one version only (decision 6).
+fn tell_other_kernels(there: &RunRecord, here: &RunRecord, observer: &dyn Observer) {
+    for (name, version) in &there.versions {
+        if let Some(other) = here.versions.get(name).filter(|other| *other != version) {
+            let message = format!(
+                "this run was begun with {name} {version} and goes on with {other}: its losses will agree within \
+                 rounding, not to the last bit"
+            );
+            observer.event(&Event::Warning { message });
+        }
+    }
+}
+
+/// Removes what a start left that never came to a step.
+fn begin_again(folder: &Path) -> Result<(), TrainError> {
+    for name in BEFORE_THE_FIRST_STEP {
+        let path = folder.join(name);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        match removed {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(FileError::write(&path, error).into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Schedule;
 use crate::schedule::Shape;
+use crate::{Schedule, TrainError};
 
 /// What the trainer needs besides a model and batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,18 @@ pub struct TrainSettings {
 pub const EPSILON: f64 = 1e-8;
 
 impl TrainSettings {
+    /// A warm-up that never ends never reaches the rate that was asked for.
+    pub fn check_warmup(&self, said: Option<u64>) -> Result<(), TrainError> {
+        match said.filter(|&warmup| warmup >= self.steps) {
+            Some(warmup) => Err(TrainError::Setting {
+                key: "warmup-steps",
+                value: warmup.to_string(),
+                problem: format!("there are only {} steps: the peak rate would never be reached", self.steps),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// The rate of a step, which counts from 0.
     pub fn rate(&self, step: u64) -> f64 {
         let Self { schedule, steps, warmup_steps, least_rate, decay_share, .. } = *self;

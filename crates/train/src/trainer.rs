@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tsumugi_base::jsonl::JsonLinesWriter;
 use tsumugi_base::progress::{Event, Meter, Observer};
 use tsumugi_base::rng::Key;
@@ -32,8 +32,10 @@ pub enum LogRow {
         /// Steps done before it.
         step: u64,
         /// Mean nats per token.
+        #[serde(deserialize_with = "number_or_nan")]
         held_out_loss: f64,
         /// Nats summed over tokens, in bits, over the bytes of the text.
+        #[serde(deserialize_with = "number_or_nan")]
         held_out_bits_per_byte: f64,
     },
     /// A step.
@@ -41,8 +43,10 @@ pub enum LogRow {
         /// Counts from 1.
         step: u64,
         /// Mean nats per trained token of its batch.
+        #[serde(deserialize_with = "number_or_nan")]
         loss: f32,
         /// Norm of the gradient before clipping.
+        #[serde(deserialize_with = "number_or_nan")]
         gradient_norm: f32,
         /// Learning rate.
         learning_rate: f64,
@@ -54,6 +58,11 @@ pub enum LogRow {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         skipped: Option<String>,
     },
+}
+
+/// JSON has no word for what is not a finite number: it is written as null, and null is read as NaN.
+fn number_or_nan<'de, D: Deserializer<'de>, T: From<f32> + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(from)?.unwrap_or_else(|| T::from(f32::NAN)))
 }
 
 /// One evaluation.
@@ -164,9 +173,11 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
             run.tell(&mut meter, &row);
         }
         if run.state.step.is_multiple_of(run.job.settings.checkpoint_every) && run.state.step < total {
+            run.log.sync()?; // a checkpoint without the lines before it would leave a hole in the log
             checkpoint::save(run.job.folder, &run.state, &run.job.decoder.parameters, &run.optimizer)?;
         }
     }
+    run.log.sync()?;
     checkpoint::save(run.job.folder, &run.state, &run.job.decoder.parameters, &run.optimizer)?;
     let finished = run.state.step >= total;
     if finished {
@@ -321,7 +332,7 @@ impl<'a> Run<'a> {
             let share = self.job.decoder.spec.training_flops_per_token(self.job.source.context()) * speed / peak;
             details.push(("of peak".to_owned(), format!("{:.0} %", 100.0 * share)));
         }
-        let total = self.state.tokens / (*step).max(1) * total_steps;
+        let total = (self.state.tokens / (*step).max(1)).saturating_mul(total_steps);
         self.job.observer.event(&Event::Step { stage, done, total, unit, rate_per_second, seconds_left, details });
     }
 }

@@ -59,21 +59,23 @@ impl Conversations {
         if format == Format::Drama {
             return Ok(Self::of_drama(&read_text(file)?, config)?);
         }
-        let lines: Vec<Line> = jsonl::read(file)?;
-        for (index, line) in lines.iter().enumerate() {
-            check(&line.messages).map_err(|problem| TuneError::Conversation {
-                file: file.to_owned(),
-                number: index + 1,
-                problem,
-            })?;
-        }
-        let mut train: Vec<Vec<Message>> = lines.into_iter().map(|line| line.messages).collect();
+        let mut train = messages(file)?;
         if train.len() < 2 {
             return Err(TuneError::TooFew { file: PathBuf::from(file), conversations: train.len() });
         }
         let held_out = train.split_off(train.len() - (train.len() / 10).max(1));
         Ok(Self { train, held_out })
     }
+}
+
+/// All conversations of a file of JSON lines, checked.
+pub fn messages(file: &Path) -> Result<Vec<Vec<Message>>, TuneError> {
+    let lines: Vec<Line> = jsonl::read(file)?;
+    for (index, line) in lines.iter().enumerate() {
+        let (file, number) = (file.to_owned(), index + 1);
+        check(&line.messages).map_err(|problem| TuneError::Conversation { file, number, problem })?;
+    }
+    Ok(lines.into_iter().map(|line| line.messages).collect())
 }
 
 /// A conversation must have known roles, something to answer, and an answer.

@@ -113,7 +113,7 @@ fn show(trained: &Pretrained, out: &Path, json: bool) -> Result<(), Failure> {
         print_line(&format!(
             "{}: {} parameters, held-out loss {:.4} nats per token, {:.4} bits per byte, {}",
             out.display(),
-            units::count(trained.parameters as u64),
+            units::count(trained.parameters.unwrap_or(0) as u64),
             evaluated.loss,
             evaluated.bits_per_byte,
             units::rate(trained.tokens_per_second, "tokens"),

@@ -6,7 +6,7 @@ use tsumugi_data::{DataError, TokenShards, pack_text};
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
 use tsumugi_tokenizer::{Tokenizer, special_tokens};
 
-use crate::{PLAY, tokenizer};
+use crate::{PLAY, shakespeare, tokenizer};
 
 /// Fewer tokens need two bytes each, more need four.
 fn large_tokenizer() -> Tokenizer {
@@ -90,4 +90,19 @@ fn an_index_that_lies_about_the_vocabulary_is_found() {
         .expect("it writes");
     let error = TokenShards::open(&path).expect_err("it lies").to_string();
     assert!(error.ends_with("in a vocabulary of 64"), "{error}");
+}
+
+/// A long document is cut for the threads; the ids are those of the whole.
+#[test]
+fn a_long_document_is_encoded_as_one() {
+    let folder = temporary_folder();
+    let text = shakespeare().repeat(3);
+    for (index, tokenizer) in
+        [tokenizer(), byte_tokenizer(&special_tokens::all()).expect("it is made")].iter().enumerate()
+    {
+        let shards = pack_text(&[&text], tokenizer, &folder.path().join(index.to_string()), &Silent).expect("it packs");
+        let ids = [tokenizer.prefix().to_vec(), tokenizer.encode(&text)].concat();
+        assert_eq!(shards.documents().len(), 1);
+        assert!(shards.slice(0..shards.len()) == ids, "tokenizer {index}: cutting changed the ids");
+    }
 }

@@ -32,7 +32,7 @@ use tsumugi_train::pretrain;
 use tsumugi_train::report::Log;
 use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_tune::methods::sft;
-use tsumugi_tune::{Conversations, TuneError};
+use tsumugi_tune::Conversations;
 
 use crate::PipelineError;
 use crate::stage::Stages;
@@ -123,8 +123,9 @@ pub fn quickstart(
     let recipe = json!({ "minutes": options.minutes, "data": TEXT_NAME, "seed": options.seed });
     let mut record = RunRecord::begin(command.clone(), recipe, options.seed);
     record.inputs.push(InputHash { path: TEXT_NAME.into(), bytes: TEXT.len() as u64, sha256: sha256(TEXT.as_bytes()) });
-    let state = run_folder::begin(&options.out, &mut record, REPORT)?;
-    if state == Begun::Finished {
+    record.versions.insert(run_folder::KERNELS.into(), cpu.isa().name().into());
+    let opened = run_folder::begin(&options.out, &mut record, REPORT, observer)?;
+    if opened.state == Begun::Finished {
         let measured = Some(read_result(&options.out)?);
         return Ok(QuickstartResult { was_finished: true, measured, ..result(options, true)? });
     }
@@ -301,8 +302,8 @@ impl Run<'_> {
         let text = serde_json::to_string_pretty(&measured).unwrap_or_default();
         write_atomic(&self.folder(RESULT), format!("{text}\n").as_bytes())?;
         let template = sft::template(&chat, tokenizer)?;
-        let previews = sft::preview(tokenizer, &template, &self.conversations, 2, tsumugi_data::PreviewStyle::Marked)
-            .map_err(TuneError::from)?;
+        let shown = &self.conversations.train;
+        let previews = sft::preview(tokenizer, &template, shown, size::CONTEXT, 2, tsumugi_data::PreviewStyle::Marked)?;
         let material = page::Material {
             out: &self.options.out,
             record,

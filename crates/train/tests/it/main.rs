@@ -6,6 +6,7 @@ mod accumulation;
 mod guard;
 mod recipes;
 mod resume;
+mod run_folder;
 
 use std::path::Path;
 

@@ -48,6 +48,17 @@ fn one_dial_is_enough() {
     }
 }
 
+/// A run is resumed only if its settings are read back as they were written.
+#[test]
+fn settings_survive_their_record_to_the_last_bit() {
+    for depth in 1..=64 {
+        let recipe = Recipe { depth: Some(depth), data: Some("a.txt".into()), ..Recipe::default() };
+        let value = serde_json::to_value(recipe.resolve(1 << 30).unwrap()).unwrap();
+        let read: serde_json::Value = serde_json::from_str(&value.to_string()).unwrap();
+        assert_eq!(tsumugi_base::run_record::differences(&value, &read), [], "depth {depth}");
+    }
+}
+
 #[test]
 fn unknown_keys_are_named_with_their_line() {
     let error = parsed("depth = 2\nlearning_rate = 1e-3\n").unwrap_err().to_string();
@@ -80,6 +91,10 @@ fn values_that_cannot_be_are_refused() {
         ("depth = 2\ncontext = 99999999", "`context`"),
         ("depth = 2\ndropout = 1.0", "`dropout`"),
         ("depth = 2\nsteps = 0", "`steps`"),
+        ("depth = 2\nsteps = 9223372036854775807", "`steps`"),
+        ("depth = 2\nvocabulary = 100000000000000", "`vocabulary`"),
+        ("depth = 1000000", "`depth`"),
+        ("depth = 2\nsteps = 10\nwarmup-steps = 10", "`warmup-steps`"),
         ("depth = 2\nlearning-rate = -1", "`learning-rate`"),
         ("depth = 2\nlearning-rate = nan", "`learning-rate`"),
         ("depth = 2\nclip = 0", "`clip`"),

@@ -83,7 +83,8 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_serves() {
         std::fs::write(newest.join(file), &bytes[..len]).unwrap();
         let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err();
         assert!(error.to_string().contains("step-00000016"), "{error}");
-        // What the hint says.
+        let hint = tsumugi_base::Hint::hint(&error).unwrap();
+        assert_eq!(hint, format!("remove {} to resume from the checkpoint before it", newest.display()));
         std::fs::remove_dir_all(&newest).unwrap();
         assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
         assert_eq!(log(&whole), log(&run), "{file}");

@@ -37,7 +37,7 @@ fn steps_follow_from_the_rows_unless_they_are_said() {
     let steps = |toml: &str| {
         let recipe: SftRecipe = toml::from_str(&format!("model = \"base\"\ndata = \"a.txt\"\n{toml}")).unwrap();
         let mut resolved = recipe.resolve(64, 64).unwrap();
-        recipe.set_steps(&mut resolved, 100);
+        recipe.set_steps(&mut resolved, 100).unwrap();
         resolved.train.steps
     };
     assert_eq!(steps("batch = 10"), 30);

@@ -1,15 +1,15 @@
 //! `tsumugi data preview`: which tokens of a conversation are trained.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
 use serde_json::json;
-use tsumugi_base::jsonl;
-use tsumugi_data::dialogue::{DialogueConfig, conversations, speeches};
-use tsumugi_data::{PreviewStyle, preview, read_text};
-use tsumugi_tokenizer::{ChatTemplate, Message};
+use tsumugi_data::dialogue::DialogueConfig;
+use tsumugi_data::{ConversationConfig, ConversationLoader, PreviewStyle, preview, read_text};
+use tsumugi_tokenizer::ChatTemplate;
+use tsumugi_tune::Conversations;
+use tsumugi_tune::conversations::{Format, messages};
 
 use crate::commands::Command;
 use crate::flags::{Json, positive};
@@ -19,7 +19,8 @@ use crate::output::{Answer, Failure, colours, print, print_json};
 /// Show which tokens of conversations are trained
 ///
 /// Trained are the assistant's words and the token that ends them: green on a terminal, in ⟦ ⟧ elsewhere. FILE is JSON
-/// lines with `{"messages": [{"role": ..., "content": ...}]}`, or else drama, whose speeches become conversations.
+/// lines with `{"messages": [{"role": ..., "content": ...}]}`, or else drama, whose speeches become conversations; its
+/// last tenth, which is held out from training, is not shown.
 #[derive(Debug, Args)]
 pub struct Preview {
     /// Conversations as *.jsonl, or a drama as text
@@ -27,6 +28,9 @@ pub struct Preview {
     /// The model folder whose tokenizer and chat template are used
     #[arg(long, value_name = "MODEL")]
     tokenizer: String,
+    /// Positions of a sequence: longer conversations are cut as in training [default: uncut]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    context: Option<usize>,
     /// Conversations to show
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
     count: usize,
@@ -34,10 +38,8 @@ pub struct Preview {
     json: Json,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    messages: Vec<Message>,
-}
+/// Longer than any conversation.
+const WHOLE: usize = 1 << 30;
 
 impl Command for Preview {
     const NAME: &'static str = "preview";
@@ -50,25 +52,23 @@ impl Command for Preview {
         // A base model of ours has the control tokens already, and gets our template when it is tuned.
         let template = template.unwrap_or_else(ChatTemplate::own);
         let style = if colours(&io::stdout()) { PreviewStyle::Coloured } else { PreviewStyle::Marked };
-        for messages in read_conversations(&self.file)?.into_iter().take(self.count) {
-            let conversation = template.encode_conversation(&tokenizer, &messages)?;
+        let conversations = match Format::of(&self.file) {
+            Format::Messages => messages(&self.file)?,
+            Format::Drama => Conversations::of_drama(&read_text(&self.file)?, &DialogueConfig::default())?.train,
+        };
+        let shown = &conversations[..self.count.min(conversations.len())];
+        let context = self.context.unwrap_or(WHOLE);
+        let config = ConversationConfig { context, batch: 1, micro_batches: 1, seed: 0 };
+        let loader = ConversationLoader::new(&tokenizer, &template, shown, config)?;
+        for conversation in loader.parts().iter().take(self.count) {
             if self.json.json {
                 print_json(&json!({"ids": conversation.ids, "trained": conversation.trained}))?;
             } else {
                 let trained = conversation.trained.iter().filter(|&&trained| trained).count();
-                let text = preview(&tokenizer, &conversation, style);
+                let text = preview(&tokenizer, conversation, style);
                 print(&format!("{text}\n\n{trained} of {} tokens are trained\n\n", conversation.ids.len()))?;
             }
         }
         Ok(Answer::Done)
     }
-}
-
-fn read_conversations(path: &Path) -> Result<Vec<Vec<Message>>, Failure> {
-    if path.extension().is_some_and(|extension| extension == "jsonl") {
-        let lines: Vec<Line> = jsonl::read(path)?;
-        return Ok(lines.into_iter().map(|line| line.messages).collect());
-    }
-    let text = read_text(path)?;
-    Ok(conversations(&speeches(&text)?, &DialogueConfig::default()))
 }

@@ -4,7 +4,7 @@
 
 mod recipe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -16,8 +16,9 @@ use tsumugi_data::{ConversationConfig, ConversationLoader, EvaluationSet, Packin
 use tsumugi_files::{Admitted, ModelFolder};
 use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
-use tsumugi_tokenizer::{ChatTemplate, Tokenizer, TokenizerError, special_tokens};
+use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens};
 use tsumugi_train::peak::peak_flops_per_second;
+use tsumugi_train::pretrain::check_memory;
 use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_train::{Evaluated, Job, checkpoint, report, train};
 
@@ -78,20 +79,20 @@ pub type OnEvaluation<'a> = &'a mut dyn FnMut(Evaluated, &Decoder, &Tokenizer, &
 /// The file that is written last.
 const FINISHED: &str = "config.json";
 
-/// Conversations as they will be trained on: what is trained is marked. The first `count` of the packed parts.
+/// The first `count` parts of the conversations as they are trained on, cut to the context: what is trained is marked.
 pub fn preview(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
-    conversations: &Conversations,
+    conversations: &[Vec<Message>],
+    context: usize,
     count: usize,
     style: PreviewStyle,
-) -> Result<Vec<String>, TokenizerError> {
-    let shown = conversations.train.iter().take(count);
-    shown
-        .map(|messages| {
-            Ok(tsumugi_data::preview(tokenizer, &template.encode_conversation(tokenizer, messages)?, style))
-        })
-        .collect()
+) -> Result<Vec<String>, TuneError> {
+    // A conversation gives at least one part.
+    let conversations = &conversations[..count.min(conversations.len())];
+    let config = ConversationConfig { context, batch: 1, micro_batches: 1, seed: 0 };
+    let loader = ConversationLoader::new(tokenizer, template, conversations, config)?;
+    Ok(loader.parts().iter().take(count).map(|part| tsumugi_data::preview(tokenizer, part, style)).collect())
 }
 
 /// The tokenizer of a model folder.
@@ -145,6 +146,7 @@ pub fn run_on(
 ) -> Result<Tuned, TuneError> {
     let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
+    check_memory(&spec, resolved.batch * resolved.context)?;
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
     let config = ConversationConfig {
@@ -155,12 +157,15 @@ pub fn run_on(
     };
     let loader = ConversationLoader::new(&tokenizer, &template, &source.conversations.train, config)?;
     let packing = loader.report();
-    recipe.set_steps(&mut resolved, packing.rows);
+    recipe.set_steps(&mut resolved, packing.rows)?;
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
     record.inputs.clone_from(&source.inputs);
     record.inputs.extend(model_hashes(source.model.path())?);
-    if run_folder::begin(folder, &mut record, FINISHED)? == Begun::Finished {
+    record.versions.insert(run_folder::KERNELS.into(), cpu.isa().name().into());
+    let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
+    if opened.state == Begun::Finished {
+        checkpoint::remove_all(folder); // a kill may have come between the last file and this
         let (steps, evaluated, tokens_per_second) = (resolved.train.steps, None, 0.0);
         return Ok(Tuned {
             resolved,
@@ -175,7 +180,7 @@ pub fn run_on(
     let mut decoder = Decoder::load(source.model)?;
     decoder.spec.dropout = resolved.dropout;
     let held_out = held_out(source, &resolved, &tokenizer, &template)?;
-    describe(&packing, resolved.train.steps, observer);
+    describe(&packing, resolved.context, resolved.train.steps, observer);
     let trained = train(Job {
         cpu,
         decoder,
@@ -189,8 +194,9 @@ pub fn run_on(
         on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer, &template),
     })?;
     if trained.finished {
-        report::write(folder, "Fine-tuning", trained.decoder.parameters.count())?;
-        save(&trained.decoder, &tokenizer, &template, folder)?;
+        report::write(folder, "Fine-tuning", trained.decoder.parameters.count(), observer);
+        let ends = end_tokens(source.model, &tokenizer, &template)?;
+        save(&trained.decoder, &tokenizer, &template, &ends, folder)?;
         checkpoint::remove_all(folder);
     }
     Ok(Tuned {
@@ -230,7 +236,7 @@ fn held_out(
     }
 }
 
-fn describe(packing: &PackingReport, steps: u64, observer: &dyn Observer) {
+fn describe(packing: &PackingReport, context: usize, steps: u64, observer: &dyn Observer) {
     let message = format!(
         "{} conversations in {} rows, {} of {} tokens trained; {steps} steps",
         units::count(packing.conversations),
@@ -239,6 +245,42 @@ fn describe(packing: &PackingReport, steps: u64, observer: &dyn Observer) {
         units::count(packing.tokens),
     );
     observer.event(&Event::Note { message });
+    if packing.truncated > 0 {
+        let message = format!(
+            "{} of {} parts are longer than the context of {context} tokens and lose their end; in {} of them nothing is \
+             left to train",
+            units::count(packing.truncated),
+            units::count(packing.parts),
+            units::count(packing.dropped),
+        );
+        observer.event(&Event::Warning { message });
+    }
+}
+
+/// What ends an answer of the tuned model: what ended one before, what the template names, and what was trained to end
+/// turns here.
+fn end_tokens(
+    model: &Admitted<ModelFolder>,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+) -> Result<Vec<TokenId>, TuneError> {
+    let mut ends: BTreeSet<TokenId> = BTreeSet::new();
+    for name in ["generation_config.json", "config.json"] {
+        let config: Value = serde_json::from_str(model.text(name)?.unwrap_or("null")).unwrap_or_default();
+        let listed = match &config["eos_token_id"] {
+            Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
+            id => Vec::from_iter(id.as_u64()),
+        };
+        ends.extend(listed.into_iter().filter_map(|id| TokenId::try_from(id).ok()));
+    }
+    let named = [template.eos_token(), Some(special_tokens::END)];
+    ends.extend(named.into_iter().flatten().filter_map(|token| tokenizer.special(token)));
+    let exchange = [Message::new("user", "a"), Message::new("assistant", "b")];
+    let taught = template.encode_conversation(tokenizer, &exchange)?;
+    let taught =
+        taught.ids.into_iter().zip(taught.trained).filter(|&(id, trained)| trained && tokenizer.is_special(id));
+    ends.extend(taught.map(|(id, _)| id));
+    Ok(ends.into_iter().collect())
 }
 
 /// Hashes of what the model is made of.
@@ -256,10 +298,19 @@ fn model_hashes(folder: &Path) -> Result<Vec<InputHash>, TuneError> {
 }
 
 /// Writes the finished model: tokenizer with its template, generation settings, weights and, last, the config.
-fn save(decoder: &Decoder, tokenizer: &Tokenizer, template: &ChatTemplate, folder: &Path) -> Result<(), TuneError> {
-    let id = |token: Option<&str>| token.and_then(|token| tokenizer.special(token));
-    let bos = id(template.bos_token());
-    let eos = id(template.eos_token()).or_else(|| id(Some(special_tokens::END)));
+fn save(
+    decoder: &Decoder,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    ends: &[TokenId],
+    folder: &Path,
+) -> Result<(), TuneError> {
+    let bos = template.bos_token().and_then(|token| tokenizer.special(token));
+    let eos = match ends {
+        [] => Value::Null,
+        [one] => json!(one),
+        several => json!(several),
+    };
     let mut extra: BTreeMap<String, Value> = BTreeMap::new();
     extra.insert("bos_token_id".into(), json!(bos));
     extra.insert("eos_token_id".into(), json!(eos));

@@ -202,7 +202,7 @@ impl SftRecipe {
     }
 
     /// Decides the steps, once the rows are packed.
-    pub fn set_steps(&self, resolved: &mut ResolvedSft, rows: u64) {
+    pub fn set_steps(&self, resolved: &mut ResolvedSft, rows: u64) -> Result<(), TrainError> {
         let per_step = (resolved.batch * resolved.train.accumulate) as f64;
         let epochs = self.epochs.unwrap_or(3.0);
         let steps = self.steps.unwrap_or_else(|| ((epochs * rows as f64 / per_step).ceil() as u64).max(1));
@@ -211,6 +211,7 @@ impl SftRecipe {
         train.warmup_steps = self.warmup_steps.unwrap_or((steps / 20).min(100));
         train.evaluate_every = self.evaluate_every.unwrap_or(steps.div_ceil(4));
         train.checkpoint_every = self.checkpoint_every.unwrap_or((steps / 10).max(1));
+        train.check_warmup(self.warmup_steps)
     }
 
     /// A key without effect is a misunderstanding: better told than followed.
