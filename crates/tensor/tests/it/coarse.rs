@@ -243,7 +243,7 @@ fn dropout_has_one_mask_in_both_directions_and_none_in_evaluation() {
     for isa in Isa::available() {
         let mut all = Vec::new();
         for (threads, key) in [(1, 5), (2, 5), (3, 6)] {
-            let cpu = Cpu::with_isa(isa, threads).expect("it is available");
+            let cpu = Cpu::with_isa(isa, threads);
             let mut tape = Tape::new();
             let x = tape.parameter(&parameters, id);
             let x = tape.scale(x, 1.0);
