@@ -101,6 +101,23 @@ impl Pool {
         assert!(!worker_panicked, "a task panicked on a worker thread");
     }
 
+    /// Runs `task(0) … task(threads - 1)`, each on another thread of the pool: a task begins when all threads have one.
+    ///
+    /// # Panics
+    /// When a task panicked.
+    pub fn run_on_every_thread(&self, task: &(dyn Fn(usize) + Sync)) {
+        let threads = self.threads();
+        let arrived = AtomicUsize::new(0);
+        self.run(threads, &|index| {
+            // A thread that waits here takes no second task, so the others take theirs.
+            arrived.fetch_add(1, Ordering::AcqRel);
+            while arrived.load(Ordering::Acquire) < threads {
+                std::thread::yield_now();
+            }
+            task(index);
+        });
+    }
+
     /// Cuts each of `N` slices into chunks (`outputs[i].1` floats each, the last one shorter) and runs
     /// `task(index, chunks)` for every index. All slices give the same number of chunks.
     pub fn split<const N: usize>(
@@ -296,6 +313,23 @@ mod tests {
         });
         assert_eq!(a, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
         assert_eq!(b, [10.0, 10.0, 20.0, 20.0, 30.0]);
+    }
+
+    #[test]
+    fn every_thread_gets_one() {
+        for threads in [1, 2, 5, 40] {
+            let pool = Pool::new(threads);
+            for _ in 0..3 {
+                let ids = Mutex::new(Vec::new());
+                pool.run_on_every_thread(&|index| lock(&ids).push((index, std::thread::current().id())));
+                let ids = ids.into_inner().unwrap();
+                let different = |key: &dyn Fn(usize) -> String| {
+                    (0..ids.len()).map(key).collect::<std::collections::BTreeSet<String>>().len()
+                };
+                assert_eq!(different(&|i| ids[i].0.to_string()), pool.threads());
+                assert_eq!(different(&|i| format!("{:?}", ids[i].1)), pool.threads());
+            }
+        }
     }
 
     #[test]
