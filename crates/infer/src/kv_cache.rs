@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     fn cache(pages_max: usize) -> KvCache {
-        KvCache::new(BlockLayout::new(Isa::Portable, 4), 2, 3, pages_max)
+        KvCache::new(BlockLayout::new(Isa::PORTABLE, 4), 2, 3, pages_max)
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Family for Gpt2 {
         let activation = match config.word_or("activation_function", "gelu_new")? {
             "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
             "relu" => Activation::Relu,
+            "relu2" => Activation::ReluSquared,
             "silu" | "swish" => Activation::Silu,
             other => return Err(ConfigProblem(format!("activation_function `{other}` is not supported"))),
         };
@@ -93,6 +94,7 @@ impl Family for Gpt2 {
         let activation = match activation {
             Activation::GeluTanh => "gelu_new",
             Activation::Relu => "relu",
+            Activation::ReluSquared => "relu2",
             Activation::Silu => "silu",
             other => return Err(format!("the activation {other:?}")),
         };

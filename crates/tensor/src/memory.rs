@@ -25,12 +25,12 @@ unsafe impl Sync for Buffer {}
 
 impl Buffer {
     /// Zeroed.
+    ///
+    /// # Panics
+    /// When `len` numbers are more than the address space: a mistake of the caller.
     pub fn zeroed(len: usize) -> Self {
-        let bytes = (len * size_of::<f32>()).max(CACHE_LINE);
-        let huge = bytes >= HUGE_PAGE;
-        let align = if huge { HUGE_PAGE } else { CACHE_LINE };
-        let layout = std::alloc::Layout::from_size_align(bytes.next_multiple_of(align), align)
-            .expect("a buffer is smaller than the address space");
+        let layout = layout(len).expect("a buffer is smaller than the address space");
+        let huge = layout.align() == HUGE_PAGE;
         // SAFETY: the layout is not empty.
         let start = unsafe { std::alloc::alloc(layout) };
         let Some(start) = NonNull::new(start.cast::<f32>()) else { std::alloc::handle_alloc_error(layout) };
@@ -43,6 +43,13 @@ impl Buffer {
         unsafe { start.as_ptr().cast::<u8>().write_bytes(0, layout.size()) };
         Self { start, len, layout }
     }
+}
+
+/// Whole cache lines or huge pages for `len` numbers; none if that is more than the address space.
+fn layout(len: usize) -> Option<std::alloc::Layout> {
+    let bytes = len.checked_mul(size_of::<f32>())?.max(CACHE_LINE);
+    let align = if bytes >= HUGE_PAGE { HUGE_PAGE } else { CACHE_LINE };
+    std::alloc::Layout::from_size_align(bytes.checked_next_multiple_of(align)?, align).ok()
 }
 
 impl Drop for Buffer {
@@ -144,6 +151,14 @@ mod tests {
             assert!(buffer.iter().all(|&x| x == 0.0));
             assert_eq!(buffer.as_ptr() as usize % CACHE_LINE, 0);
         }
+    }
+
+    #[test]
+    fn a_length_whose_bytes_wrap_is_refused() {
+        for len in [usize::MAX / 4 + 2, usize::MAX / 4, usize::MAX, 1 << 62] {
+            assert_eq!(layout(len), None, "{len}");
+        }
+        assert_eq!(layout(0).unwrap().size(), CACHE_LINE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // lends a borrowed closure and disjoint chunks to threads that are joined before return
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -100,6 +101,23 @@ impl Pool {
         assert!(!worker_panicked, "a task panicked on a worker thread");
     }
 
+    /// Runs `task(0) … task(threads - 1)`, each on another thread of the pool: a task begins when all threads have one.
+    ///
+    /// # Panics
+    /// When a task panicked.
+    pub fn run_on_every_thread(&self, task: &(dyn Fn(usize) + Sync)) {
+        let threads = self.threads();
+        let arrived = AtomicUsize::new(0);
+        self.run(threads, &|index| {
+            // A thread that waits here takes no second task, so the others take theirs.
+            arrived.fetch_add(1, Ordering::AcqRel);
+            while arrived.load(Ordering::Acquire) < threads {
+                std::thread::yield_now();
+            }
+            task(index);
+        });
+    }
+
     /// Cuts each of `N` slices into chunks (`outputs[i].1` floats each, the last one shorter) and runs
     /// `task(index, chunks)` for every index. All slices give the same number of chunks.
     pub fn split<const N: usize>(
@@ -112,7 +130,8 @@ impl Pool {
         self.run(count, &|index| {
             let chunks = std::array::from_fn(|i| {
                 let part = &parts[i];
-                let start = (index * part.chunk).min(part.len);
+                // A product that wrapped would begin inside of another task's chunk.
+                let start = index.saturating_mul(part.chunk).min(part.len);
                 let len = part.chunk.min(part.len - start);
                 // SAFETY: chunks of one slice are disjoint, each index runs once, and the slices are
                 // borrowed mutably for the whole call.
@@ -128,6 +147,8 @@ pub struct Columns<'a> {
     start: *mut f32,
     rows: usize,
     width: usize,
+    /// Columns of a strip; the last one may be narrower.
+    columns: usize,
     _matrix: std::marker::PhantomData<&'a mut [f32]>,
     /// Which strips are in use, to catch two tasks in one.
     used: [AtomicBool; 512],
@@ -140,23 +161,40 @@ impl<'a> Columns<'a> {
     /// Most strips of a matrix.
     pub const STRIPS_MAX: usize = 512;
 
-    /// Strips of a row-major matrix of this width.
-    pub fn new(matrix: &'a mut [f32], width: usize) -> Self {
+    /// Strips of a row-major matrix of this width, each of `columns` columns, or of as many as it takes to have no
+    /// more than [`Self::STRIPS_MAX`] strips.
+    pub fn new(matrix: &'a mut [f32], width: usize, columns: usize) -> Self {
         let (start, rows) = (matrix.as_mut_ptr(), matrix.len() / width.max(1));
+        let columns = columns.max(width.div_ceil(Self::STRIPS_MAX)).max(1);
         let used = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { start, rows, width, _matrix: std::marker::PhantomData, used }
+        Self { start, rows, width, columns, _matrix: std::marker::PhantomData, used }
     }
 
-    /// Runs `f` on the part of `row` in strip `strip` of `columns` columns.
+    /// How many strips there are.
+    pub fn strips(&self) -> usize {
+        self.width.div_ceil(self.columns)
+    }
+
+    /// The columns of a strip.
+    ///
+    /// # Panics
+    /// When there is no such strip.
+    pub fn range(&self, strip: usize) -> Range<usize> {
+        assert!(strip < self.strips(), "strip {strip} of {}", self.strips());
+        let first = strip * self.columns;
+        first..first + self.columns.min(self.width - first)
+    }
+
+    /// Runs `f` on the part of `row` in strip `strip`.
     ///
     /// # Panics
     /// When the row or strip does not exist, or another thread is in the strip.
-    pub fn with(&self, strip: usize, columns: usize, row: usize, f: impl FnOnce(&mut [f32])) {
-        let (first, end) = (strip * columns, ((strip + 1) * columns).min(self.width));
-        assert!(first < end && row < self.rows, "strip {strip}, row {row} of a {} x {} matrix", self.rows, self.width);
+    pub fn with(&self, strip: usize, row: usize, f: impl FnOnce(&mut [f32])) {
+        let range = self.range(strip);
+        assert!(row < self.rows, "row {row} of a {} x {} matrix", self.rows, self.width);
         assert!(!self.used[strip].swap(true, Ordering::Acquire), "two tasks in strip {strip}");
-        // SAFETY: inside of the matrix, and nobody else is in this strip until the flag is cleared.
-        f(unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width + first), end - first) });
+        // SAFETY: inside of the matrix; strips are disjoint, and nobody else is in this one until the flag is cleared.
+        f(unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width + range.start), range.len()) });
         self.used[strip].store(false, Ordering::Release);
     }
 }
@@ -275,6 +313,55 @@ mod tests {
         });
         assert_eq!(a, [1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 2.0, 3.0, 3.0]);
         assert_eq!(b, [10.0, 10.0, 20.0, 20.0, 30.0]);
+    }
+
+    #[test]
+    fn every_thread_gets_one() {
+        for threads in [1, 2, 5, 40] {
+            let pool = Pool::new(threads);
+            for _ in 0..3 {
+                let ids = Mutex::new(Vec::new());
+                pool.run_on_every_thread(&|index| lock(&ids).push((index, std::thread::current().id())));
+                let ids = ids.into_inner().unwrap();
+                let different = |key: &dyn Fn(usize) -> String| {
+                    (0..ids.len()).map(key).collect::<std::collections::BTreeSet<String>>().len()
+                };
+                assert_eq!(different(&|i| ids[i].0.to_string()), pool.threads());
+                assert_eq!(different(&|i| format!("{:?}", ids[i].1)), pool.threads());
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_wraps_is_empty() {
+        let pool = Pool::new(1);
+        let (mut a, mut b) = (vec![0.0; 3], vec![0.0; 5]);
+        pool.split([(&mut a, 1), (&mut b, 1 << 63)], |index, [_, b]| {
+            assert_eq!(b.len(), if index == 0 { 5 } else { 0 });
+        });
+    }
+
+    #[test]
+    fn strips_are_disjoint_and_cover_every_column_of_any_width() {
+        for (width, columns) in [(1, 64), (64, 64), (130, 64), (512, 1), (513, 1), (32_768, 64), (40_000, 64), (7, 0)] {
+            let mut matrix = vec![0.0; 2 * width];
+            let strips = Columns::new(&mut matrix, width, columns);
+            assert!(strips.strips() <= Columns::STRIPS_MAX, "{width} by {columns}");
+            for strip in 0..strips.strips() {
+                strips.with(strip, 1, |part| part.iter_mut().for_each(|x| *x += 1.0));
+            }
+            assert!(matrix[..width].iter().all(|&x| x == 0.0) && matrix[width..].iter().all(|&x| x == 1.0), "{width}");
+        }
+    }
+
+    #[test]
+    fn a_strip_is_lent_once_at_a_time() {
+        let mut matrix = vec![0.0; 20];
+        let strips = Columns::new(&mut matrix, 10, 5);
+        let twice = std::panic::AssertUnwindSafe(|| strips.with(1, 0, |_| strips.with(1, 1, |_| ())));
+        assert!(std::panic::catch_unwind(twice).is_err());
+        strips.with(0, 0, |_| ());
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| strips.with(2, 0, |_| ()))).is_err());
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub fn repository_root() -> PathBuf {
     root.to_owned()
 }
 
-/// One empty file per asset that a test missed, named after it; `cargo xtask ci` empties it before and counts after.
+/// One file per asset that a test missed, with its name in it; `cargo xtask ci` empties the folder before the tests and
+/// lists the names after.
 pub fn skipped_assets_folder() -> PathBuf {
     repository_root().join("target/skipped-assets")
 }

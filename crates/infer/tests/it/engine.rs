@@ -24,7 +24,7 @@ fn uncached(decoder: &Decoder, cpu: &Cpu, tokens: &[u32]) -> Vec<Vec<f32>> {
 
 fn engine(which: usize, isa: Isa, threads: usize, prefill_rows: usize) -> Engine {
     let options = EngineOptions { prefill_rows, ..EngineOptions::default() };
-    Engine::new(decoders(CONTEXT).swap_remove(which), Cpu::with_isa(isa, threads).unwrap(), options)
+    Engine::new(decoders(CONTEXT).swap_remove(which), Cpu::with_isa(isa, threads), options)
 }
 
 /// Reads the prompt and steps through the rest; every step's logits.
@@ -51,7 +51,7 @@ fn the_cached_run_equals_the_uncached_one_for_every_chunk_size_and_thread_count(
     let tokens = tokens(LENGTH, 5);
     for (which, decoder) in decoders(CONTEXT).iter().enumerate() {
         for isa in Isa::available() {
-            let expected = uncached(decoder, &Cpu::with_isa(isa, 1).unwrap(), &tokens);
+            let expected = uncached(decoder, &Cpu::with_isa(isa, 1), &tokens);
             for prefill_rows in [1, 3, 64, CONTEXT] {
                 for threads in [1, 2] {
                     let found = cached(&mut engine(which, isa, threads, prefill_rows), &tokens);
@@ -68,7 +68,7 @@ fn a_prompt_that_begins_like_another_begins_in_the_cache_with_the_same_bits() {
     let isa = Isa::detect().unwrap();
     for which in 0..3 {
         let decoder = &decoders(CONTEXT)[which];
-        let cpu = Cpu::with_isa(isa, 2).unwrap();
+        let cpu = Cpu::with_isa(isa, 2);
         let mut engine = engine(which, isa, 2, 64);
         let first = tokens(LENGTH, 5);
         cached(&mut engine, &first);
@@ -97,7 +97,7 @@ fn neighbours_in_a_step_change_nothing() {
     for which in 0..3 {
         let decoder = &decoders(CONTEXT)[which];
         let options = EngineOptions { cache_positions: Some(4 * CONTEXT), ..EngineOptions::default() };
-        let cpu = Cpu::with_isa(isa, 2).unwrap();
+        let cpu = Cpu::with_isa(isa, 2);
         let mut engine = Engine::new(decoders(CONTEXT).swap_remove(which), cpu, options);
         let prompts: Vec<Vec<u32>> = (0..5).map(|n| tokens(20 + 31 * n, n as u64)).collect();
         let next = tokens(5, 99);
@@ -110,7 +110,7 @@ fn neighbours_in_a_step_change_nothing() {
         let logits = engine.decode(&step).unwrap().to_vec();
         for ((prompt, token), found) in prompts.iter().zip(&next).zip(logits.chunks_exact(VOCABULARY)) {
             let whole = [&prompt[..], &[*token]].concat();
-            let expected = uncached(decoder, &Cpu::with_isa(isa, 1).unwrap(), &whole).pop().unwrap();
+            let expected = uncached(decoder, &Cpu::with_isa(isa, 1), &whole).pop().unwrap();
             assert_same_bits(&[found.to_vec()], &[expected], &format!("model {which}, {} tokens", whole.len()));
         }
     }
@@ -120,7 +120,7 @@ fn neighbours_in_a_step_change_nothing() {
 fn a_small_cache_forgets_the_oldest_and_stays_bounded() {
     let isa = Isa::detect().unwrap();
     let options = EngineOptions { cache_positions: Some(CONTEXT), ..EngineOptions::default() };
-    let mut engine = Engine::new(decoders(CONTEXT).swap_remove(1), Cpu::with_isa(isa, 1).unwrap(), options);
+    let mut engine = Engine::new(decoders(CONTEXT).swap_remove(1), Cpu::with_isa(isa, 1), options);
     let mut largest = 0;
     for round in 0..12 {
         let prompt = tokens(CONTEXT - 20 * (round as usize % 4), round % 5);

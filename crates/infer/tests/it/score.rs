@@ -8,7 +8,7 @@ use crate::support::{VOCABULARY, decoders, tokens};
 
 #[test]
 fn nats_are_those_of_the_logits() {
-    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 2).unwrap();
+    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 2);
     for decoder in decoders(128) {
         let tokens = tokens(90, 4);
         let inputs = &tokens[..89];
@@ -29,7 +29,7 @@ fn nats_are_those_of_the_logits() {
 
 #[test]
 fn a_window_has_the_same_bits_alone_and_among_others() {
-    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 2).unwrap();
+    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 2);
     for decoder in decoders(128) {
         let texts: Vec<Vec<u32>> = [70, 2, 101, 33].iter().map(|&len| tokens(len, len as u64)).collect();
         let windows: Vec<Window<'_>> = texts.iter().map(|tokens| Window { tokens }).collect();

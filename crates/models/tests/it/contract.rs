@@ -6,8 +6,10 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{ModelFolder, to_f32};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
-use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, Place};
-use tsumugi_tensor::{Cpu, Isa, Segment};
+use tsumugi_models::plans::LossRows;
+use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place};
+use tsumugi_nn::FeedForwardKind;
+use tsumugi_tensor::{Activation, Cpu, Isa, Segment};
 
 use crate::goldens::GATE;
 
@@ -15,6 +17,9 @@ use crate::goldens::GATE;
 fn specs() -> Vec<DecoderSpec> {
     let mut specs: Vec<DecoderSpec> = ALL.iter().map(|family| family.tiny()).collect();
     specs.push(DecoderSpec { tied: false, ..Gpt2.tiny_spec() });
+    for activation in [Activation::Relu, Activation::ReluSquared, Activation::Silu] {
+        specs.push(DecoderSpec { feed_forward: FeedForwardKind::Plain(activation), ..Gpt2.tiny_spec() });
+    }
     specs.push(DecoderSpec { tied: false, ..Llama.tiny_spec() });
     let biases = DecoderSpec { qkv_bias: true, output_bias: true, feed_forward_bias: true, ..Llama.tiny_spec() };
     specs.push(biases);
@@ -105,6 +110,46 @@ fn save_and_load_give_the_same_spec_and_bits() {
     }
 }
 
+#[test]
+fn relu_squared_has_the_word_of_transformers() {
+    let spec = DecoderSpec { feed_forward: FeedForwardKind::Plain(Activation::ReluSquared), ..Gpt2.tiny_spec() };
+    assert_eq!(tsumugi_models::Family::config(&Gpt2, &spec).unwrap()["activation_function"], "relu2");
+}
+
+#[test]
+fn the_gradient_is_the_slope_of_the_loss() {
+    const ROWS: usize = 20;
+    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 1);
+    let ids = |factor: u32| -> Vec<u32> { (0..ROWS as u32).map(|i| (i * factor + 3) % 50).collect() };
+    let positions: Vec<u32> = (0..ROWS as u32).collect();
+    let rows = LossRows {
+        tokens: &ids(7),
+        positions: &positions,
+        targets: &ids(11),
+        weights: &[1.0; ROWS],
+        segments: &[Segment { start: 0, len: ROWS }],
+    };
+    for spec in specs() {
+        let mut decoder = random(&spec);
+        let mut plan = LossPlan::training(&decoder, ROWS).unwrap();
+        plan.set(rows);
+        let mut gradient = vec![0.0; decoder.parameters.buffer_len()];
+        let mut discarded = gradient.clone();
+        plan.train(&cpu, &decoder.parameters, &mut gradient, 1.0 / ROWS as f32, false);
+        let norm = gradient.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        let start = decoder.parameters.buffer().to_vec();
+        // Along the gradient the slope is its norm. A loss of some nats is known to 1e-6, the slope then to 1e-3.
+        let mut loss_at = |step: f64| -> f64 {
+            let moved = start.iter().zip(&gradient).map(|(&w, &g)| (f64::from(w) + step / norm * f64::from(g)) as f32);
+            decoder.parameters.buffer_mut().iter_mut().zip(moved).for_each(|(to, moved)| *to = moved);
+            plan.train(&cpu, &decoder.parameters, &mut discarded, 1.0 / ROWS as f32, false);
+            plan.nats().iter().map(|&nats| f64::from(nats)).sum::<f64>() / ROWS as f64
+        };
+        let slope = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3;
+        assert!((slope / norm - 1.0).abs() < 1e-2, "{spec:?}: the slope is {slope}, the gradient's norm {norm}");
+    }
+}
+
 fn logits(decoder: &Decoder, cpu: &Cpu, texts: &[&[u32]]) -> Vec<f32> {
     let (mut tokens, mut positions, mut segments) = (vec![], vec![], vec![]);
     for text in texts {
@@ -127,7 +172,7 @@ fn three_texts_at_once_are_three_texts_one_by_one_and_packing_changes_no_bit() {
         let texts = [&texts[0][..], &texts[1][..], &texts[2][..]];
         for isa in Isa::available() {
             let decoder = random(&spec);
-            let (one, two) = (Cpu::with_isa(isa, 1).unwrap(), Cpu::with_isa(isa, 2).unwrap());
+            let (one, two) = (Cpu::with_isa(isa, 1), Cpu::with_isa(isa, 2));
             let together = logits(&decoder, &two, &texts);
             let apart: Vec<f32> = texts.iter().flat_map(|text| logits(&decoder, &one, &[text])).collect();
             assert!(same_bits(&together, &apart), "{} on {}: a batch changed bits", spec.family, isa.name());

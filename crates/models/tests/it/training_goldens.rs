@@ -73,7 +73,7 @@ fn loss_and_gradients_equal_pytorch_on_every_instruction_set() {
         let golden = read(&folder);
         let decoder = load(&folder);
         for isa in Isa::available() {
-            let cpu = Cpu::with_isa(isa, 2).unwrap();
+            let cpu = Cpu::with_isa(isa, 2);
             let mut trainer = Trainer::new(&decoder, &golden);
             let what = format!("{} on {}", folder.file_name().unwrap().display(), isa.name());
             let loss = trainer.loss(&cpu, &decoder);

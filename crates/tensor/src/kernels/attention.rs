@@ -40,8 +40,12 @@ pub struct Heads {
 
 impl Heads {
     /// Numbers in a row of queries, keys and values side by side.
+    ///
+    /// # Panics
+    /// When there is no such number: a mistake of the caller.
     pub fn row(&self) -> usize {
-        (self.query + 2 * self.key) * self.width
+        let heads = self.key.checked_mul(2).and_then(|keys| keys.checked_add(self.query));
+        heads.and_then(|heads| heads.checked_mul(self.width)).expect("a row of heads is smaller than memory")
     }
 
     /// First position that a query at `position` sees.
@@ -495,11 +499,9 @@ unsafe impl Sync for Shared {}
 fn check_segments(segments: &[Segment], rows: usize) -> bool {
     let mut covered = 0;
     for segment in segments {
-        assert!(
-            segment.start >= covered && segment.start + segment.len <= rows,
-            "{segment:?} of {rows} rows, {covered} taken"
-        );
-        covered = segment.start + segment.len;
+        // Two tasks must not write one row. A sum that wraps ends nowhere.
+        let end = segment.start.checked_add(segment.len).filter(|&end| segment.start >= covered && end <= rows);
+        covered = end.unwrap_or_else(|| panic!("{segment:?} of {rows} rows, {covered} taken"));
     }
     segments.iter().map(|segment| segment.len).sum::<usize>() == rows
 }
@@ -578,9 +580,10 @@ pub fn forward_cached(
     assert_eq!(output.len(), rows * heads.query * heads.width);
     let mut covered = 0;
     for new in cached {
-        // Two tasks must not write one row.
-        assert!(new.start >= covered && new.start + new.len <= rows, "{new:?} of {rows} rows, {covered} taken");
-        covered = new.start + new.len;
+        let (end, last) = (new.start.checked_add(new.len), new.position.checked_add(new.len));
+        // Two tasks must not write one row. A sum that wraps ends nowhere.
+        let end = end.filter(|&end| new.start >= covered && end <= rows && last.is_some());
+        covered = end.unwrap_or_else(|| panic!("{new:?} of {rows} rows, {covered} taken"));
     }
     if cached.iter().map(|new| new.len).sum::<usize>() < rows {
         output.fill(0.0);

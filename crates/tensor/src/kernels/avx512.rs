@@ -4,9 +4,9 @@ use std::arch::x86_64::*;
 
 use super::simd::Simd;
 
-/// AVX-512 (F, BW, DQ, VL). Only constructed after detection.
+/// AVX-512 (F, BW, DQ, VL). Only `kernel!` makes a value, after detection.
 #[derive(Debug, Clone, Copy)]
-pub struct Avx512;
+pub(crate) struct Avx512;
 
 // SAFETY of every block below: the intrinsics need the instruction set, and a value of this type is
 // only used inside functions compiled with it and called after its detection (`kernel!`).

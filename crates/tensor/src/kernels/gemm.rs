@@ -45,21 +45,29 @@ pub(super) fn with_scratch<R>(
 #[derive(Debug)]
 pub struct PackedMatrix {
     panels: Buffer,
-    /// The inner dimension.
-    pub k: usize,
-    /// Columns.
-    pub n: usize,
+    k: usize,
+    n: usize,
     width: usize,
 }
 
 impl PackedMatrix {
     /// Packs the transpose of a row-major weight `[n, k]`.
     pub fn from_weight(cpu: &Cpu, weight: &[f32], n: usize, k: usize) -> Self {
-        assert_eq!(weight.len(), n * k);
+        assert!(holds(weight.len(), n, k), "the weight is not {n} x {k}");
         let width = tile(cpu.isa()).1;
         let mut panels = Buffer::zeroed(n.div_ceil(width) * width * k);
         pack_b(cpu, View::rows(weight.as_ptr(), k).transposed(), k, n, &mut panels);
         Self { panels, k, n, width }
+    }
+
+    /// The inner dimension.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns.
+    pub fn n(&self) -> usize {
+        self.n
     }
 
     /// Column `n` of the matrix, which is row `n` of the weight; `to` has `k` numbers.
@@ -101,6 +109,11 @@ pub enum MatrixA<'a> {
     Transposed(&'a [f32]),
 }
 
+/// Whether `len` numbers are a matrix of this size. A product that wraps is none.
+fn holds(len: usize, rows: usize, columns: usize) -> bool {
+    rows.checked_mul(columns) == Some(len)
+}
+
 struct Task {
     cpu_tile: (usize, usize),
     m: usize,
@@ -130,14 +143,14 @@ pub fn gemm(
     accumulate: bool,
     epilogue: Epilogue<'_>,
 ) {
-    assert_eq!(c.len(), m * n, "C is not {m} x {n}");
+    assert!(holds(c.len(), m, n), "C is not {m} x {n}");
     let a = match a {
         MatrixA::Plain(a) => {
-            assert_eq!(a.len(), m * k, "A is not {m} x {k}");
+            assert!(holds(a.len(), m, k), "A is not {m} x {k}");
             View::rows(a.as_ptr(), k)
         }
         MatrixA::Transposed(a) => {
-            assert_eq!(a.len(), m * k, "A is not {k} x {m}");
+            assert!(holds(a.len(), m, k), "A is not {k} x {m}");
             View::rows(a.as_ptr(), m).transposed()
         }
     };
@@ -145,7 +158,7 @@ pub fn gemm(
         assert_eq!(bias.len(), n, "bias is not {n}");
     }
     let activation = epilogue.activation.map(|(activation, output)| {
-        assert_eq!(output.len(), m * n, "the activation's output is not {m} x {n}");
+        assert!(holds(output.len(), m, n), "the activation's output is not {m} x {n}");
         (activation, output.as_mut_ptr())
     });
     if m == 0 || n == 0 {
@@ -163,11 +176,11 @@ pub fn gemm(
             return;
         }
         MatrixB::Plain(b) => {
-            assert_eq!(b.len(), k * n, "B is not {k} x {n}");
+            assert!(holds(b.len(), k, n), "B is not {k} x {n}");
             View::rows(b.as_ptr(), n)
         }
         MatrixB::Transposed(b) => {
-            assert_eq!(b.len(), k * n, "B is not {n} x {k}");
+            assert!(holds(b.len(), k, n), "B is not {n} x {k}");
             View::rows(b.as_ptr(), k).transposed()
         }
     };

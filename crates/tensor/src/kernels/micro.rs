@@ -4,18 +4,18 @@
 //! height, so a row's result does not depend on how many other rows are computed with it (decision 6).
 
 use super::simd::Simd;
-use super::{Isa, kernel};
+use super::{Isa, Level, kernel};
 
 /// Rows and columns of a tile.
 pub fn tile(isa: Isa) -> (usize, usize) {
     fn of<S: Simd>(_: S) -> (usize, usize) {
         (S::TILE_ROWS, 2 * S::LANES)
     }
-    match isa {
+    match isa.level() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => of(super::avx512::Avx512),
+        Level::Avx512 => of(super::avx512::Avx512),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => of(super::avx2::Avx2),
+        Level::Avx2 => of(super::avx2::Avx2),
         _ => of(super::portable::Portable),
     }
 }
@@ -224,7 +224,12 @@ kernel!(fn pack_panel_any(from: View, lines: usize, steps: usize, width: usize, 
 pub unsafe fn pack_panel(isa: Isa, from: View, lines: usize, steps: usize, width: usize, to: *mut f32) {
     debug_assert!(lines <= width);
     #[cfg(target_arch = "x86_64")]
-    if isa == Isa::Avx512 && from.column_stride == 1 && lines == width && width.is_multiple_of(8) && steps >= 16 {
+    if isa.level() == Level::Avx512
+        && from.column_stride == 1
+        && lines == width
+        && width.is_multiple_of(8)
+        && steps >= 16
+    {
         // SAFETY: AVX-512 was detected; bounds are the caller's promise.
         unsafe { transpose::pack(from, steps, width, to) };
         return;

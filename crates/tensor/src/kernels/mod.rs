@@ -7,9 +7,9 @@
 
 pub mod attention;
 #[cfg(target_arch = "x86_64")]
-pub mod avx2;
+mod avx2;
 #[cfg(target_arch = "x86_64")]
-pub mod avx512;
+mod avx512;
 pub mod elementwise;
 pub mod gemm;
 pub mod math;
@@ -17,13 +17,30 @@ pub mod micro;
 pub mod normalize;
 pub mod optimizer;
 pub mod peak;
-pub mod portable;
+mod portable;
 pub mod rows;
 pub mod simd;
 
-/// The instruction set that kernels run with.
+/// The instruction set that kernels run with. Its kernels are safe to call because only detection makes a value of
+/// this type: [`Isa::available`], [`Isa::detect`], or [`Isa::PORTABLE`], which every machine has.
+///
+/// Nobody can name an instruction set that may not be there:
+/// ```compile_fail,E0423
+/// let isa = tsumugi_tensor::Isa(2);
+/// ```
+/// ```compile_fail,E0599
+/// let isa = tsumugi_tensor::Isa::Avx512;
+/// ```
+/// ```compile_fail,E0603
+/// use tsumugi_tensor::kernels::simd::Simd;
+/// tsumugi_tensor::kernels::avx2::Avx2.splat(1.0);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Isa {
+pub struct Isa(Level);
+
+/// What an [`Isa`] is inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Level {
     /// What the compilation target always has.
     Portable,
     /// AVX2 and FMA.
@@ -43,41 +60,28 @@ pub struct IsaError {
 }
 
 impl Isa {
-    /// From the fastest to the plainest.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Portable];
+    /// What the compilation target always has.
+    pub const PORTABLE: Self = Self(Level::Portable);
+
+    /// What to match on.
+    #[inline(always)]
+    pub(crate) const fn level(self) -> Level {
+        self.0
+    }
 
     /// The word for `TSUMUGI_ISA` and for people.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Portable => "portable",
-            Self::Avx2 => "avx2",
-            Self::Avx512 => "avx512",
+        match self.0 {
+            Level::Portable => "portable",
+            Level::Avx2 => "avx2",
+            Level::Avx512 => "avx512",
         }
     }
 
     /// Those that this machine can run, the fastest first.
     pub fn available() -> Vec<Self> {
-        Self::ALL.into_iter().filter(|isa| isa.is_available()).collect()
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn is_available(self) -> bool {
-        match self {
-            Self::Portable => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-            Self::Avx512 => {
-                is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("fma")
-            }
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn is_available(self) -> bool {
-        self == Self::Portable
+        let levels = [Level::Avx512, Level::Avx2, Level::Portable];
+        levels.into_iter().filter(|level| level.is_available()).map(Self).collect()
     }
 
     /// The fastest available, or what the environment variable `TSUMUGI_ISA` forces.
@@ -90,6 +94,29 @@ impl Isa {
                 IsaError { asked, available: names.join(", ") }
             }),
         }
+    }
+}
+
+impl Level {
+    #[cfg(target_arch = "x86_64")]
+    fn is_available(self) -> bool {
+        // Every feature that `kernel!` and `micro::transpose` compile with.
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_available(self) -> bool {
+        self == Self::Portable
     }
 }
 
@@ -112,13 +139,13 @@ macro_rules! kernel {
             fn avx2($($arg: $type),*) $(-> $ret)? {
                 $body($crate::kernels::avx2::Avx2, $($arg),*)
             }
-            match isa {
-                // SAFETY: `Isa` values other than portable are only made after detection.
+            match isa.level() {
+                // SAFETY: only detection makes an `Isa` of another level than portable.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernels::Level::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                $crate::kernels::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::kernels::Level::Avx2 => unsafe { avx2($($arg),*) },
                 _ => $body($crate::kernels::portable::Portable, $($arg),*),
             }
         }

@@ -4,7 +4,7 @@ use super::simd::Simd;
 
 /// The instruction set of the compilation target.
 #[derive(Debug, Clone, Copy)]
-pub struct Portable;
+pub(crate) struct Portable;
 
 type Lanes = [f32; 8];
 

@@ -3,6 +3,7 @@
 use crate::kernels::elementwise;
 use crate::operation::{Backward, Forward, Ids, Needs, Operand, Operation};
 use crate::tape::{Tape, Var};
+use crate::threads::Columns;
 
 struct Embedding {
     rows: usize,
@@ -36,7 +37,7 @@ pub fn embedding_reference(tokens: &[u32], table: &[f32], width: usize) -> Vec<f
 
 /// Rows in a task of forward.
 const ROWS: usize = 64;
-/// Columns in a task of backward.
+/// Columns in a task of backward; more in a table wider than [`Columns::STRIPS_MAX`] times this.
 const COLUMNS: usize = 64;
 
 fn copy_row(table: Operand<'_>, index: usize, to: &mut [f32]) {
@@ -88,12 +89,12 @@ impl Operation for Embedding {
 impl Embedding {
     /// Adds each row of `dy` to the row of its id. Split by columns, so that rows are added in order.
     fn scatter(&self, cpu: &crate::Cpu, ids: &[u32], dy: &[f32], table: &mut [f32]) {
-        let columns = crate::threads::Columns::new(table, self.width);
-        cpu.pool().run(self.width.div_ceil(COLUMNS), &|task| {
-            let range = task * COLUMNS..((task + 1) * COLUMNS).min(self.width);
+        let columns = Columns::new(table, self.width, COLUMNS);
+        cpu.pool().run(columns.strips(), &|task| {
+            let range = columns.range(task);
             for (row, &id) in ids.iter().enumerate().take(self.rows) {
                 let from = &dy[row * self.width..][range.clone()];
-                columns.with(task, COLUMNS, id as usize, |to| elementwise::add_assign(cpu.isa(), from, to));
+                columns.with(task, id as usize, |to| elementwise::add_assign(cpu.isa(), from, to));
             }
         });
     }

@@ -12,7 +12,7 @@ use crate::{support, transformer};
 fn count(isa: Isa, threads: usize, steps: usize) -> Vec<u64> {
     const LONG: usize = 16;
     const ROWS: usize = 8 * LONG;
-    let cpu = Cpu::with_isa(isa, threads).expect("it is available");
+    let cpu = Cpu::with_isa(isa, threads);
     let mut parameters = transformer::parameters();
     let mut tape = Tape::new();
     let model = transformer::record(&mut tape, &parameters, ROWS, 0.1);

@@ -137,10 +137,11 @@ fn segments_that_overlap_or_leave_the_batch_are_refused() {
     let cpu = &every_cpu(1)[0];
     let heads = heads(1, 1, 8, None);
     let qkv = noise(1, 4 * heads.row());
-    let bad: [&[Segment]; 3] = [
+    let bad: [&[Segment]; 4] = [
         &[Segment { start: 0, len: 5 }],
         &[Segment { start: 0, len: 3 }, Segment { start: 2, len: 2 }],
         &[Segment { start: 2, len: 2 }, Segment { start: 0, len: 2 }],
+        &[Segment { start: 2, len: usize::MAX - 1 }],
     ];
     for segments in bad {
         let result = panics(|| {
@@ -248,7 +249,12 @@ fn rows_that_two_sequences_claim_are_refused() {
     let heads = heads(1, 1, 8, None);
     let cache = Cache::new(cpu, &heads, 1, 2, 64);
     let rows = |sequence, start, len| CachedRows { sequence, start, len, position: 0 };
-    for bad in [[rows(0, 0, 3), rows(1, 2, 2)], [rows(0, 2, 2), rows(1, 0, 2)], [rows(0, 0, 2), rows(1, 2, 3)]] {
+    for bad in [
+        [rows(0, 0, 3), rows(1, 2, 2)],
+        [rows(0, 2, 2), rows(1, 0, 2)],
+        [rows(0, 0, 2), rows(1, 2, 3)],
+        [rows(0, 0, 2), rows(1, 2, usize::MAX - 1)],
+    ] {
         let result = panics(|| {
             let (qkv, mut out) = (noise(1, 4 * heads.row()), vec![0.0; 4 * 8]);
             kernel::forward_cached(cpu, &heads, 0, &qkv, &bad, &cache, &mut out);

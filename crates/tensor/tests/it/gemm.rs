@@ -3,7 +3,7 @@
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, PackedMatrix, gemm};
 use tsumugi_tensor::{Activation, Cpu};
 
-use crate::support::{assert_same_bits, every_cpu, noise};
+use crate::support::{assert_same_bits, every_cpu, noise, panics};
 
 /// `sum a b` in float64 and `sum |a b|`, for one element.
 fn exact(a: &[f32], b: &[f32]) -> (f64, f64) {
@@ -165,6 +165,7 @@ fn a_packed_weight_gives_its_rows_back() {
         for (n, k) in [(1, 1), (7, 5), (33, 64), (70, 400)] {
             let weight = noise(3, n * k);
             let packed = PackedMatrix::from_weight(&cpu, &weight, n, k);
+            assert_eq!((packed.n(), packed.k()), (n, k));
             let mut row = vec![0.0; k];
             for i in 0..n {
                 packed.copy_column(i, &mut row);
@@ -184,5 +185,16 @@ fn a_nan_in_either_operand_comes_out_in_its_row_or_column() {
         for (i, x) in c.iter().enumerate() {
             assert_eq!(x.is_nan(), i / 19 == 3, "element {i}");
         }
+    }
+}
+
+#[test]
+fn sizes_whose_product_wraps_are_refused() {
+    // 2^32 * 2^32 wraps to 0, the length of an empty slice; 2^62 * 4 too.
+    let cpu = &every_cpu(1)[0];
+    for (n, k) in [(1 << 32, 1 << 32), (1 << 62, 4), (4, 1 << 62)] {
+        assert!(panics(|| drop(PackedMatrix::from_weight(cpu, &[], n, k))), "{n} x {k}");
+        let (a, b) = (MatrixA::Plain(&[]), MatrixB::Plain(&[]));
+        assert!(panics(|| gemm(cpu, (n, k, 0), a, b, &mut [], false, Epilogue::default())), "{n} x {k}");
     }
 }
