@@ -41,6 +41,14 @@ pub struct Pretrained {
     pub parameters: Option<usize>,
 }
 
+impl Pretrained {
+    /// Nothing was left to do.
+    fn of_finished(resolved: Resolved) -> Self {
+        let (steps, evaluated, tokens_per_second, parameters) = (resolved.train.steps, None, 0.0, None);
+        Self { resolved, finished: true, was_finished: true, steps, evaluated, tokens_per_second, parameters }
+    }
+}
+
 /// The file that is written last.
 const FINISHED: &str = "config.json";
 
@@ -97,16 +105,7 @@ pub fn run_on(
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        let (steps, evaluated, tokens_per_second, parameters) = (resolved.train.steps, None, 0.0, None);
-        return Ok(Pretrained {
-            resolved,
-            finished: true,
-            was_finished: true,
-            steps,
-            evaluated,
-            tokens_per_second,
-            parameters,
-        });
+        return Ok(Pretrained::of_finished(resolved));
     }
     let tokenizer = match source.tokenizer {
         Some(tokenizer) => {

@@ -61,11 +61,14 @@ pub struct Exchange {
     pub original: Option<String>,
 }
 
-/// Held-out loss and bits per byte of the first and of the last evaluation of a stage, from its log.
-fn first_and_last(folder: &Path) -> Result<((f64, f64), (f64, f64)), PipelineError> {
+/// Held-out loss in nats per token, and bits per byte.
+type LossAndBits = (f64, f64);
+
+/// Of the first and of the last evaluation of a stage, from its log.
+fn first_and_last(folder: &Path) -> Result<(LossAndBits, LossAndBits), PipelineError> {
     let log = Log::read(folder)?;
-    let found: Vec<(f64, f64)> =
-        log.held_out().into_iter().zip(log.bits_per_byte()).map(|((_, loss), (_, bits))| (loss, bits)).collect();
+    let losses = log.held_out().into_iter().map(|(_, loss)| loss);
+    let found: Vec<LossAndBits> = losses.zip(log.bits_per_byte().into_iter().map(|(_, bits)| bits)).collect();
     let damaged = || PipelineError::Damaged { path: folder.join("log.jsonl"), problem: "it has no evaluation".into() };
     found.first().copied().zip(found.last().copied()).ok_or_else(damaged)
 }

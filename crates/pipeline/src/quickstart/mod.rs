@@ -31,8 +31,8 @@ use tsumugi_tokenizer::{Message, Tokenizer};
 use tsumugi_train::pretrain;
 use tsumugi_train::report::Log;
 use tsumugi_train::run_folder::{self, Begun};
-use tsumugi_tune::methods::sft;
 use tsumugi_tune::Conversations;
+use tsumugi_tune::methods::sft;
 
 use crate::PipelineError;
 use crate::stage::Stages;

@@ -63,6 +63,14 @@ pub struct Tuned {
     pub tokens_per_second: f64,
 }
 
+impl Tuned {
+    /// Nothing was left to do.
+    fn of_finished(resolved: ResolvedSft, packing: PackingReport) -> Self {
+        let (steps, evaluated, tokens_per_second) = (resolved.train.steps, None, 0.0);
+        Self { resolved, finished: true, was_finished: true, steps, packing, evaluated, tokens_per_second }
+    }
+}
+
 /// What a fine-tuning begins with, besides its recipe.
 pub struct Source<'a> {
     /// The model, admitted.
@@ -166,16 +174,7 @@ pub fn run_on(
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        let (steps, evaluated, tokens_per_second) = (resolved.train.steps, None, 0.0);
-        return Ok(Tuned {
-            resolved,
-            finished: true,
-            was_finished: true,
-            steps,
-            packing,
-            evaluated,
-            tokens_per_second,
-        });
+        return Ok(Tuned::of_finished(resolved, packing));
     }
     let mut decoder = Decoder::load(source.model)?;
     decoder.spec.dropout = resolved.dropout;
