@@ -1,15 +1,17 @@
-//! GFLOP/s of the float32 product for the shapes of a training step: `cargo run --release -p tsumugi-tensor --example gemm_speed`.
+//! GFLOP/s of the product for the shapes of a training step:
+//! `cargo run --release -p tsumugi-tensor --example gemm_speed [THREADS [f32|bf16]]`.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
-use tsumugi_tensor::Cpu;
+use tsumugi_tensor::{Compute, Cpu};
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|x| x.parse().ok());
-    let cpu = Cpu::detect(threads).expect("an instruction set");
-    println!("{} with {} threads", cpu.isa().name(), cpu.pool().threads());
+    let compute = if std::env::args().nth(2).as_deref() == Some("bf16") { Compute::Bf16 } else { Compute::F32 };
+    let cpu = Cpu::detect(threads).expect("an instruction set").computing(compute);
+    println!("{} with {} threads, {}", cpu.isa().name(), cpu.pool().threads(), compute.name());
     let shapes = [
         (2048, 384, 384),
         (2048, 1152, 384),
@@ -18,6 +20,8 @@ fn main() {
         (384, 1536, 2048),
         (2048, 512, 384),
         (512, 3072, 768),
+        (512, 768, 3072),
+        (2048, 384, 8192),
         (1024, 1024, 1024),
         (768, 384, 128),
         (768, 128, 128),

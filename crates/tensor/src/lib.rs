@@ -16,7 +16,7 @@ mod plan;
 mod tape;
 pub mod threads;
 
-pub use cpu::Cpu;
+pub use cpu::{Compute, Cpu};
 pub use kernels::attention::{BlockLayout, Heads, KEY_BLOCK};
 pub use kernels::elementwise::Activation;
 pub use kernels::normalize::NormKind;

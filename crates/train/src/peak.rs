@@ -8,8 +8,8 @@ use tsumugi_base::io::{create_folder, write_atomic};
 use tsumugi_base::machine::Machine;
 use tsumugi_tensor::Cpu;
 
-/// After a day another probe may raise the value: the first may have met a busy machine.
-const PROBE_AGAIN_SECONDS: u64 = 24 * 3600;
+/// After ten minutes another probe may raise the value: the first may have met a busy machine.
+const PROBE_AGAIN_SECONDS: u64 = 600;
 /// After 30 days the value is forgotten: cooling, firmware and virtual machines change.
 const FORGET_SECONDS: u64 = 30 * 24 * 3600;
 

@@ -21,6 +21,11 @@ fn arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
     [&["train", "--data", "drama.txt"], &TINY[..], more].concat()
 }
 
+/// Bytes of the log, in lines of a usual length.
+fn logged(folder: &Path) -> usize {
+    std::fs::metadata(folder.join("log.jsonl")).map_or(0, |about| about.len() as usize / 130)
+}
+
 fn losses(folder: &Path) -> String {
     let text = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     let rows = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -92,13 +97,14 @@ fn a_run_that_is_asked_to_stop_saves_and_goes_on_to_the_same_losses() {
     assert!(losses(&path.join("whole")) == losses(&path.join("halved")), "the losses differ");
 }
 
-/// `kill -9` at moments that a seeded generator chooses: while it starts, steps, evaluates, writes a checkpoint.
+/// `kill -9` after so many more lines of the log as a seeded generator chooses, or some microseconds after the start: while
+/// it starts, steps, evaluates, writes a checkpoint.
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_the_same_losses_and_weights() {
     let folder = temporary_folder();
     let path = folder.path();
     std::fs::write(path.join("drama.txt"), drama()).unwrap();
-    let steps = ["--steps", "1500", "--evaluate-every", "100", "--checkpoint-every", "40", "--dropout", "0.1"];
+    let steps = ["--steps", "3000", "--evaluate-every", "100", "--checkpoint-every", "40", "--dropout", "0.1"];
     let whole = train(path, &[&steps[..], &["--threads", "2", "--out", "whole"]].concat());
     assert_eq!(whole.code, 0, "{}", whole.stderr);
 
@@ -112,12 +118,21 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_losses_and_weights() 
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_micros(10_000 + random.below(150_000)));
-        finished = child.try_wait().unwrap().is_some_and(|status| status.success());
+        if random.below(4) == 0 {
+            std::thread::sleep(Duration::from_micros(random.below(30_000)));
+        } else {
+            let enough = logged(&path.join("killed")) + random.below(500) as usize;
+            while logged(&path.join("killed")) < enough && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
         child.kill().unwrap();
+        finished = path.join("killed/config.json").exists();
         child.wait().unwrap();
         killed += usize::from(!finished);
     }
+    // It may have been killed between its last file and the removal of its checkpoints.
+    assert_eq!(tsumugi(path, &arguments(&[&steps[..], &["--out", "killed"]].concat())).code, 0);
     assert!(killed >= 3, "it was killed {killed} times only: too short a run to prove anything");
     assert!(losses(&path.join("whole")) == losses(&path.join("killed")), "the losses differ after {killed} kills");
     let weights = |run: &str| std::fs::read(path.join(run).join("model.safetensors")).unwrap();

@@ -36,6 +36,14 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskstore_ps(to, first(n), x) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(self, from: *const f32) -> (__m256, __m256) {
+        unsafe {
+            let pairs = _mm256_loadu_si256(from.cast());
+            let high = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+            (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(high))
+        }
+    }
+    #[inline(always)]
     fn power_of_two(self, n: __m256) -> __m256 {
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));

@@ -36,6 +36,14 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_ps(to, first(n), x) }
     }
     #[inline(always)]
+    unsafe fn load_pairs(self, from: *const f32) -> (__m512, __m512) {
+        unsafe {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let high = _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32));
+            (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(high))
+        }
+    }
+    #[inline(always)]
     fn power_of_two(self, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), n) }
     }

@@ -7,8 +7,9 @@
 use std::cell::RefCell;
 
 use super::elementwise::{self, Activation};
+use super::bf16;
 use super::micro::{PanelA, PanelB, TileC, View, multiply_tile, pack_panel, tile};
-use crate::cpu::Cpu;
+use crate::cpu::{Compute, Cpu};
 use crate::memory::Buffer;
 
 /// Steps of k that stay in cache together; also where partial sums are rounded to memory.
@@ -23,6 +24,9 @@ thread_local! {
     static BLOCK_OF_A: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
     /// Packed B of the product at hand (the calling thread's).
     static PANELS_OF_B: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+    /// A and B in units of bfloat16.
+    static UNITS_OF_A: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+    static UNITS_OF_B: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
 }
 
 /// Borrows a growing buffer of this thread.
@@ -114,7 +118,18 @@ fn holds(len: usize, rows: usize, columns: usize) -> bool {
     rows.checked_mul(columns) == Some(len)
 }
 
+/// What the numbers of A and B are.
+#[derive(Clone, Copy, PartialEq)]
+enum Element {
+    F32,
+    /// Units of `bf16.rs`; whether the processor multiplies them itself.
+    Pairs {
+        fast: bool,
+    },
+}
+
 struct Task {
+    element: Element,
     cpu_tile: (usize, usize),
     m: usize,
     n: usize,
@@ -166,8 +181,8 @@ pub fn gemm(
     }
     let cpu_tile = tile(cpu.isa());
     let bias = epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
-    let mut task =
-        Task { cpu_tile, m, n, k, a, panels: std::ptr::null(), c: c.as_mut_ptr(), accumulate, bias, activation };
+    let (element, panels, c) = (Element::F32, std::ptr::null(), c.as_mut_ptr());
+    let mut task = Task { element, cpu_tile, m, n, k, a, panels, c, accumulate, bias, activation };
     let view = match b {
         MatrixB::Packed(packed) => {
             assert!((packed.k, packed.n, packed.width) == (k, n, cpu_tile.1), "B was packed for another product");
@@ -184,12 +199,79 @@ pub fn gemm(
             View::rows(b.as_ptr(), k).transposed()
         }
     };
-    let len = n.div_ceil(cpu_tile.1) * cpu_tile.1 * k;
+    match cpu.compute() {
+        Compute::F32 => pack_and_run(cpu, view, &mut task),
+        Compute::Bf16 => in_pairs(cpu, view, &mut task),
+    }
+}
+
+fn pack_and_run(cpu: &Cpu, b: View, task: &mut Task) {
+    let len = task.n.div_ceil(task.cpu_tile.1) * task.cpu_tile.1 * task.k;
     with_scratch(&PANELS_OF_B, len, |panels| {
-        pack_b(cpu, view, k, n, panels);
+        pack_b(cpu, b, task.k, task.n, panels);
         task.panels = panels.as_ptr();
-        run_tasks(cpu, &task);
+        run_tasks(cpu, task);
     });
+}
+
+/// Rounds both operands to bfloat16, in units of two along k, and multiplies those.
+fn in_pairs(cpu: &Cpu, b: View, task: &mut Task) {
+    let (m, n, k) = (task.m, task.n, task.k);
+    task.element = Element::Pairs { fast: bf16::is_fast(cpu.isa()) };
+    task.k = bf16::units(k);
+    with_scratch(&UNITS_OF_A, m * task.k, |units_of_a| {
+        // SAFETY: the views hold `[m, k]` and `[n, k]`, as was asserted.
+        unsafe { pair_up(cpu, task.a, (m, k), units_of_a) };
+        task.a = like(task.a, units_of_a, m, task.k);
+        with_scratch(&UNITS_OF_B, n * task.k, |units_of_b| {
+            // SAFETY: as above.
+            unsafe { pair_up(cpu, b.transposed(), (n, k), units_of_b) };
+            let b = like(b.transposed(), units_of_b, n, task.k).transposed();
+            pack_and_run(cpu, b, task);
+        });
+    });
+}
+
+/// The matrix of units of `lines` lines that lies as `view` does.
+fn like(view: View, units: &[f32], lines: usize, steps: usize) -> View {
+    if view.column_stride == 1 {
+        View::rows(units.as_ptr(), steps)
+    } else {
+        View::rows(units.as_ptr(), lines).transposed()
+    }
+}
+
+/// Numbers in a task of [`pair_up`].
+const PAIR_CHUNK: usize = 1 << 14;
+
+/// A view of `lines` by k, contiguous in one of its directions, in units along k, lying as the view does.
+///
+/// # Safety
+/// The view holds `lines` by `k` numbers.
+unsafe fn pair_up(cpu: &Cpu, view: View, (lines, k): (usize, usize), units: &mut [f32]) {
+    // SAFETY: a whole matrix without gaps, as `gemm` makes views.
+    let from = unsafe { std::slice::from_raw_parts(view.start, lines * k) };
+    let isa = cpu.isa();
+    if view.column_stride == 1 {
+        let width = bf16::units(k);
+        let rows = (PAIR_CHUNK / k.max(1)).max(1);
+        cpu.pool().split([(units, rows * width)], |index, [units]| {
+            for (from, to) in from[index * rows * k..].chunks(k.max(1)).zip(units.chunks_mut(width.max(1))) {
+                bf16::pair_row(isa, from, to);
+            }
+        });
+    } else {
+        let steps = (PAIR_CHUNK / lines.max(1)).max(1);
+        cpu.pool().split([(units, steps * lines)], |index, [units]| {
+            let pairs = from[index * steps * 2 * lines..].chunks(2 * lines.max(1));
+            for (pair, to) in pairs.zip(units.chunks_mut(lines.max(1))) {
+                match pair.split_at(lines) {
+                    (even, []) => bf16::interleave_last(even, to),
+                    (even, odd) => bf16::interleave(isa, even, odd, to),
+                }
+            }
+        });
+    }
 }
 
 /// Packs B `[k, n]` into panels, one task per panel and block of k.
@@ -321,7 +403,11 @@ unsafe fn multiply_panels(
                     columns: (column + columns - tile_column).min(width),
                     accumulate: task.accumulate || first > 0,
                 };
-                multiply_tile(cpu.isa(), steps, a(tile_row), PanelB { start, k_stride: width }, c);
+                let b = PanelB { start, k_stride: width };
+                match task.element {
+                    Element::F32 => multiply_tile(cpu.isa(), steps, a(tile_row), b, c),
+                    Element::Pairs { fast } => bf16::multiply_tile(cpu.isa(), fast, steps, a(tile_row), b, c),
+                }
             }
         }
     }

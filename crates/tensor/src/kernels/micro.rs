@@ -86,7 +86,19 @@ unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b:
                 at += a.k_stride;
             }
         }
-        for (i, sum) in sums.iter().enumerate() {
+        store_tile(s, &sums, c);
+    }
+}
+
+/// Writes a tile's sums, or adds them.
+///
+/// # Safety
+/// C is writable for ROWS rows of `c.columns`.
+#[inline(always)]
+pub(super) unsafe fn store_tile<S: Simd, const ROWS: usize>(s: S, sums: &[[S::F32; 2]; ROWS], c: TileC) {
+    for (i, sum) in sums.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe {
             let to = c.start.add(i * c.row_stride);
             for (half, &value) in sum.iter().enumerate() {
                 let (to, n) = (to.add(half * S::LANES), c.columns.saturating_sub(half * S::LANES).min(S::LANES));
@@ -100,23 +112,30 @@ unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b:
     }
 }
 
+/// Calls a function of a constant number of rows with a number of rows that is known at run time, at most 8:
+/// `for_rows!(rows, f::<S, _>(arguments))`, where `_` is the number.
+macro_rules! for_rows {
+    ($rows:expr, $f:ident::<$($type:ident,)? _>($($argument:expr),*)) => {
+        match $rows {
+            1 => $f::<$($type,)? 1>($($argument),*),
+            2 => $f::<$($type,)? 2>($($argument),*),
+            3 => $f::<$($type,)? 3>($($argument),*),
+            4 => $f::<$($type,)? 4>($($argument),*),
+            5 => $f::<$($type,)? 5>($($argument),*),
+            6 => $f::<$($type,)? 6>($($argument),*),
+            7 => $f::<$($type,)? 7>($($argument),*),
+            8 => $f::<$($type,)? 8>($($argument),*),
+            _ => {}
+        }
+    };
+}
+pub(super) use for_rows;
+
 #[inline(always)]
 fn multiply_tile_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
     debug_assert!(c.rows <= S::TILE_ROWS && c.columns <= 2 * S::LANES);
     // SAFETY: see `multiply_tile`.
-    unsafe {
-        match c.rows {
-            1 => tile_of_rows::<S, 1>(s, k, a, b, c),
-            2 => tile_of_rows::<S, 2>(s, k, a, b, c),
-            3 => tile_of_rows::<S, 3>(s, k, a, b, c),
-            4 => tile_of_rows::<S, 4>(s, k, a, b, c),
-            5 => tile_of_rows::<S, 5>(s, k, a, b, c),
-            6 => tile_of_rows::<S, 6>(s, k, a, b, c),
-            7 => tile_of_rows::<S, 7>(s, k, a, b, c),
-            8 => tile_of_rows::<S, 8>(s, k, a, b, c),
-            _ => {}
-        }
-    }
+    unsafe { for_rows!(c.rows, tile_of_rows::<S, _>(s, k, a, b, c)) }
 }
 
 kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multiply_tile_body);

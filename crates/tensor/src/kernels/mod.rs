@@ -10,6 +10,7 @@ pub mod attention;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod bf16;
 pub mod elementwise;
 pub mod gemm;
 pub mod math;

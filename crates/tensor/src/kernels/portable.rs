@@ -45,6 +45,12 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
+    unsafe fn load_pairs(self, from: *const f32) -> (Lanes, Lanes) {
+        // SAFETY: the caller's promise.
+        let pairs = unsafe { from.cast::<[u32; 8]>().read_unaligned() };
+        (pairs.map(|pair| f32::from_bits(pair << 16)), pairs.map(|pair| f32::from_bits(pair & 0xffff_0000)))
+    }
+    #[inline(always)]
     fn add(self, a: Lanes, b: Lanes) -> Lanes {
         map2(a, b, |a, b| a + b)
     }

@@ -38,6 +38,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `to` must be writable for `n` numbers.
     unsafe fn store_first(self, to: *mut f32, n: usize, x: Self::F32);
+    /// Reads `LANES` pairs of bfloat16 (see `bf16.rs`): the low halves and the high halves, as float32.
+    ///
+    /// # Safety
+    /// `from` must be readable for `LANES` 32-bit units.
+    unsafe fn load_pairs(self, from: *const f32) -> (Self::F32, Self::F32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`

@@ -1,0 +1,240 @@
+//! bfloat16 for the matrix product: pairs along k in one 32-bit unit, as `VDPBF16PS` reads them.
+//!
+//! A unit holds the numbers of an even k (low half) and of the next odd k (high half, zero beyond k), each rounded to
+//! nearest, ties to even. A matrix of units lies, is viewed and is packed as a float32 matrix of half the depth, so that
+//! packing, blocks and epilogue of `gemm.rs` serve both; only the tile differs. Sums are float32.
+//!
+//! Where the processor has no such instruction, the tile widens both halves and does two fused multiply-adds: the same
+//! formula, no faster than float32. (`VDPBF16PS` takes subnormal numbers as zero; the bound of the tests allows for it.)
+
+use super::micro::{PanelA, PanelB, TileC};
+use super::simd::Simd;
+use super::{Isa, kernel};
+
+/// Whether this processor multiplies bfloat16 twice as fast as float32 with these kernels.
+pub fn is_fast(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return isa.level() == super::Level::Avx512 && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// A number rounded to bfloat16, to nearest, ties to even; NaN stays NaN.
+pub fn round(x: f32) -> u16 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    (if x.is_nan() { bits | 0x0040_0000 } else { rounded } >> 16) as u16
+}
+
+/// A bfloat16 number as float32, which holds it exactly.
+pub fn widen(x: u16) -> f32 {
+    f32::from_bits(u32::from(x) << 16)
+}
+
+fn unit(low: f32, high: f32) -> f32 {
+    f32::from_bits(u32::from(round(low)) | u32::from(round(high)) << 16)
+}
+
+/// Units of a row of `k` numbers.
+pub fn units(k: usize) -> usize {
+    k.div_ceil(2)
+}
+
+#[inline(always)]
+fn pair_row_body<S: Simd>(_: S, from: &[f32], to: &mut [f32]) {
+    let (pairs, rest) = from.as_chunks::<2>();
+    for (unit_of, &[low, high]) in to.iter_mut().zip(pairs) {
+        *unit_of = unit(low, high);
+    }
+    if let (&[last], Some(to)) = (rest, to.last_mut()) {
+        *to = unit(last, 0.0);
+    }
+}
+
+kernel!(fn pair_row_any(from: &[f32], to: &mut [f32]) = pair_row_body);
+
+/// A row whose numbers follow each other along k: `from [k]` to `to [units(k)]`.
+///
+/// # Panics
+/// When the lengths do not fit: a mistake of the caller.
+pub fn pair_row(isa: Isa, from: &[f32], to: &mut [f32]) {
+    assert_eq!(to.len(), units(from.len()));
+    #[cfg(target_arch = "x86_64")]
+    if is_fast(isa) {
+        // SAFETY: detected; the lengths were checked.
+        unsafe { dot::pair_row(from, to) };
+        return;
+    }
+    pair_row_any(isa, from, to);
+}
+
+#[inline(always)]
+fn interleave_body<S: Simd>(_: S, even: &[f32], odd: &[f32], to: &mut [f32]) {
+    for ((to, &low), &high) in to.iter_mut().zip(even).zip(odd) {
+        *to = unit(low, high);
+    }
+}
+
+kernel!(fn interleave_any(even: &[f32], odd: &[f32], to: &mut [f32]) = interleave_body);
+
+/// Two rows of consecutive k, side by side: `to[j]` holds `even[j]` and `odd[j]`.
+///
+/// # Panics
+/// When the lengths differ: a mistake of the caller.
+pub fn interleave(isa: Isa, even: &[f32], odd: &[f32], to: &mut [f32]) {
+    assert!(even.len() == to.len() && odd.len() == to.len());
+    #[cfg(target_arch = "x86_64")]
+    if is_fast(isa) {
+        // SAFETY: detected; the lengths were checked.
+        unsafe { dot::interleave(even, odd, to) };
+        return;
+    }
+    interleave_any(isa, even, odd, to);
+}
+
+/// The last row of an odd number of them: its partner is zero.
+pub fn interleave_last(even: &[f32], to: &mut [f32]) {
+    for (to, &low) in to.iter_mut().zip(even) {
+        *to = unit(low, 0.0);
+    }
+}
+
+#[inline(always)]
+unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
+    let mut sums = [[s.splat(0.0); 2]; ROWS];
+    // SAFETY: the caller of `multiply_tile` promises that the panels hold k steps and C the tile.
+    unsafe {
+        for step in 0..k {
+            let row = b.start.add(step * b.k_stride);
+            let halves = [s.load_pairs(row), s.load_pairs(row.add(S::LANES))];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = (*a.start.add(i * a.row_stride + step * a.k_stride)).to_bits();
+                let (low, high) = (s.splat(widen(x as u16)), s.splat(widen((x >> 16) as u16)));
+                for (sum, (b_low, b_high)) in sums.iter_mut().zip(halves) {
+                    *sum = s.fma(high, b_high, s.fma(low, b_low, *sum));
+                }
+            }
+        }
+        super::micro::store_tile(s, &sums, c);
+    }
+}
+
+#[inline(always)]
+fn multiply_tile_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
+    debug_assert!(c.rows <= S::TILE_ROWS && c.columns <= 2 * S::LANES);
+    // SAFETY: see `multiply_tile`.
+    unsafe { super::micro::for_rows!(c.rows, tile_of_rows::<S, _>(s, k, a, b, c)) }
+}
+
+kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multiply_tile_body);
+
+/// C (+)= A B for one tile, where A and B are in units and k counts units. Each element of C is one chain over k in
+/// ascending order, as in `micro.rs`.
+///
+/// # Safety
+/// The panels hold `k` steps (B with full width), C is writable and disjoint from both; `fast` is [`is_fast`]'s answer.
+#[inline]
+pub unsafe fn multiply_tile(isa: Isa, fast: bool, k: usize, a: PanelA, b: PanelB, c: TileC) {
+    #[cfg(target_arch = "x86_64")]
+    if fast {
+        // SAFETY: detected, and the caller's promise.
+        unsafe { dot::multiply_tile(k, a, b, c) };
+        return;
+    }
+    let _ = fast;
+    multiply_tile_any(isa, k, a, b, c);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod dot {
+    //! AVX-512 with BF16: conversion and `VDPBF16PS`.
+
+    use std::arch::x86_64::*;
+    use std::mem::transmute;
+
+    use super::super::avx512::Avx512;
+    use super::super::micro::{PanelA, PanelB, TileC, for_rows, store_tile};
+    use super::unit;
+
+    /// # Safety
+    /// The instruction set is there, and `to` has as many units as `from` gives.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    pub unsafe fn pair_row(from: &[f32], to: &mut [f32]) {
+        let whole = from.len() / 32 * 32;
+        // SAFETY: 32 numbers make 16 units, and both ends are inside.
+        unsafe {
+            for at in (0..whole).step_by(32) {
+                let low = _mm512_loadu_ps(from.as_ptr().add(at));
+                let high = _mm512_loadu_ps(from.as_ptr().add(at + 16));
+                let units: __m512i = transmute(_mm512_cvtne2ps_pbh(high, low));
+                _mm512_storeu_si512(to.as_mut_ptr().add(at / 2).cast(), units);
+            }
+        }
+        for (to, pair) in to[whole / 2..].iter_mut().zip(from[whole..].chunks(2)) {
+            *to = unit(pair[0], pair.get(1).copied().unwrap_or(0.0));
+        }
+    }
+
+    /// # Safety
+    /// The instruction set is there; the slices have one length.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    pub unsafe fn interleave(even: &[f32], odd: &[f32], to: &mut [f32]) {
+        for at in (0..to.len()).step_by(16) {
+            let mask = if to.len() - at >= 16 { u16::MAX } else { (1 << (to.len() - at)) - 1 };
+            // SAFETY: the mask leaves out what is beyond the end.
+            unsafe {
+                let low = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, even.as_ptr().add(at)));
+                let high = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, odd.as_ptr().add(at)));
+                let low = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(low));
+                let high = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(high));
+                let units = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+                _mm512_mask_storeu_epi32(to.as_mut_ptr().add(at).cast(), mask, units);
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    unsafe fn tile_of_rows<const ROWS: usize>(k: usize, a: PanelA, b: PanelB, c: TileC) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        // SAFETY: the caller of `multiply_tile` promises that the panels hold k steps and C the tile.
+        unsafe {
+            let mut row = b.start;
+            let load = |from: *const f32| transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast()));
+            let splat = |from: *const f32| transmute::<__m512i, __m512bh>(_mm512_set1_epi32(from.cast::<i32>().read()));
+            if a.row_stride == 1 {
+                let mut column = a.start;
+                for _ in 0..k {
+                    let (b0, b1) = (load(row), load(row.add(16)));
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let x = splat(column.add(i));
+                        *sums = [_mm512_dpbf16_ps(sums[0], x, b0), _mm512_dpbf16_ps(sums[1], x, b1)];
+                    }
+                    row = row.add(b.k_stride);
+                    column = column.add(a.k_stride);
+                }
+            } else {
+                let starts: [*const f32; ROWS] = std::array::from_fn(|i| a.start.add(i * a.row_stride));
+                let mut at = 0;
+                for _ in 0..k {
+                    let (b0, b1) = (load(row), load(row.add(16)));
+                    for (start, sums) in starts.iter().zip(&mut sums) {
+                        let x = splat(start.add(at));
+                        *sums = [_mm512_dpbf16_ps(sums[0], x, b0), _mm512_dpbf16_ps(sums[1], x, b1)];
+                    }
+                    row = row.add(b.k_stride);
+                    at += a.k_stride;
+                }
+            }
+            store_tile(Avx512, &sums, c);
+        }
+    }
+
+    /// # Safety
+    /// As for `super::multiply_tile`, with the instruction set there.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    pub unsafe fn multiply_tile(k: usize, a: PanelA, b: PanelB, c: TileC) {
+        // SAFETY: the caller's promise.
+        unsafe { for_rows!(c.rows, tile_of_rows::<_>(k, a, b, c)) }
+    }
+}
