@@ -180,14 +180,30 @@ impl Engine {
 
     /// Appends `tokens` to a sequence; returns the logits after the last of them, `[v]`.
     pub fn prefill(&mut self, id: SequenceId, tokens: &[u32]) -> Result<&[f32], EngineError> {
+        self.prefill_while(id, tokens, &mut |_| true)?;
+        Ok(&self.logits)
+    }
+
+    /// The same, but between two chunks `goes_on` is told how many of `tokens` were read and may end it: then the
+    /// answer is false, and what was read stays in the cache.
+    pub fn prefill_while(
+        &mut self,
+        id: SequenceId,
+        tokens: &[u32],
+        goes_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<bool, EngineError> {
         self.check_tokens(tokens)?;
         let chunk = self.options.prefill_rows.max(1);
-        let mut rest = tokens;
-        while rest.len() > chunk {
-            self.forward(&[(id, &rest[..chunk])], false)?;
-            rest = &rest[chunk..];
+        let mut read = 0;
+        while tokens.len() - read > chunk {
+            self.forward(&[(id, &tokens[read..][..chunk])], false)?;
+            read += chunk;
+            if !goes_on(read) {
+                return Ok(false);
+            }
         }
-        self.forward(&[(id, rest)], true)
+        self.forward(&[(id, &tokens[read..])], true)?;
+        Ok(true)
     }
 
     /// Appends a token to each of some different sequences; returns their logits, `[sequences, v]`.

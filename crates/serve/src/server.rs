@@ -58,7 +58,7 @@ pub fn run(
     let outcome = runtime.block_on(listen_and_answer(options, models, queue.clone(), on_ready, shutdown));
     queue.stop();
     queue.cancel_running();
-    // A model that reads a long prompt cannot be interrupted; its thread must not hold up the exit.
+    // A large model may be within a chunk of a prompt; its thread must not hold up the exit.
     runtime.shutdown_background();
     outcome
 }

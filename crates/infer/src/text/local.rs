@@ -272,18 +272,34 @@ impl Answer<'_> {
     /// Whether the caller asked to stop.
     fn give_out(&mut self, text: &str) -> bool {
         self.text.push_str(text);
-        !text.is_empty() && (self.on_event)(Event::Text(text)).is_break()
+        (self.on_event)(Event::Text(text)).is_break()
     }
 
     /// Gives out the beginning of an unfinished character and what was held back for a stop string.
     fn finish(&mut self, rest: &str, end: End) -> End {
-        match self.say(rest) {
-            ControlFlow::Break(end) => end,
-            ControlFlow::Continue(()) => {
-                let held = self.stop.finish();
-                if self.give_out(&held) { End::Cancelled } else { end }
-            }
+        let (mut last, stopped) = self.stop.push(rest);
+        if !stopped {
+            last.push_str(&self.stop.finish());
         }
+        match (stopped, !last.is_empty() && self.give_out(&last)) {
+            (true, _) => End::StopString,
+            (false, true) => End::Cancelled,
+            (false, false) => end,
+        }
+    }
+
+    /// Reads the prompt, of which the cache had `cached` tokens; whether the caller wants the answer.
+    fn read_prompt(
+        &mut self,
+        engine: &mut Engine,
+        id: SequenceId,
+        prompt: &[TokenId],
+        cached: usize,
+    ) -> Result<bool, EngineError> {
+        let whole = engine.prefill_while(id, &prompt[cached..], &mut |read| {
+            (self.on_event)(Event::Reading { tokens: cached + read }).is_continue()
+        })?;
+        Ok(whole && (self.on_event)(Event::PromptRead { prompt_tokens: prompt.len() }).is_continue())
     }
 }
 
@@ -325,13 +341,11 @@ impl TextModel for LocalModel {
         let mut engine = self.engine();
         let (id, cached) = engine.begin(&tokens).map_err(|error| Self::internal(&error))?;
         let mut answer = Answer { on_event, stop: StopFilter::new(&request.stop), text: String::new(), tokens: 0 };
-        let read = engine.prefill(id, &tokens[cached..]).map(|_| ()).map_err(|error| Self::internal(&error));
+        let read = answer.read_prompt(&mut engine, id, &tokens, cached).map_err(|error| Self::internal(&error));
         let prompt_seconds = started.elapsed().as_secs_f64();
-        let end = read.and_then(|()| match (answer.on_event)(Event::PromptRead { prompt_tokens }) {
-            ControlFlow::Break(()) => Ok(End::Cancelled),
-            ControlFlow::Continue(()) => {
-                self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, max_tokens, &mut answer)
-            }
+        let end = read.and_then(|goes_on| match goes_on {
+            false => Ok(End::Cancelled),
+            true => self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, max_tokens, &mut answer),
         });
         engine.end(id);
         drop(engine);

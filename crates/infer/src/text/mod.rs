@@ -42,12 +42,18 @@ pub struct Request {
 /// Told while generating.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
+    /// More of a long prompt has been read; before `PromptRead`.
+    Reading {
+        /// Tokens read so far, those that the cache had counted.
+        tokens: usize,
+    },
     /// The prompt has been read.
     PromptRead {
         /// Its length in tokens.
         prompt_tokens: usize,
     },
-    /// More of the answer: whole characters, never part of a stop string.
+    /// More of the answer: whole characters, never part of a stop string. Comes after every token, so that each is a
+    /// chance to stop; empty when the token gave no text yet.
     Text(&'a str),
 }
 

@@ -36,6 +36,7 @@ fn run(model: &LocalModel, request: &Request) -> (Completion, usize, Vec<String>
     let completion = model
         .generate(request, &mut |event| {
             match event {
+                Event::Reading { .. } => assert_eq!(read, 0, "it was read"),
                 Event::PromptRead { .. } if pieces.is_empty() => read += 1,
                 Event::PromptRead { .. } => panic!("text came before the prompt was read"),
                 Event::Text(text) => pieces.push(text.to_owned()),
@@ -65,7 +66,6 @@ fn pieces_joined_are_the_answer_and_the_seed_decides_it() {
     let (request, text) = long_answer(&model);
     let (again, read, pieces) = run(&model, &request);
     assert_eq!((again.text.as_str(), read, pieces.concat()), (text.as_str(), 1, text.clone()));
-    assert!(pieces.iter().all(|piece| !piece.is_empty()));
     let other = Request { sampling: SamplingParameters { seed: 12_345, ..request.sampling }, ..request };
     assert_ne!(run(&model, &other).0.text, text);
 }
@@ -139,7 +139,7 @@ fn cancelling_ends_it_at_once_and_the_next_answer_is_whole() {
     let mut seen = String::new();
     let cancelled = model
         .generate(&request, &mut |event| match event {
-            Event::PromptRead { .. } => ControlFlow::Continue(()),
+            Event::Reading { .. } | Event::PromptRead { .. } => ControlFlow::Continue(()),
             Event::Text(text) => {
                 seen.push_str(text);
                 ControlFlow::Break(())
@@ -150,6 +150,40 @@ fn cancelling_ends_it_at_once_and_the_next_answer_is_whole() {
     let at_once = model.generate(&request, &mut |_| ControlFlow::Break(())).unwrap();
     assert_eq!((at_once.finish_reason, at_once.completion_tokens), (FinishReason::Cancelled, 0));
     assert_eq!(run(&model, &request).0.text, text);
+}
+
+#[test]
+fn the_reading_of_a_long_prompt_can_be_ended() {
+    let model = model();
+    let long = Request { prompt: Prompt::Text("x".repeat(150)), max_tokens: Some(5), ..request("") };
+    let mut events = Vec::new();
+    let cancelled = model
+        .generate(&long, &mut |event| {
+            events.push(format!("{event:?}"));
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    assert_eq!((cancelled.finish_reason, cancelled.completion_tokens), (FinishReason::Cancelled, 0));
+    assert_eq!(events, ["Reading { tokens: 128 }"], "and nothing after it");
+    let whole = run(&model, &long);
+    assert_eq!(whole.0.text, run(&self::model(), &long).0.text, "what was read stays, and changes nothing");
+}
+
+#[test]
+fn a_token_that_gives_no_text_is_a_chance_to_stop() {
+    let model = model();
+    let (request, text) = long_answer(&model);
+    // The answer's own text may always become this stop string: it is all held back.
+    let held = Request { stop: vec![format!("{text}\0never")], ..request };
+    let mut asked = 0;
+    let cancelled = model
+        .generate(&held, &mut |event| {
+            asked += usize::from(matches!(event, Event::Text("")));
+            if asked == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    let expected = (FinishReason::Cancelled, 3, "");
+    assert_eq!((cancelled.finish_reason, cancelled.completion_tokens, cancelled.text.as_str()), expected);
 }
 
 #[test]
