@@ -10,7 +10,7 @@ use tsumugi_base::Hint;
 use tsumugi_files::{Admitted, FilesError, ModelFolder};
 use tsumugi_models::{Decoder, ModelError};
 use tsumugi_tensor::{Cpu, IsaError};
-use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
+use tsumugi_tokenizer::{ChatTemplate, StreamDecoder, TokenId, Tokenizer, TokenizerError};
 
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel, end_tokens};
@@ -255,6 +255,7 @@ struct Answer<'a> {
     stop: StopFilter,
     text: String,
     tokens: usize,
+    max_tokens: usize,
 }
 
 impl Answer<'_> {
@@ -337,15 +338,21 @@ impl TextModel for LocalModel {
         }
         let room = context_length - prompt_tokens;
         let max_tokens = request.max_tokens.map_or(room, |max| max.min(room));
+        // An answer in a chat is a text of its own; any other continues its prompt.
+        let characters = match request.prompt {
+            Prompt::Chat(_) => self.tokenizer.stream(),
+            Prompt::Text(_) | Prompt::Tokens(_) => self.tokenizer.stream_after(&tokens),
+        };
         let started = Instant::now();
         let mut engine = self.engine();
         let (id, cached) = engine.begin(&tokens).map_err(|error| Self::internal(&error))?;
-        let mut answer = Answer { on_event, stop: StopFilter::new(&request.stop), text: String::new(), tokens: 0 };
+        let stop = StopFilter::new(&request.stop);
+        let mut answer = Answer { on_event, stop, text: String::new(), tokens: 0, max_tokens };
         let read = answer.read_prompt(&mut engine, id, &tokens, cached).map_err(|error| Self::internal(&error));
         let prompt_seconds = started.elapsed().as_secs_f64();
         let end = read.and_then(|goes_on| match goes_on {
             false => Ok(End::Cancelled),
-            true => self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, max_tokens, &mut answer),
+            true => self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, characters, &mut answer),
         });
         engine.end(id);
         drop(engine);
@@ -373,11 +380,10 @@ impl LocalModel {
         id: SequenceId,
         sampler: &mut Sampler,
         tokens: &mut Vec<TokenId>,
-        max_tokens: usize,
+        mut characters: StreamDecoder<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<End, GenerateError> {
-        let mut characters = self.tokenizer.stream();
-        while answer.tokens < max_tokens {
+        while answer.tokens < answer.max_tokens {
             let token = sampler.sample(&engine.last_logits()[..self.choices], tokens)?;
             tokens.push(token);
             answer.tokens += 1;
@@ -387,10 +393,10 @@ impl LocalModel {
             if let ControlFlow::Break(end) = answer.say(&characters.push(token)) {
                 return Ok(end);
             }
-            if answer.tokens < max_tokens {
+            if answer.tokens < answer.max_tokens {
                 engine.decode(&[(id, token)]).map_err(|error| Self::internal(&error))?;
             }
         }
-        Ok(answer.finish(&characters.finish(), End::Length))
+        Ok(answer.finish("", End::Length)) // the beginning of a character that was cut off is left out
     }
 }

@@ -7,16 +7,23 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_infer::text::{
     Completion, Event, FinishReason, GenerateError, LocalModel, Options, Prompt, Request, SamplingParameters, TextModel,
 };
+use tsumugi_infer::{Engine, EngineOptions};
+use tsumugi_models::Decoder;
 use tsumugi_models::llama::Llama;
+use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::Message;
 
 use crate::support::{VOCABULARY, admit, decoder, write_chat_model};
 
 const CONTEXT: usize = 200;
 
+fn tiny() -> Decoder {
+    decoder(Llama::sized(VOCABULARY, CONTEXT, 48, 2, 4, 2), 3)
+}
+
 fn model() -> LocalModel {
     let folder = temporary_folder();
-    write_chat_model(folder.path(), &decoder(Llama::sized(VOCABULARY, CONTEXT, 48, 2, 4, 2), 3));
+    write_chat_model(folder.path(), &tiny());
     let options = Options { threads: Some(1), name: Some("tiny".into()), ..Options::default() };
     LocalModel::load(&admit(folder.path()), options).unwrap()
 }
@@ -105,6 +112,33 @@ fn max_tokens_and_the_context_end_it_with_length() {
         reasons.insert(format!("{:?}", completion.finish_reason));
     }
     assert!(reasons.contains("Stop"), "no answer of 20 ended by itself: {reasons:?}");
+}
+
+#[test]
+fn an_answer_that_was_cut_within_a_character_ends_before_it() {
+    let model = model();
+    let cpu = Cpu::detect(Some(1)).unwrap();
+    let mut engine = Engine::new(tiny(), cpu, EngineOptions::default());
+    let mut cut = 0;
+    for first in 0..=255u32 {
+        let (id, cached) = engine.begin(&[first]).unwrap();
+        assert_eq!(cached, 0);
+        let logits = engine.prefill(id, &[first]).unwrap();
+        let token = (0..VOCABULARY).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        engine.end(id);
+        engine.clear();
+        let sampling = SamplingParameters { temperature: 0.0, ..SamplingParameters::default() };
+        let one = Request { prompt: Prompt::Tokens(vec![first]), sampling, max_tokens: Some(1), stop: Vec::new() };
+        let (completion, _, pieces) = run(&model, &one);
+        let expected = match token {
+            0xC2..=0xF4 => String::new(), // begins a character of several bytes
+            0..=0xFF => String::from_utf8_lossy(&[token as u8]).into_owned(),
+            _ => String::new(),
+        };
+        assert_eq!((&completion.text, pieces.concat()), (&expected, expected.clone()), "{token:x}");
+        cut += usize::from((0xC2..=0xF4).contains(&token));
+    }
+    assert!(cut > 0, "no answer was cut within a character");
 }
 
 #[test]
