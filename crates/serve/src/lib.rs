@@ -34,7 +34,8 @@ use tsumugi_infer::text::{SamplingParameters, TextModel};
 /// How to serve. `Options::default()` is what `tsumugi serve MODEL` does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// The address to listen on. On a loopback address only requests that name a loopback host are answered.
+    /// The address to listen on. On a loopback address only requests that name a loopback host are answered; on another
+    /// one without API keys, only those that name an IP address or a loopback host.
     pub address: IpAddr,
     /// The port; 0 takes any free one.
     pub port: u16,
