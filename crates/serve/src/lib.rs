@@ -29,6 +29,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 pub use error::ServeError;
+use tsumugi_base::limits::REQUEST_BYTES_MAX;
 use tsumugi_infer::text::{SamplingParameters, TextModel};
 
 /// How to serve. `Options::default()` is what `tsumugi serve MODEL` does.
@@ -61,7 +62,7 @@ impl Default for Options {
             port: 8080,
             api_keys: Vec::new(),
             max_waiting: 32,
-            max_body_bytes: 2 << 20,
+            max_body_bytes: REQUEST_BYTES_MAX,
             sampling: SamplingParameters::default(),
             suggested_system_messages: Vec::new(),
             opening_prompts: Vec::new(),

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use tsumugi_base::Hint;
 use tsumugi_tokenizer::Message;
 
-pub use crate::sample::SamplingParameters;
+pub use crate::sample::{SamplingParameters, ranges};
 pub use fit::fit_to_context;
 pub use local::{LoadError, LocalModel, Options, load_tokenizer};
 
