@@ -22,6 +22,9 @@ pub const MODEL_SHARDS_MAX: usize = MODEL_FOLDER_FILES_MAX;
 /// and thousands of added tokens.
 pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
 
+/// Largest `chat.json`, a file of ours with a few system messages.
+pub const CHAT_JSON_BYTES_MAX: u64 = 1 << 20;
+
 /// Largest `tokenizer.json`. Gemma's, with 256,000 tokens, has 34 MB.
 pub const TOKENIZER_JSON_BYTES_MAX: u64 = 512 << 20;
 

@@ -26,6 +26,21 @@ impl Threads {
     }
 }
 
+/// `--context`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Context {
+    /// Tokens that prompt and answer may have together [default: the model's, or what the memory allows]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    context: Option<usize>,
+}
+
+impl Context {
+    /// What was asked for.
+    pub fn get(self) -> Option<usize> {
+        self.context
+    }
+}
+
 /// How tokens are chosen. The defaults are the engine's.
 #[derive(Debug, Clone, Args)]
 pub struct Sampling {

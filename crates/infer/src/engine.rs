@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tsumugi_base::Hint;
 use tsumugi_models::plans::CachedBatch;
 use tsumugi_models::{Decoder, DecoderSpec, LogitsPlan};
-use tsumugi_tensor::{BlockLayout, CachedRows, Cpu};
+use tsumugi_tensor::{BlockLayout, CachedRows, Cpu, KEY_BLOCK};
 
 use crate::kv_cache::{CacheFull, KvCache, SequenceId, pages_for};
 
@@ -109,6 +109,12 @@ fn padded_rows(rows: usize) -> usize {
 }
 
 impl Engine {
+    /// Bytes of the cache for one position of one sequence.
+    pub fn position_bytes(spec: &DecoderSpec, cpu: &Cpu) -> usize {
+        let block = BlockLayout::new(cpu.isa(), spec.head_width).len();
+        block * spec.key_heads * spec.layers * size_of::<f32>() / KEY_BLOCK
+    }
+
     /// Packs the decoder.
     pub fn new(decoder: Decoder, cpu: Cpu, options: EngineOptions) -> Self {
         let spec = &decoder.spec;
@@ -247,7 +253,7 @@ impl Engine {
         match self.cache.fork(id, count) {
             Ok(fork) => (fork, count),
             Err(CacheFull { .. }) => {
-                let whole = count - count % tsumugi_tensor::KEY_BLOCK;
+                let whole = count - count % KEY_BLOCK;
                 (self.cache.fork(id, whole).expect("whole pages need no new one"), whole)
             }
         }

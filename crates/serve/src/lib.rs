@@ -49,7 +49,8 @@ pub struct Options {
     /// What a request that says nothing gets, and what the page starts with. Its seed is not used: a request
     /// without a seed gets a fresh one.
     pub sampling: SamplingParameters,
-    /// System messages that the page offers, for a model of drama `You are NAME.` for each character.
+    /// System messages that the page offers with a chat model that has none of its own; for a model of drama
+    /// `You are NAME.` for each character.
     pub suggested_system_messages: Vec<String>,
     /// First messages that the page offers in an empty conversation.
     pub opening_prompts: Vec<String>,

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tsumugi_base::Hint;
+use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFolder};
 use tsumugi_models::{Decoder, ModelError};
 use tsumugi_tensor::{Cpu, IsaError};
@@ -14,6 +15,7 @@ use tsumugi_tokenizer::{ChatTemplate, StreamDecoder, TokenId, Tokenizer, Tokeniz
 
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel, end_tokens};
+use super::{chat_file, memory};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::kv_cache::SequenceId;
 use crate::sample::{SampleError, Sampler};
@@ -25,10 +27,21 @@ pub struct Options {
     pub threads: Option<usize>,
     /// The name in `/v1/models`; `None` is the folder's.
     pub name: Option<String>,
-    /// A shorter context than the model's; `None` is the model's.
+    /// A shorter context than the model's; `None` is the model's, or what memory allows.
     pub context: Option<usize>,
-    /// Positions that the cache may hold over all sequences; `None` is twice the context.
-    pub cache_positions: Option<usize>,
+    /// The cache's share of the memory that is available once the weights are loaded; `None` is [`CACHE_SHARE`](super::CACHE_SHARE).
+    pub cache_share: Option<f64>,
+}
+
+/// The memory was too little for the whole context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextCut {
+    /// Positions of the model.
+    pub model: usize,
+    /// Positions that it got.
+    pub fitting: usize,
+    /// Bytes of the cache for the model's whole context.
+    pub wanted_bytes: u64,
 }
 
 /// Why a folder cannot answer.
@@ -60,6 +73,14 @@ pub enum LoadError {
         /// The file.
         file: PathBuf,
         /// What the parser said.
+        reason: String,
+    },
+    /// A JSON file holds something else than it should.
+    #[error("{}: {reason}", file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
         reason: String,
     },
     /// The tokenizer makes ids that the model does not have.
@@ -96,7 +117,7 @@ impl Hint for LoadError {
             Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
             Self::Context { context, .. } => Some(format!("give a context from 1 to {context}, or leave it out")),
-            Self::Json { .. } | Self::Isa(_) => None,
+            Self::Json { .. } | Self::Content { .. } | Self::Isa(_) => None,
         }
     }
 }
@@ -110,10 +131,12 @@ pub struct LocalModel {
     /// Ids beyond the tokenizer's are never chosen.
     choices: usize,
     context: usize,
+    context_cut: Option<ContextCut>,
+    suggested_system_messages: Vec<String>,
     engine: Mutex<Engine>,
 }
 
-fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<Value>, LoadError> {
+pub(super) fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<Value>, LoadError> {
     let Some(text) = folder.text(name)? else { return Ok(None) };
     let value = serde_json::from_str(text);
     value.map(Some).map_err(|error| LoadError::Json { file: folder.path().join(name), reason: error.to_string() })
@@ -169,15 +192,38 @@ impl LocalModel {
             &tokenizer,
         );
         let cpu = Cpu::detect(options.threads)?;
+        let decoder = Decoder::load(folder)?;
+        let position_bytes = Engine::position_bytes(&spec, &cpu);
+        let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
+        let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);
+        let positions = memory::fit(spec.context, options.context, position_bytes, cache_bytes);
+        let context_cut = (options.context.is_none() && positions.context < spec.context).then(|| ContextCut {
+            model: spec.context,
+            fitting: positions.context,
+            wanted_bytes: spec.context as u64 * position_bytes as u64,
+        });
         let engine_options = EngineOptions {
-            context: options.context,
-            cache_positions: options.cache_positions,
+            context: Some(positions.context),
+            cache_positions: Some(positions.cache),
             ..EngineOptions::default()
         };
-        let engine = Engine::new(Decoder::load(folder)?, cpu, engine_options);
-        let choices = tokenizer.vocabulary_size();
-        let context = engine.context();
-        Ok(Self { name, tokenizer, template, end_tokens, choices, context, engine: Mutex::new(engine) })
+        let engine = Engine::new(decoder, cpu, engine_options);
+        Ok(Self {
+            name,
+            choices: tokenizer.vocabulary_size(),
+            tokenizer,
+            template,
+            end_tokens,
+            context: engine.context(),
+            context_cut,
+            suggested_system_messages: chat_file::suggested_system_messages(folder)?,
+            engine: Mutex::new(engine),
+        })
+    }
+
+    /// Whether memory was too little for the model's whole context.
+    pub fn context_cut(&self) -> Option<ContextCut> {
+        self.context_cut
     }
 
     /// The tokenizer.
@@ -315,6 +361,10 @@ impl TextModel for LocalModel {
 
     fn has_chat_template(&self) -> bool {
         self.template.is_some()
+    }
+
+    fn suggested_system_messages(&self) -> &[String] {
+        &self.suggested_system_messages
     }
 
     fn count_tokens(&self, prompt: &Prompt) -> Result<usize, GenerateError> {

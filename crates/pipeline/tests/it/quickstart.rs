@@ -49,6 +49,9 @@ fn it_makes_a_chat_model_and_a_stopped_run_makes_the_same() {
     let result = run(&whole, 2, &Silent);
     assert!(result.finished && !result.was_finished);
     assert!(result.suggested_system_messages.iter().any(|message| message == "You are GLOUCESTER."));
+    let chat: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(result.chat.join("chat.json")).unwrap()).unwrap();
+    assert_eq!(chat["suggested_system_messages"], serde_json::json!(result.suggested_system_messages));
     let measured = result.measured.unwrap();
     assert_eq!(measured.xz_bits_per_byte, XZ_BITS_PER_BYTE);
     // A tokenizer of 1,024 alone, all tokens equally likely, needs about 3.9.
@@ -56,7 +59,8 @@ fn it_makes_a_chat_model_and_a_stopped_run_makes_the_same() {
     assert!(measured.answers_after_nats < measured.answers_before_nats, "{measured:?}");
     assert!(measured.exchanges.iter().any(|exchange| !exchange.answer.trim().is_empty()), "{measured:?}");
     let report = std::fs::read_to_string(&result.report).unwrap();
-    for part in ["xz -9e", "Loss of pre-training", "Loss of fine-tuning", "The tokenizer", "memory by its end", "<svg"] {
+    for part in ["xz -9e", "Loss of pre-training", "Loss of fine-tuning", "The tokenizer", "memory by its end", "<svg"]
+    {
         assert!(report.contains(part), "the report has no `{part}`");
     }
     assert!(run(&whole, 1, &Silent).was_finished, "a finished run is not done twice");

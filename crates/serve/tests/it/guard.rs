@@ -126,8 +126,10 @@ fn the_page_and_its_information_are_served() {
         assert!(!page.body.contains(outside), "{outside}");
     }
     let info = server.get("/tsumugi/info").json();
-    assert_eq!(info["models"][0], json!({"id": "chat", "context_length": 64, "chat": true}));
-    assert_eq!(info["suggested_system_messages"], json!(["You are ROMEO."]));
+    let chat =
+        json!({"id": "chat", "context_length": 64, "chat": true, "suggested_system_messages": ["You are ROMEO."]});
+    assert_eq!(info["models"][0], chat);
+    assert_eq!(info["models"][1]["suggested_system_messages"], json!([]), "a base model has no system message");
     assert_eq!(info["opening_prompts"], json!(["Good morrow"]));
     assert_eq!((&info["sampling"]["temperature"], &info["sampling"]["top_p"]), (&json!(0.8), &json!(0.95)));
     assert_eq!(server.send("HEAD", "/", "", b"").status, 200);
