@@ -336,6 +336,7 @@ check('a model that does not converse continues text', async () => {
     select.value = 'base-mock';
     select.dispatchEvent(new Event('change', { bubbles: true }));
   });
+  assert.deepEqual(await texts('#system-suggestions .chip'), [], 'it has no characters');
   await page.press('Escape');
   await sayAndWait('Once upon a time');
   assert.match((await answers())[0], /Once upon a time/);
