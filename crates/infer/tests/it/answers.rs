@@ -141,6 +141,51 @@ fn an_answer_that_was_cut_within_a_character_ends_before_it() {
     assert!(cut > 0, "no answer was cut within a character");
 }
 
+/// As Llama 2 has it: spaces as `▁`, and the space before a text is not shown.
+fn sentencepiece_style() -> serde_json::Value {
+    let letters = || ('a'..='z').map(String::from);
+    let tokens = ["<unk>".to_owned()].into_iter().chain((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    let tokens = tokens.chain(["▁".to_owned()]).chain(letters()).chain(letters().map(|letter| format!("▁{letter}")));
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        tokens.enumerate().map(|(id, token)| (token, id.into())).collect();
+    let merges: Vec<[String; 2]> = letters().map(|letter| ["▁".to_owned(), letter]).collect();
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+        "pre_tokenizer": null, "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": vocabulary, "merges": merges},
+    })
+}
+
+#[test]
+fn a_continuation_keeps_the_space_after_its_prompt() {
+    let folder = temporary_folder();
+    let vocabulary = 1 + 256 + 1 + 52;
+    decoder(Llama::sized(vocabulary, 64, 48, 2, 4, 2), 3)
+        .save(folder.path(), &std::collections::BTreeMap::new())
+        .unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), sentencepiece_style().to_string()).unwrap();
+    let model = LocalModel::load(&admit(folder.path()), Options { threads: Some(1), ..Options::default() }).unwrap();
+    let (mut words, mut letters) = (0, 0);
+    for seed in 0..100 {
+        let sampling = SamplingParameters { seed, ..SamplingParameters::default() };
+        let text = |prompt: Prompt| {
+            run(&model, &Request { prompt, sampling: sampling.clone(), max_tokens: Some(1), stop: Vec::new() }).0.text
+        };
+        let answer = text(Prompt::Text("a b".into()));
+        assert_eq!(answer, text(Prompt::Tokens(model.tokenizer().encode("a b"))));
+        words += usize::from(answer.starts_with(' '));
+        letters += usize::from(answer.starts_with(|c: char| c.is_ascii_lowercase()));
+    }
+    assert!(words > 0 && letters > 0, "{words} words and {letters} letters in 100 answers");
+}
+
 #[test]
 fn a_prompt_as_long_as_the_context_is_refused() {
     let model = model();
