@@ -268,6 +268,17 @@ check('a reload in the middle of an answer keeps what was there', async () => {
   assert.match((await texts('.message.assistant .figures')).at(-1), /stopped$/);
 });
 
+check('a reload before the answer has begun keeps the question', async () => {
+  const before = await texts('.message .text');
+  await say('ponder this');
+  await page.until(isWriting);
+  await page.until(() => fetch('/health').then((response) => response.json()).then((health) => health.running === 1));
+  await page.reload();
+  await page.until(() => document.querySelectorAll('.message').length > 0);
+  assert.deepEqual(await texts('.message .text'), [...before, 'ponder this']);
+  await page.until(() => fetch('/health').then((response) => response.json()).then((health) => health.running === 0));
+});
+
 check('a new chat can be taken back', async () => {
   const before = await texts('.message .text');
   await page.click('#new-chat');
@@ -325,6 +336,7 @@ check('a model that does not converse continues text', async () => {
     select.value = 'base-mock';
     select.dispatchEvent(new Event('change', { bubbles: true }));
   });
+  assert.deepEqual(await texts('#system-suggestions .chip'), [], 'it has no characters');
   await page.press('Escape');
   await sayAndWait('Once upon a time');
   assert.match((await answers())[0], /Once upon a time/);

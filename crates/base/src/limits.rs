@@ -22,6 +22,9 @@ pub const MODEL_SHARDS_MAX: usize = MODEL_FOLDER_FILES_MAX;
 /// and thousands of added tokens.
 pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
 
+/// Largest `chat.json`, a file of ours with a few system messages.
+pub const CHAT_JSON_BYTES_MAX: u64 = 1 << 20;
+
 /// Largest `tokenizer.json`. Gemma's, with 256,000 tokens, has 34 MB.
 pub const TOKENIZER_JSON_BYTES_MAX: u64 = 512 << 20;
 
@@ -40,5 +43,6 @@ pub const JSON_LINE_BYTES_MAX: u64 = 64 << 20;
 /// Largest `run.json`.
 pub const RUN_RECORD_BYTES_MAX: u64 = 16 << 20;
 
-/// Largest body of an HTTP request.
-pub const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// Largest body of an HTTP request: English text for a context of 400,000 tokens. A server with 256 connections then
+/// holds half a GiB of requests at worst.
+pub const REQUEST_BYTES_MAX: usize = 2 << 20;

@@ -1,7 +1,7 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
 use clap::Args;
-use tsumugi_infer::text::SamplingParameters;
+use tsumugi_infer::text::{SamplingParameters, ranges};
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -23,6 +23,21 @@ impl Threads {
     /// What was asked for; none is one per core.
     pub fn get(self) -> Option<usize> {
         self.threads.map(usize::from)
+    }
+}
+
+/// `--context`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Context {
+    /// Tokens that prompt and answer may have together [default: the model's, or what the memory allows]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    context: Option<usize>,
+}
+
+impl Context {
+    /// What was asked for.
+    pub fn get(self) -> Option<usize> {
+        self.context
     }
 }
 
@@ -63,23 +78,28 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-fn number(text: &str, fits: impl Fn(f32) -> bool, expected: &str) -> Result<f32, String> {
-    let number: f32 = text.parse().map_err(|_| format!("it must be a number {expected}"))?;
-    if fits(number) { Ok(number) } else { Err(format!("it must be {expected}")) }
+/// A stop string; an empty one is in every text.
+pub fn stop_text(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("every answer would end at once".into()) } else { Ok(text.into()) }
+}
+
+fn number(text: &str, range: ranges::Range) -> Result<f32, String> {
+    let number: f32 = text.parse().map_err(|_| format!("it must be a number {}", range.expected))?;
+    if range.holds(number) { Ok(number) } else { Err(format!("it must be {}", range.expected)) }
 }
 
 fn temperature(text: &str) -> Result<f32, String> {
-    number(text, |t| t >= 0.0 && t.is_finite(), "at least 0")
+    number(text, ranges::TEMPERATURE)
 }
 
 fn top_p(text: &str) -> Result<f32, String> {
-    number(text, |p| p > 0.0 && p <= 1.0, "above 0 and at most 1")
+    number(text, ranges::TOP_P)
 }
 
 fn min_p(text: &str) -> Result<f32, String> {
-    number(text, |p| (0.0..1.0).contains(&p), "at least 0 and below 1")
+    number(text, ranges::MIN_P)
 }
 
 fn penalty(text: &str) -> Result<f32, String> {
-    number(text, |f| f > 0.0 && f.is_finite(), "above 0")
+    number(text, ranges::REPETITION_PENALTY)
 }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use tsumugi_base::io::read_to_string_limited;
 use tsumugi_base::limits::TOKENIZER_JSON_BYTES_MAX;
+use tsumugi_base::units;
 use tsumugi_files::{Admitted, ModelFolder, NoScan};
-use tsumugi_infer::text::{LocalModel, Options};
+use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
-use crate::output::Failure;
+use crate::flags::Threads;
+use crate::output::{Failure, tell};
 
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
 pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; safetensors and JSON hold no code" };
@@ -87,8 +89,35 @@ fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -
     })
 }
 
-/// A model that answers in text.
-pub fn load(model: &str, threads: Option<usize>) -> Result<LocalModel, Failure> {
+/// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
+pub fn load(model: &str, threads: Threads, context: Option<usize>, beside: usize) -> Result<LocalModel, Failure> {
     let folder = admit(model)?;
-    Ok(LocalModel::load(&folder, Options { threads, ..Options::default() })?)
+    let cache_share = Some(CACHE_SHARE / beside.max(1) as f64);
+    let loaded = LocalModel::load(&folder, Options { threads: threads.get(), context, cache_share, name: None })?;
+    if let Some(cut) = loaded.context_cut() {
+        tell(&cut_text(loaded.name(), cut));
+    }
+    Ok(loaded)
+}
+
+fn cut_text(name: &str, cut: ContextCut) -> String {
+    format!(
+        "note: the context of {name} is cut from {} to {} tokens: all of it would take {} of memory; `--context N` \
+         asks for more or less",
+        units::count(cut.model as u64),
+        units::count(cut.fitting as u64),
+        units::bytes(cut.wanted_bytes),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_that_was_cut_is_said_with_what_it_would_take() {
+        let text = cut_text("llama", ContextCut { model: 131_072, fitting: 32_768, wanted_bytes: 16 << 30 });
+        let begin = "note: the context of llama is cut from 131,072 to 32,768 tokens: all of it would take 1";
+        assert!(text.starts_with(begin) && text.contains("--context N"), "{text}");
+    }
 }

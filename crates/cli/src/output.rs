@@ -4,6 +4,7 @@
 //! else, progress and errors, goes to standard error. An error is its chain of causes in one line, an empty line, and
 //! `hint:` with one next step.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -153,6 +154,15 @@ pub fn harmless(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// A model's or a tokenizer's text for standard output: on a terminal [`harmless`], for a pipe or a file as it is.
+pub fn for_stdout(text: &str) -> Cow<'_, str> {
+    for_stream(text, io::stdout().is_terminal())
+}
+
+fn for_stream(text: &str, is_terminal: bool) -> Cow<'_, str> {
+    if is_terminal { Cow::Owned(harmless(text)) } else { Cow::Borrowed(text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,5 +179,7 @@ mod tests {
     #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(harmless("a\x1b[2Jb\n\tc\u{9b}"), "a\u{FFFD}[2Jb\n\tc\u{FFFD}");
+        assert_eq!(for_stream("a\x1b", true), "a\u{FFFD}");
+        assert_eq!(for_stream("a\x1b", false), "a\x1b", "a pipe gets every byte");
     }
 }

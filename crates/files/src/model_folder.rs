@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use tsumugi_base::limits::{CHECKPOINT_INDEX_BYTES_MAX, CONFIG_BYTES_MAX, TOKENIZER_JSON_BYTES_MAX};
+use tsumugi_base::limits::{
+    CHAT_JSON_BYTES_MAX, CHECKPOINT_INDEX_BYTES_MAX, CONFIG_BYTES_MAX, TOKENIZER_JSON_BYTES_MAX,
+};
 
 use crate::admission::{Admitted, Gate, OpenFolder};
 use crate::checkpoint_index::parse_index;
@@ -44,6 +46,7 @@ impl ModelFolder {
     pub fn text(&self, name: &str) -> Result<Option<&str>, FilesError> {
         let bytes_max = match name {
             "tokenizer.json" => TOKENIZER_JSON_BYTES_MAX,
+            "chat.json" => CHAT_JSON_BYTES_MAX,
             MODEL_INDEX_FILE => CHECKPOINT_INDEX_BYTES_MAX,
             _ => CONFIG_BYTES_MAX,
         };

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tsumugi_base::Hint;
 use tsumugi_models::plans::CachedBatch;
 use tsumugi_models::{Decoder, DecoderSpec, LogitsPlan};
-use tsumugi_tensor::{BlockLayout, CachedRows, Cpu};
+use tsumugi_tensor::{BlockLayout, CachedRows, Cpu, KEY_BLOCK};
 
 use crate::kv_cache::{CacheFull, KvCache, SequenceId, pages_for};
 
@@ -109,6 +109,12 @@ fn padded_rows(rows: usize) -> usize {
 }
 
 impl Engine {
+    /// Bytes of the cache for one position of one sequence.
+    pub fn position_bytes(spec: &DecoderSpec, cpu: &Cpu) -> usize {
+        let block = BlockLayout::new(cpu.isa(), spec.head_width).len();
+        block * spec.key_heads * spec.layers * size_of::<f32>() / KEY_BLOCK
+    }
+
     /// Packs the decoder.
     pub fn new(decoder: Decoder, cpu: Cpu, options: EngineOptions) -> Self {
         let spec = &decoder.spec;
@@ -180,14 +186,30 @@ impl Engine {
 
     /// Appends `tokens` to a sequence; returns the logits after the last of them, `[v]`.
     pub fn prefill(&mut self, id: SequenceId, tokens: &[u32]) -> Result<&[f32], EngineError> {
+        self.prefill_while(id, tokens, &mut |_| true)?;
+        Ok(&self.logits)
+    }
+
+    /// The same, but between two chunks `goes_on` is told how many of `tokens` were read and may end it: then the
+    /// answer is false, and what was read stays in the cache.
+    pub fn prefill_while(
+        &mut self,
+        id: SequenceId,
+        tokens: &[u32],
+        goes_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<bool, EngineError> {
         self.check_tokens(tokens)?;
         let chunk = self.options.prefill_rows.max(1);
-        let mut rest = tokens;
-        while rest.len() > chunk {
-            self.forward(&[(id, &rest[..chunk])], false)?;
-            rest = &rest[chunk..];
+        let mut read = 0;
+        while tokens.len() - read > chunk {
+            self.forward(&[(id, &tokens[read..][..chunk])], false)?;
+            read += chunk;
+            if !goes_on(read) {
+                return Ok(false);
+            }
         }
-        self.forward(&[(id, rest)], true)
+        self.forward(&[(id, &tokens[read..])], true)?;
+        Ok(true)
     }
 
     /// Appends a token to each of some different sequences; returns their logits, `[sequences, v]`.
@@ -231,7 +253,7 @@ impl Engine {
         match self.cache.fork(id, count) {
             Ok(fork) => (fork, count),
             Err(CacheFull { .. }) => {
-                let whole = count - count % tsumugi_tensor::KEY_BLOCK;
+                let whole = count - count % KEY_BLOCK;
                 (self.cache.fork(id, whole).expect("whole pages need no new one"), whole)
             }
         }

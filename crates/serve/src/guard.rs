@@ -3,7 +3,8 @@
 //! A server on a loopback address is still within reach of every web page that the user has open. A page of another
 //! origin can send requests (the browser says so in `Origin`), and a page whose name was made to resolve to 127.0.0.1
 //! ("DNS rebinding") is of the same origin and can read the answers too; only its `Host` gives it away. So both
-//! are checked, and no CORS header is ever sent.
+//! are checked, and no CORS header is ever sent. On an address that other machines reach it is the same, with
+//! that address in place of 127.0.0.1; there a key keeps such pages out, or else a name is no `Host`.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,12 +16,13 @@ use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
+use crate::Options;
 use crate::openai::error::ApiError;
 use crate::routes::App;
 
 /// Runs before every route.
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
-    check_host_and_origin(request.headers(), request.uri(), app.options.address.is_loopback())?;
+    check_host_and_origin(request.headers(), request.uri(), Hosts::of(&app.options))?;
     if needs_key(request.uri().path()) {
         check_key(request.headers(), &app.options.api_keys)?;
     }
@@ -32,14 +34,54 @@ fn needs_key(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/tsumugi/")
 }
 
-fn check_host_and_origin(headers: &HeaderMap, uri: &Uri, loopback: bool) -> Result<(), ApiError> {
+/// Which hosts a request may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hosts {
+    /// This machine's own names.
+    Loopback,
+    /// Those and any IP address: a name may have been made to resolve to us, an address cannot.
+    Addresses,
+    /// Any: whoever asks has a key, which a page of another origin has not.
+    Any,
+}
+
+impl Hosts {
+    fn of(options: &Options) -> Self {
+        match (options.address.to_canonical().is_loopback(), options.api_keys.is_empty()) {
+            (true, _) => Self::Loopback,
+            (false, true) => Self::Addresses,
+            (false, false) => Self::Any,
+        }
+    }
+
+    fn allow(self, authority: &str) -> bool {
+        let named = host_of(authority);
+        match self {
+            Self::Loopback => named.is_some_and(|host| is_local_name(host) || ip(host).is_some_and(is_loopback)),
+            Self::Addresses => named.is_some_and(|host| is_local_name(host) || ip(host).is_some()),
+            Self::Any => true,
+        }
+    }
+
+    fn refusal(self, asked: &str) -> ApiError {
+        let asked = shorten(asked);
+        ApiError::forbidden(match self {
+            Self::Loopback | Self::Any => {
+                format!("this server answers only requests to localhost, and this one was sent to `{asked}`")
+            }
+            Self::Addresses => format!(
+                "without an API key this server answers only requests to an IP address, and this one was sent to `{asked}`: \
+                 use the machine's address, or start the server with `--api-key KEY`"
+            ),
+        })
+    }
+}
+
+fn check_host_and_origin(headers: &HeaderMap, uri: &Uri, hosts: Hosts) -> Result<(), ApiError> {
     let host = single(headers, &HOST)?.ok_or_else(|| ApiError::bad_request("the request has no `Host` header"))?;
     let target = uri.authority().map_or(host, |authority| authority.as_str());
-    if loopback && !(names_loopback(host) && names_loopback(target)) {
-        return Err(ApiError::forbidden(format!(
-            "this server answers only requests to localhost, and this one was sent to `{}`",
-            shorten(if names_loopback(host) { target } else { host }),
-        )));
+    if let Some(asked) = [host, target].into_iter().find(|asked| !hosts.allow(asked)) {
+        return Err(hosts.refusal(asked));
     }
     let Some(origin) = single(headers, &ORIGIN)? else { return Ok(()) };
     let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
@@ -59,22 +101,29 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a st
     }
 }
 
-/// `localhost`, `NAME.localhost` (RFC 6761: always this machine) or a loopback address, with any port: behind a
-/// forwarded port it is not ours.
-fn names_loopback(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((ip, "")) => ip,
-        Some((ip, port)) if is_port(port.strip_prefix(':')) => ip,
-        Some(_) => return false,
+/// The host of an authority, with any port: behind a forwarded port it is not ours.
+fn host_of(authority: &str) -> Option<&str> {
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((ip, "")) => Some(ip),
+        Some((ip, port)) => is_port(port.strip_prefix(':')).then_some(ip),
         None => match authority.split_once(':') {
-            None => authority,
-            Some((host, port)) if is_port(Some(port)) => host,
-            Some(_) => return false,
+            None => Some(authority),
+            Some((host, port)) => is_port(Some(port)).then_some(host),
         },
-    };
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return ip.is_loopback();
     }
+}
+
+fn ip(host: &str) -> Option<IpAddr> {
+    host.parse().ok()
+}
+
+/// `::ffff:127.0.0.1` too.
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+/// `localhost` or `NAME.localhost` (RFC 6761: always this machine).
+fn is_local_name(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     host == "localhost" || host.ends_with(".localhost")
 }
@@ -121,10 +170,18 @@ mod tests {
 
     #[test]
     fn only_names_of_this_machine_are_loopback() {
-        for yes in
-            ["localhost", "LOCALHOST:1", "localhost.", "a.localhost:80", "127.0.0.1", "127.9.9.9:65535", "[::1]:8080"]
-        {
-            assert!(names_loopback(yes), "{yes}");
+        for yes in [
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "a.localhost:80",
+            "127.0.0.1",
+            "127.9.9.9:65535",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(Hosts::Loopback.allow(yes), "{yes}");
+            assert!(Hosts::Addresses.allow(yes), "{yes}");
         }
         let no = [
             "",
@@ -144,8 +201,29 @@ mod tests {
             "localhost:80:80",
         ];
         for no in no {
-            assert!(!names_loopback(no), "{no}");
+            assert!(!Hosts::Loopback.allow(no), "{no}");
         }
+        for address in ["0.0.0.0", "192.168.0.1:8080", "[::2]", "[fe80::1]:80"] {
+            assert!(Hosts::Addresses.allow(address), "{address}");
+        }
+        for name in ["", "evil.example", "127.0.0.1.example.com", "my-machine:8080", "user@192.168.0.1", "[::2]x"] {
+            assert!(!Hosts::Addresses.allow(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_answered_where_a_key_is_asked_for() {
+        let options = |address: &str, keys: &[&str]| Options {
+            address: address.parse().expect("an address"),
+            api_keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            ..Options::default()
+        };
+        for loopback in ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(Hosts::of(&options(loopback, &["key"])), Hosts::Loopback, "{loopback}");
+        }
+        assert_eq!(Hosts::of(&options("0.0.0.0", &[])), Hosts::Addresses);
+        assert_eq!(Hosts::of(&options("::", &["key"])), Hosts::Any);
+        assert!(Hosts::Any.allow("llm.example"));
     }
 
     #[test]

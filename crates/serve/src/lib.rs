@@ -29,12 +29,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 pub use error::ServeError;
+use tsumugi_base::limits::REQUEST_BYTES_MAX;
 use tsumugi_infer::text::{SamplingParameters, TextModel};
 
 /// How to serve. `Options::default()` is what `tsumugi serve MODEL` does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
-    /// The address to listen on. On a loopback address only requests that name a loopback host are answered.
+    /// The address to listen on. On a loopback address only requests that name a loopback host are answered; on another
+    /// one without API keys, only those that name an IP address or a loopback host.
     pub address: IpAddr,
     /// The port; 0 takes any free one.
     pub port: u16,
@@ -47,7 +49,8 @@ pub struct Options {
     /// What a request that says nothing gets, and what the page starts with. Its seed is not used: a request
     /// without a seed gets a fresh one.
     pub sampling: SamplingParameters,
-    /// System messages that the page offers, for a model of drama `You are NAME.` for each character.
+    /// System messages that the page offers with a chat model that has none of its own; for a model of drama
+    /// `You are NAME.` for each character.
     pub suggested_system_messages: Vec<String>,
     /// First messages that the page offers in an empty conversation.
     pub opening_prompts: Vec<String>,
@@ -60,7 +63,7 @@ impl Default for Options {
             port: 8080,
             api_keys: Vec::new(),
             max_waiting: 32,
-            max_body_bytes: 2 << 20,
+            max_body_bytes: REQUEST_BYTES_MAX,
             sampling: SamplingParameters::default(),
             suggested_system_messages: Vec::new(),
             opening_prompts: Vec::new(),

@@ -108,6 +108,7 @@ async fn info(State(app): State<Arc<App>>) -> Json<Value> {
         .map(|model| {
             json!({
                 "id": model.name(), "context_length": model.context_length(), "chat": model.has_chat_template(),
+                "suggested_system_messages": suggested(&app, model.as_ref()),
             })
         })
         .collect();
@@ -123,9 +124,16 @@ async fn info(State(app): State<Arc<App>>) -> Json<Value> {
             "min_p": shortest(sampling.min_p),
             "repetition_penalty": shortest(sampling.repetition_penalty),
         },
-        "suggested_system_messages": app.options.suggested_system_messages,
         "opening_prompts": app.options.opening_prompts,
     }))
+}
+
+/// What the model was taught, or what the server was told.
+fn suggested<'a>(app: &'a App, model: &'a dyn TextModel) -> &'a [String] {
+    match model.suggested_system_messages() {
+        [] if model.has_chat_template() => &app.options.suggested_system_messages,
+        own => own,
+    }
 }
 
 /// 0.95 and not 0.949999988079071: the double with the same shortest decimal.

@@ -15,6 +15,7 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -58,7 +59,7 @@ pub fn run(
     let outcome = runtime.block_on(listen_and_answer(options, models, queue.clone(), on_ready, shutdown));
     queue.stop();
     queue.cancel_running();
-    // A model that reads a long prompt cannot be interrupted; its thread must not hold up the exit.
+    // A large model may be within a chunk of a prompt; its thread must not hold up the exit.
     runtime.shutdown_background();
     outcome
 }
@@ -73,7 +74,7 @@ async fn listen_and_answer(
     let asked = SocketAddr::new(options.address, options.port);
     let listener = TcpListener::bind(asked).await.map_err(|source| ServeError::Listen { address: asked, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address: asked, source })?;
-    let open_to_network = !address.ip().is_loopback() && options.api_keys.is_empty();
+    let open_to_network = !address.ip().to_canonical().is_loopback() && options.api_keys.is_empty();
 
     let worker_queue = queue.clone();
     std::thread::Builder::new()
@@ -141,24 +142,22 @@ async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn()
 /// hyper watches for that only on connections that will be kept alive; after `Connection: close` it does not
 /// read any more, and a long answer would be generated for nobody.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<std::net::TcpStream>);
+pub struct Client(Arc<TcpStream>);
 
 impl Client {
     /// Also returns the socket, which had to leave the runtime for a moment to be duplicated.
     fn watch(stream: TcpStream) -> io::Result<(TcpStream, Self)> {
         let stream = stream.into_std()?;
-        let client = Self(Arc::new(stream.try_clone()?));
+        let client = Self(Arc::new(TcpStream::from_std(stream.try_clone()?)?));
         Ok((TcpStream::from_std(stream)?, client))
     }
 
-    /// Returns when the client has closed the connection, or the half of it on which it sends.
+    /// Returns when the client has closed the connection, or the half of it on which it sends. Asked of the system and
+    /// not by a read: what the client sent before it left, and nobody reads, must not hide that it left.
     pub async fn gone(&self) {
-        loop {
-            match self.0.peek(&mut [0]) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                Err(_) => return,
+        while let Ok(ready) = self.0.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
             }
             sleep(CLIENT_POLL).await;
         }

@@ -2,7 +2,7 @@
 //!
 //! Generation is CPU work that uses every core, so two at once would only make both late. A job leaves when its
 //! client leaves: dropping [`Generation`] takes a waiting job out of the queue and breaks a running one at its
-//! next token. Updates go through an unbounded channel, whose content an answer's length bounds: a slow reader must
+//! next token, or at the next chunk of its prompt. Updates go through an unbounded channel, whose content an answer's length bounds: a slow reader must
 //! not make the next client wait.
 
 use std::collections::VecDeque;
@@ -147,11 +147,12 @@ impl Queue {
 /// Runs one job. A panic inside the model is our mistake: its client gets an error and the others go on.
 fn answer(job: &Job) {
     let mut on_event = |event: Event<'_>| {
-        let update = match event {
-            Event::PromptRead { .. } => Update::PromptRead,
-            Event::Text(text) => Update::Text(text.to_owned()),
+        let sent = match event {
+            Event::Reading { .. } | Event::Text("") => Ok(()),
+            Event::PromptRead { .. } => job.updates.send(Update::PromptRead),
+            Event::Text(text) => job.updates.send(Update::Text(text.to_owned())),
         };
-        let gone = job.updates.send(update).is_err() || job.cancelled.load(Ordering::Relaxed);
+        let gone = sent.is_err() || job.updates.is_closed() || job.cancelled.load(Ordering::Relaxed);
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let generated = catch_unwind(AssertUnwindSafe(|| job.model.generate(&job.request, &mut on_event)));

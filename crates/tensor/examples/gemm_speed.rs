@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use tsumugi_tensor::{Compute, Cpu};
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
+use tsumugi_tensor::{Compute, Cpu};
 
 fn main() {
     let threads = std::env::args().nth(1).and_then(|x| x.parse().ok());

@@ -32,6 +32,23 @@ impl<'a> StreamDecoder<'a> {
         Self { tokenizer, state }
     }
 
+    /// What follows `before`, whose text is out already: where a decoder looks at neighbours, the space between is kept.
+    pub(crate) fn after(tokenizer: &'a Tokenizer, before: &[TokenId]) -> Self {
+        let mut decoder = Self::new(tokenizer);
+        if let State::Window { ids, emitted } = &mut decoder.state {
+            // One token, or the bytes of one character.
+            for &id in before.iter().rev().filter(|&&id| !tokenizer.is_special(id)).take(4) {
+                ids.push_front(id);
+                let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id).into_owned()).collect();
+                if std::str::from_utf8(&bytes).is_ok() {
+                    break;
+                }
+            }
+            *emitted = ids.len();
+        }
+        decoder
+    }
+
     /// Adds a token; returns the characters that it completes.
     pub fn push(&mut self, id: TokenId) -> String {
         if self.tokenizer.is_special(id) {
@@ -57,7 +74,8 @@ impl<'a> StreamDecoder<'a> {
         }
     }
 
-    /// Ends the sequence: what is left of an unfinished character comes as U+FFFD.
+    /// Ends the sequence: what is left of an unfinished character comes as U+FFFD. Where the sequence was cut short, drop
+    /// the decoder instead: the character's beginning is no mistake of the model.
     pub fn finish(self) -> String {
         match self.state {
             State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),

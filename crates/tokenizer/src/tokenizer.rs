@@ -174,6 +174,11 @@ impl Tokenizer {
         StreamDecoder::new(self)
     }
 
+    /// A decoder for ids that come one by one after `before`, whose text it does not give again.
+    pub fn stream_after(&self, before: &[TokenId]) -> StreamDecoder<'_> {
+        StreamDecoder::after(self, before)
+    }
+
     /// Whether a text is the concatenation of its tokens' bytes.
     pub(crate) fn tokens_are_bytes(&self) -> bool {
         self.inner.tokens_are_bytes

@@ -1,6 +1,5 @@
 //! `tsumugi generate`: continue a text.
 
-use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
 
 use clap::Args;
@@ -9,8 +8,8 @@ use tsumugi_base::units;
 use tsumugi_infer::text::{Completion, Event, FinishReason, Prompt, Request, TextModel};
 
 use super::Command;
-use crate::flags::{Json, Sampling, Threads, positive};
-use crate::output::{Answer, Failure, harmless, print, print_json, tell};
+use crate::flags::{Context, Json, Sampling, Threads, positive, stop_text};
+use crate::output::{Answer, Failure, for_stdout, print, print_json, tell};
 use crate::{interrupt, model};
 
 /// Continue a text
@@ -27,13 +26,15 @@ pub struct Generate {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
     max_tokens: usize,
     /// End before this text appears; may be given several times
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = stop_text)]
     stop: Vec<String>,
     /// Of the random choices
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    context: Context,
     #[command(flatten)]
     threads: Threads,
     /// Say on standard error how fast it was
@@ -50,7 +51,7 @@ impl Command for Generate {
         tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.threads.get())?;
+        let model = model::load(&self.model, self.threads, self.context.get(), 1)?;
         interrupt::listen("")?;
         let request = Request {
             prompt: Prompt::Text(self.prompt),
@@ -58,14 +59,13 @@ impl Command for Generate {
             max_tokens: Some(self.max_tokens),
             stop: self.stop,
         };
-        let on_terminal = io::stdout().is_terminal();
         let mut printed = Ok(());
         let completion = model.generate(&request, &mut |event| {
             if let Event::Text(text) = event
                 && !self.json.json
                 && printed.is_ok()
             {
-                printed = if on_terminal { print(&harmless(text)) } else { print(text) };
+                printed = print(&for_stdout(text));
             }
             if printed.is_err() || interrupt::requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

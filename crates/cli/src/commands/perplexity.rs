@@ -38,7 +38,7 @@ pub struct Perplexity {
 impl Command for Perplexity {
     const NAME: &'static str = "perplexity";
     const EXAMPLES: &'static str = "
-        tsumugi perplexity runs/quickstart/base data/tinyshakespeare/input.txt
+        tsumugi perplexity runs/quickstart/base held-out.txt
         tsumugi perplexity runs/quickstart/base held-out.txt --stride 64 --json";
 
     fn run(self) -> Result<Answer, Failure> {

@@ -76,7 +76,7 @@ impl Command for Quickstart {
             false => print(&as_text(&made, &options.out))?,
         }
         if !self.no_serve {
-            serve(&made, self.threads.get(), self.json.json)?;
+            serve(&made, self.threads, self.json.json)?;
         }
         Ok(Answer::Done)
     }
@@ -103,8 +103,8 @@ fn as_text(made: &QuickstartResult, out: &Path) -> String {
 }
 
 /// On the usual port, or on any free one: after minutes of training, a port in use is no reason to fail.
-fn serve(made: &QuickstartResult, threads: Option<usize>, json: bool) -> Result<(), Failure> {
-    let model = Arc::new(model::load(&made.chat.to_string_lossy(), threads)?);
+fn serve(made: &QuickstartResult, threads: Threads, json: bool) -> Result<(), Failure> {
+    let model = Arc::new(model::load(&made.chat.to_string_lossy(), threads, None, 1)?);
     let options = tsumugi_serve::Options {
         suggested_system_messages: made.suggested_system_messages.clone(),
         opening_prompts: OPENING_PROMPTS.map(str::to_owned).into(),

@@ -1,6 +1,7 @@
 //! `tsumugi chat`: what a pipe sees of it. What a session does is tested beside it.
 
 use tsumugi_base::testing::temporary_folder;
+use tsumugi_infer::text::chat_file;
 
 use crate::support::{tiny_model, tsumugi, tsumugi_with_input};
 
@@ -25,6 +26,22 @@ fn lines_are_answered_and_commands_are_done() {
         0,
         "out.jsonl is there: said, not fatal"
     );
+}
+
+#[test]
+fn the_system_message_that_the_model_suggests_is_used_and_said() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), true);
+    let suggested = chat_file(&["You are ROMEO.".into(), "You are JULIET.".into()]);
+    std::fs::write(path.join("model/chat.json"), suggested).unwrap();
+    let said = "(system: You are ROMEO.; `--system TEXT` or /system sets another)\n";
+    let ran = tsumugi_with_input(path, &["chat", "model", "--seed", "1"], "/system\n");
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("(system: You are ROMEO.)\n", said));
+    for (system, expected) in [("Be kind.", "(system: Be kind.)\n"), ("", "(no system message)\n")] {
+        let ran = tsumugi_with_input(path, &["chat", "model", "--system", system], "/system\n");
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), (expected, ""));
+    }
 }
 
 #[test]

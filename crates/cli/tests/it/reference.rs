@@ -30,6 +30,18 @@ fn every_command_has_an_example_that_parses() {
     check(&tsumugi_cli::commands::tree(), "");
 }
 
+/// The README promises it.
+#[test]
+fn every_command_but_the_terminal_chat_has_json() {
+    fn check(command: &clap::Command) {
+        command.get_subcommands().for_each(check);
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        let expected = !command.has_subcommands() && command.get_name() != "chat";
+        assert_eq!(has_json, expected, "{}", command.get_name());
+    }
+    check(&tsumugi_cli::commands::tree());
+}
+
 /// Words of a line as a shell cuts it, for single quotes only.
 fn shell_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();

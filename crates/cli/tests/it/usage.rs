@@ -39,6 +39,24 @@ fn a_mistyped_flag_and_a_bad_value_are_usage_errors() {
 }
 
 #[test]
+fn what_the_api_would_refuse_is_refused_here_too() {
+    let folder = temporary_folder();
+    for (flag, value, expected) in [
+        ("--temperature", "2.5", "'2.5' for '--temperature <T>': it must be between 0 and 2"),
+        ("--repetition-penalty", "11", "'11' for '--repetition-penalty <F>': it must be above 0 and at most 10"),
+    ] {
+        for command in [&["serve", "x"][..], &["chat", "x"], &["generate", "x", "--prompt", "a"]] {
+            let ran = tsumugi(folder.path(), &[command, &[flag, value]].concat());
+            assert_eq!(ran.code, 2);
+            assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+        }
+    }
+    let ran = tsumugi(folder.path(), &["generate", "x", "--prompt", "a", "--stop", ""]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("every answer would end at once"), "{}", ran.stderr);
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     let folder = temporary_folder();
     for arguments in [&["--help"][..], &["tokenizer", "--help"], &["tokenizer", "train", "--help"]] {

@@ -1,14 +1,11 @@
 //! Keeps tokens at least a fraction as likely as the likeliest (Nguyen et al. 2024, "Turning up the heat").
 
-use super::{Candidates, Context, SampleError, SamplingParameters, Stage, bad};
+use super::{Candidates, Context, SampleError, SamplingParameters, Stage, ranges};
 
 struct MinP(f32);
 
 pub(super) fn stage(parameters: &SamplingParameters) -> Result<Option<Box<dyn Stage>>, SampleError> {
-    let min_p = parameters.min_p;
-    if !(0.0..1.0).contains(&min_p) {
-        return Err(bad("min_p", min_p, "at least 0 and below 1"));
-    }
+    let min_p = ranges::MIN_P.check("min_p", parameters.min_p)?;
     Ok((min_p > 0.0).then(|| Box::new(MinP(min_p)) as Box<dyn Stage>))
 }
 

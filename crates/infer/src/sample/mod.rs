@@ -5,6 +5,7 @@
 
 mod greedy;
 mod min_p;
+pub mod ranges;
 mod repetition_penalty;
 mod temperature;
 mod top_k;

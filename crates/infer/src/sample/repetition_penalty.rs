@@ -1,15 +1,12 @@
 //! Keskar et al. 2019 (CTRL), equation 5, as `transformers` has it: the logit of a token that occurs in the
 //! context is divided by the penalty where positive, multiplied where negative; once, however often it occurs.
 
-use super::{Candidates, Context, SampleError, SamplingParameters, Stage, bad};
+use super::{Candidates, Context, SampleError, SamplingParameters, Stage, ranges};
 
 struct RepetitionPenalty(f32);
 
 pub(super) fn stage(parameters: &SamplingParameters) -> Result<Option<Box<dyn Stage>>, SampleError> {
-    let penalty = parameters.repetition_penalty;
-    if !(penalty.is_finite() && penalty > 0.0) {
-        return Err(bad("repetition_penalty", penalty, "a number above 0"));
-    }
+    let penalty = ranges::REPETITION_PENALTY.check("repetition_penalty", parameters.repetition_penalty)?;
     Ok((penalty != 1.0).then(|| Box::new(RepetitionPenalty(penalty)) as Box<dyn Stage>))
 }
 

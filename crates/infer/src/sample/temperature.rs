@@ -1,14 +1,11 @@
 //! Divides logits by the temperature. The largest becomes 0, so that no temperature overflows.
 
-use super::{Candidates, Context, SampleError, SamplingParameters, Stage, bad};
+use super::{Candidates, Context, SampleError, SamplingParameters, Stage, ranges};
 
 struct Temperature(f32);
 
 pub(super) fn stage(parameters: &SamplingParameters) -> Result<Option<Box<dyn Stage>>, SampleError> {
-    let temperature = parameters.temperature;
-    if !(temperature.is_finite() && temperature >= 0.0) {
-        return Err(bad("temperature", temperature, "a number of at least 0"));
-    }
+    let temperature = ranges::TEMPERATURE.check("temperature", parameters.temperature)?;
     Ok((temperature != 0.0 && temperature != 1.0).then(|| Box::new(Temperature(temperature)) as Box<dyn Stage>))
 }
 

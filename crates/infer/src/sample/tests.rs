@@ -112,6 +112,8 @@ fn parameters_out_of_range_are_named() {
     let cases = [
         (SamplingParameters { temperature: -1.0, ..plain() }, "temperature"),
         (SamplingParameters { temperature: f32::NAN, ..plain() }, "temperature"),
+        (SamplingParameters { temperature: 2.5, ..plain() }, "temperature"),
+        (SamplingParameters { repetition_penalty: 11.0, ..plain() }, "repetition_penalty"),
         (SamplingParameters { top_k: Some(0), ..plain() }, "top_k"),
         (SamplingParameters { top_p: 0.0, ..plain() }, "top_p"),
         (SamplingParameters { top_p: 1.1, ..plain() }, "top_p"),

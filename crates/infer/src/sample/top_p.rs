@@ -1,14 +1,11 @@
 //! Nucleus sampling (Holtzman et al. 2019): keeps the smallest set of likeliest tokens whose probability reaches p.
 
-use super::{Candidates, Context, SampleError, SamplingParameters, Stage, bad};
+use super::{Candidates, Context, SampleError, SamplingParameters, Stage, ranges};
 
 struct TopP(f64);
 
 pub(super) fn stage(parameters: &SamplingParameters) -> Result<Option<Box<dyn Stage>>, SampleError> {
-    let top_p = parameters.top_p;
-    if !(top_p > 0.0 && top_p <= 1.0) {
-        return Err(bad("top_p", top_p, "above 0 and at most 1"));
-    }
+    let top_p = ranges::TOP_P.check("top_p", parameters.top_p)?;
     Ok((top_p < 1.0).then(|| Box::new(TopP(f64::from(top_p))) as Box<dyn Stage>))
 }
 

@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use serde_json::Value;
 use tsumugi_base::Hint;
+use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFolder};
 use tsumugi_models::{Decoder, ModelError};
 use tsumugi_tensor::{Cpu, IsaError};
-use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, TokenizerError};
+use tsumugi_tokenizer::{ChatTemplate, StreamDecoder, TokenId, Tokenizer, TokenizerError};
 
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel, end_tokens};
+use super::{chat_file, memory};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::kv_cache::SequenceId;
 use crate::sample::{SampleError, Sampler};
@@ -25,10 +27,21 @@ pub struct Options {
     pub threads: Option<usize>,
     /// The name in `/v1/models`; `None` is the folder's.
     pub name: Option<String>,
-    /// A shorter context than the model's; `None` is the model's.
+    /// A shorter context than the model's; `None` is the model's, or what memory allows.
     pub context: Option<usize>,
-    /// Positions that the cache may hold over all sequences; `None` is twice the context.
-    pub cache_positions: Option<usize>,
+    /// The cache's share of the memory that is available once the weights are loaded; `None` is [`CACHE_SHARE`](super::CACHE_SHARE).
+    pub cache_share: Option<f64>,
+}
+
+/// The memory was too little for the whole context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContextCut {
+    /// Positions of the model.
+    pub model: usize,
+    /// Positions that it got.
+    pub fitting: usize,
+    /// Bytes of the cache for the model's whole context.
+    pub wanted_bytes: u64,
 }
 
 /// Why a folder cannot answer.
@@ -60,6 +73,14 @@ pub enum LoadError {
         /// The file.
         file: PathBuf,
         /// What the parser said.
+        reason: String,
+    },
+    /// A JSON file holds something else than it should.
+    #[error("{}: {reason}", file.display())]
+    Content {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
         reason: String,
     },
     /// The tokenizer makes ids that the model does not have.
@@ -96,7 +117,7 @@ impl Hint for LoadError {
             Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
             Self::Context { context, .. } => Some(format!("give a context from 1 to {context}, or leave it out")),
-            Self::Json { .. } | Self::Isa(_) => None,
+            Self::Json { .. } | Self::Content { .. } | Self::Isa(_) => None,
         }
     }
 }
@@ -110,10 +131,12 @@ pub struct LocalModel {
     /// Ids beyond the tokenizer's are never chosen.
     choices: usize,
     context: usize,
+    context_cut: Option<ContextCut>,
+    suggested_system_messages: Vec<String>,
     engine: Mutex<Engine>,
 }
 
-fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<Value>, LoadError> {
+pub(super) fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<Value>, LoadError> {
     let Some(text) = folder.text(name)? else { return Ok(None) };
     let value = serde_json::from_str(text);
     value.map(Some).map_err(|error| LoadError::Json { file: folder.path().join(name), reason: error.to_string() })
@@ -169,15 +192,38 @@ impl LocalModel {
             &tokenizer,
         );
         let cpu = Cpu::detect(options.threads)?;
+        let decoder = Decoder::load(folder)?;
+        let position_bytes = Engine::position_bytes(&spec, &cpu);
+        let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
+        let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);
+        let positions = memory::fit(spec.context, options.context, position_bytes, cache_bytes);
+        let context_cut = (options.context.is_none() && positions.context < spec.context).then(|| ContextCut {
+            model: spec.context,
+            fitting: positions.context,
+            wanted_bytes: spec.context as u64 * position_bytes as u64,
+        });
         let engine_options = EngineOptions {
-            context: options.context,
-            cache_positions: options.cache_positions,
+            context: Some(positions.context),
+            cache_positions: Some(positions.cache),
             ..EngineOptions::default()
         };
-        let engine = Engine::new(Decoder::load(folder)?, cpu, engine_options);
-        let choices = tokenizer.vocabulary_size();
-        let context = engine.context();
-        Ok(Self { name, tokenizer, template, end_tokens, choices, context, engine: Mutex::new(engine) })
+        let engine = Engine::new(decoder, cpu, engine_options);
+        Ok(Self {
+            name,
+            choices: tokenizer.vocabulary_size(),
+            tokenizer,
+            template,
+            end_tokens,
+            context: engine.context(),
+            context_cut,
+            suggested_system_messages: chat_file::suggested_system_messages(folder)?,
+            engine: Mutex::new(engine),
+        })
+    }
+
+    /// Whether memory was too little for the model's whole context.
+    pub fn context_cut(&self) -> Option<ContextCut> {
+        self.context_cut
     }
 
     /// The tokenizer.
@@ -255,6 +301,7 @@ struct Answer<'a> {
     stop: StopFilter,
     text: String,
     tokens: usize,
+    max_tokens: usize,
 }
 
 impl Answer<'_> {
@@ -272,18 +319,34 @@ impl Answer<'_> {
     /// Whether the caller asked to stop.
     fn give_out(&mut self, text: &str) -> bool {
         self.text.push_str(text);
-        !text.is_empty() && (self.on_event)(Event::Text(text)).is_break()
+        (self.on_event)(Event::Text(text)).is_break()
     }
 
     /// Gives out the beginning of an unfinished character and what was held back for a stop string.
     fn finish(&mut self, rest: &str, end: End) -> End {
-        match self.say(rest) {
-            ControlFlow::Break(end) => end,
-            ControlFlow::Continue(()) => {
-                let held = self.stop.finish();
-                if self.give_out(&held) { End::Cancelled } else { end }
-            }
+        let (mut last, stopped) = self.stop.push(rest);
+        if !stopped {
+            last.push_str(&self.stop.finish());
         }
+        match (stopped, !last.is_empty() && self.give_out(&last)) {
+            (true, _) => End::StopString,
+            (false, true) => End::Cancelled,
+            (false, false) => end,
+        }
+    }
+
+    /// Reads the prompt, of which the cache had `cached` tokens; whether the caller wants the answer.
+    fn read_prompt(
+        &mut self,
+        engine: &mut Engine,
+        id: SequenceId,
+        prompt: &[TokenId],
+        cached: usize,
+    ) -> Result<bool, EngineError> {
+        let whole = engine.prefill_while(id, &prompt[cached..], &mut |read| {
+            (self.on_event)(Event::Reading { tokens: cached + read }).is_continue()
+        })?;
+        Ok(whole && (self.on_event)(Event::PromptRead { prompt_tokens: prompt.len() }).is_continue())
     }
 }
 
@@ -298,6 +361,10 @@ impl TextModel for LocalModel {
 
     fn has_chat_template(&self) -> bool {
         self.template.is_some()
+    }
+
+    fn suggested_system_messages(&self) -> &[String] {
+        &self.suggested_system_messages
     }
 
     fn count_tokens(&self, prompt: &Prompt) -> Result<usize, GenerateError> {
@@ -321,17 +388,21 @@ impl TextModel for LocalModel {
         }
         let room = context_length - prompt_tokens;
         let max_tokens = request.max_tokens.map_or(room, |max| max.min(room));
+        // An answer in a chat is a text of its own; any other continues its prompt.
+        let characters = match request.prompt {
+            Prompt::Chat(_) => self.tokenizer.stream(),
+            Prompt::Text(_) | Prompt::Tokens(_) => self.tokenizer.stream_after(&tokens),
+        };
         let started = Instant::now();
         let mut engine = self.engine();
         let (id, cached) = engine.begin(&tokens).map_err(|error| Self::internal(&error))?;
-        let mut answer = Answer { on_event, stop: StopFilter::new(&request.stop), text: String::new(), tokens: 0 };
-        let read = engine.prefill(id, &tokens[cached..]).map(|_| ()).map_err(|error| Self::internal(&error));
+        let stop = StopFilter::new(&request.stop);
+        let mut answer = Answer { on_event, stop, text: String::new(), tokens: 0, max_tokens };
+        let read = answer.read_prompt(&mut engine, id, &tokens, cached).map_err(|error| Self::internal(&error));
         let prompt_seconds = started.elapsed().as_secs_f64();
-        let end = read.and_then(|()| match (answer.on_event)(Event::PromptRead { prompt_tokens }) {
-            ControlFlow::Break(()) => Ok(End::Cancelled),
-            ControlFlow::Continue(()) => {
-                self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, max_tokens, &mut answer)
-            }
+        let end = read.and_then(|goes_on| match goes_on {
+            false => Ok(End::Cancelled),
+            true => self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, characters, &mut answer),
         });
         engine.end(id);
         drop(engine);
@@ -359,11 +430,10 @@ impl LocalModel {
         id: SequenceId,
         sampler: &mut Sampler,
         tokens: &mut Vec<TokenId>,
-        max_tokens: usize,
+        mut characters: StreamDecoder<'_>,
         answer: &mut Answer<'_>,
     ) -> Result<End, GenerateError> {
-        let mut characters = self.tokenizer.stream();
-        while answer.tokens < max_tokens {
+        while answer.tokens < answer.max_tokens {
             let token = sampler.sample(&engine.last_logits()[..self.choices], tokens)?;
             tokens.push(token);
             answer.tokens += 1;
@@ -373,10 +443,10 @@ impl LocalModel {
             if let ControlFlow::Break(end) = answer.say(&characters.push(token)) {
                 return Ok(end);
             }
-            if answer.tokens < max_tokens {
+            if answer.tokens < answer.max_tokens {
                 engine.decode(&[(id, token)]).map_err(|error| Self::internal(&error))?;
             }
         }
-        Ok(answer.finish(&characters.finish(), End::Length))
+        Ok(answer.finish("", End::Length)) // the beginning of a character that was cut off is left out
     }
 }

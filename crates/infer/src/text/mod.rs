@@ -1,9 +1,11 @@
 //! Requests and answers in text: what `serve`, the terminal chat and `generate` speak with a model.
 //! The scheduler and the cache below know no text; this module and its children do.
 
+mod chat_file;
 mod end_tokens;
 mod fit;
 mod local;
+mod memory;
 mod stop;
 
 use std::ops::ControlFlow;
@@ -11,9 +13,11 @@ use std::ops::ControlFlow;
 use tsumugi_base::Hint;
 use tsumugi_tokenizer::Message;
 
-pub use crate::sample::SamplingParameters;
+pub use crate::sample::{SamplingParameters, ranges};
+pub use chat_file::{CHAT_FILE, chat_file};
 pub use fit::fit_to_context;
-pub use local::{LoadError, LocalModel, Options, load_tokenizer};
+pub use local::{ContextCut, LoadError, LocalModel, Options, load_tokenizer};
+pub use memory::CACHE_SHARE;
 
 /// What the model continues.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,12 +46,18 @@ pub struct Request {
 /// Told while generating.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
+    /// More of a long prompt has been read; before `PromptRead`.
+    Reading {
+        /// Tokens read so far, those that the cache had counted.
+        tokens: usize,
+    },
     /// The prompt has been read.
     PromptRead {
         /// Its length in tokens.
         prompt_tokens: usize,
     },
-    /// More of the answer: whole characters, never part of a stop string.
+    /// More of the answer: whole characters, never part of a stop string. Comes after every token, so that each is a
+    /// chance to stop; empty when the token gave no text yet.
     Text(&'a str),
 }
 
@@ -145,6 +155,10 @@ pub trait TextModel: Send + Sync {
     fn context_length(&self) -> usize;
     /// Whether `Prompt::Chat` works.
     fn has_chat_template(&self) -> bool;
+    /// System messages that it was taught, the one to begin with first; most models have none.
+    fn suggested_system_messages(&self) -> &[String] {
+        &[]
+    }
     /// Length of a prompt in tokens, as `generate` would count it.
     fn count_tokens(&self, prompt: &Prompt) -> Result<usize, GenerateError>;
     /// Generates; `on_event` is called on the caller's thread and may stop it by `Break`.

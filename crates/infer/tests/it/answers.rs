@@ -7,16 +7,23 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_infer::text::{
     Completion, Event, FinishReason, GenerateError, LocalModel, Options, Prompt, Request, SamplingParameters, TextModel,
 };
+use tsumugi_infer::{Engine, EngineOptions};
+use tsumugi_models::Decoder;
 use tsumugi_models::llama::Llama;
+use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::Message;
 
 use crate::support::{VOCABULARY, admit, decoder, write_chat_model};
 
 const CONTEXT: usize = 200;
 
+fn tiny() -> Decoder {
+    decoder(Llama::sized(VOCABULARY, CONTEXT, 48, 2, 4, 2), 3)
+}
+
 fn model() -> LocalModel {
     let folder = temporary_folder();
-    write_chat_model(folder.path(), &decoder(Llama::sized(VOCABULARY, CONTEXT, 48, 2, 4, 2), 3));
+    write_chat_model(folder.path(), &tiny());
     let options = Options { threads: Some(1), name: Some("tiny".into()), ..Options::default() };
     LocalModel::load(&admit(folder.path()), options).unwrap()
 }
@@ -36,6 +43,7 @@ fn run(model: &LocalModel, request: &Request) -> (Completion, usize, Vec<String>
     let completion = model
         .generate(request, &mut |event| {
             match event {
+                Event::Reading { .. } => assert_eq!(read, 0, "it was read"),
                 Event::PromptRead { .. } if pieces.is_empty() => read += 1,
                 Event::PromptRead { .. } => panic!("text came before the prompt was read"),
                 Event::Text(text) => pieces.push(text.to_owned()),
@@ -65,7 +73,6 @@ fn pieces_joined_are_the_answer_and_the_seed_decides_it() {
     let (request, text) = long_answer(&model);
     let (again, read, pieces) = run(&model, &request);
     assert_eq!((again.text.as_str(), read, pieces.concat()), (text.as_str(), 1, text.clone()));
-    assert!(pieces.iter().all(|piece| !piece.is_empty()));
     let other = Request { sampling: SamplingParameters { seed: 12_345, ..request.sampling }, ..request };
     assert_ne!(run(&model, &other).0.text, text);
 }
@@ -108,6 +115,78 @@ fn max_tokens_and_the_context_end_it_with_length() {
 }
 
 #[test]
+fn an_answer_that_was_cut_within_a_character_ends_before_it() {
+    let model = model();
+    let cpu = Cpu::detect(Some(1)).unwrap();
+    let mut engine = Engine::new(tiny(), cpu, EngineOptions::default());
+    let mut cut = 0;
+    for first in 0..=255u32 {
+        let (id, cached) = engine.begin(&[first]).unwrap();
+        assert_eq!(cached, 0);
+        let logits = engine.prefill(id, &[first]).unwrap();
+        let token = (0..VOCABULARY).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        engine.end(id);
+        engine.clear();
+        let sampling = SamplingParameters { temperature: 0.0, ..SamplingParameters::default() };
+        let one = Request { prompt: Prompt::Tokens(vec![first]), sampling, max_tokens: Some(1), stop: Vec::new() };
+        let (completion, _, pieces) = run(&model, &one);
+        let expected = match token {
+            0xC2..=0xF4 => String::new(), // begins a character of several bytes
+            0..=0xFF => String::from_utf8_lossy(&[token as u8]).into_owned(),
+            _ => String::new(),
+        };
+        assert_eq!((&completion.text, pieces.concat()), (&expected, expected.clone()), "{token:x}");
+        cut += usize::from((0xC2..=0xF4).contains(&token));
+    }
+    assert!(cut > 0, "no answer was cut within a character");
+}
+
+/// As Llama 2 has it: spaces as `▁`, and the space before a text is not shown.
+fn sentencepiece_style() -> serde_json::Value {
+    let letters = || ('a'..='z').map(String::from);
+    let tokens = ["<unk>".to_owned()].into_iter().chain((0..256).map(|byte| format!("<0x{byte:02X}>")));
+    let tokens = tokens.chain(["▁".to_owned()]).chain(letters()).chain(letters().map(|letter| format!("▁{letter}")));
+    let vocabulary: serde_json::Map<String, serde_json::Value> =
+        tokens.enumerate().map(|(id, token)| (token, id.into())).collect();
+    let merges: Vec<[String; 2]> = letters().map(|letter| ["▁".to_owned(), letter]).collect();
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+        "pre_tokenizer": null, "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"},
+            {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": vocabulary, "merges": merges},
+    })
+}
+
+#[test]
+fn a_continuation_keeps_the_space_after_its_prompt() {
+    let folder = temporary_folder();
+    let vocabulary = 1 + 256 + 1 + 52;
+    decoder(Llama::sized(vocabulary, 64, 48, 2, 4, 2), 3)
+        .save(folder.path(), &std::collections::BTreeMap::new())
+        .unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), sentencepiece_style().to_string()).unwrap();
+    let model = LocalModel::load(&admit(folder.path()), Options { threads: Some(1), ..Options::default() }).unwrap();
+    let (mut words, mut letters) = (0, 0);
+    for seed in 0..100 {
+        let sampling = SamplingParameters { seed, ..SamplingParameters::default() };
+        let text = |prompt: Prompt| {
+            run(&model, &Request { prompt, sampling: sampling.clone(), max_tokens: Some(1), stop: Vec::new() }).0.text
+        };
+        let answer = text(Prompt::Text("a b".into()));
+        assert_eq!(answer, text(Prompt::Tokens(model.tokenizer().encode("a b"))));
+        words += usize::from(answer.starts_with(' '));
+        letters += usize::from(answer.starts_with(|c: char| c.is_ascii_lowercase()));
+    }
+    assert!(words > 0 && letters > 0, "{words} words and {letters} letters in 100 answers");
+}
+
+#[test]
 fn a_prompt_as_long_as_the_context_is_refused() {
     let model = model();
     for length in [CONTEXT, CONTEXT + 1] {
@@ -139,7 +218,7 @@ fn cancelling_ends_it_at_once_and_the_next_answer_is_whole() {
     let mut seen = String::new();
     let cancelled = model
         .generate(&request, &mut |event| match event {
-            Event::PromptRead { .. } => ControlFlow::Continue(()),
+            Event::Reading { .. } | Event::PromptRead { .. } => ControlFlow::Continue(()),
             Event::Text(text) => {
                 seen.push_str(text);
                 ControlFlow::Break(())
@@ -150,6 +229,40 @@ fn cancelling_ends_it_at_once_and_the_next_answer_is_whole() {
     let at_once = model.generate(&request, &mut |_| ControlFlow::Break(())).unwrap();
     assert_eq!((at_once.finish_reason, at_once.completion_tokens), (FinishReason::Cancelled, 0));
     assert_eq!(run(&model, &request).0.text, text);
+}
+
+#[test]
+fn the_reading_of_a_long_prompt_can_be_ended() {
+    let model = model();
+    let long = Request { prompt: Prompt::Text("x".repeat(150)), max_tokens: Some(5), ..request("") };
+    let mut events = Vec::new();
+    let cancelled = model
+        .generate(&long, &mut |event| {
+            events.push(format!("{event:?}"));
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    assert_eq!((cancelled.finish_reason, cancelled.completion_tokens), (FinishReason::Cancelled, 0));
+    assert_eq!(events, ["Reading { tokens: 128 }"], "and nothing after it");
+    let whole = run(&model, &long);
+    assert_eq!(whole.0.text, run(&self::model(), &long).0.text, "what was read stays, and changes nothing");
+}
+
+#[test]
+fn a_token_that_gives_no_text_is_a_chance_to_stop() {
+    let model = model();
+    let (request, text) = long_answer(&model);
+    // The answer's own text may always become this stop string: it is all held back.
+    let held = Request { stop: vec![format!("{text}\0never")], ..request };
+    let mut asked = 0;
+    let cancelled = model
+        .generate(&held, &mut |event| {
+            asked += usize::from(matches!(event, Event::Text("")));
+            if asked == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+        .unwrap();
+    let expected = (FinishReason::Cancelled, 3, "");
+    assert_eq!((cancelled.finish_reason, cancelled.completion_tokens, cancelled.text.as_str()), expected);
 }
 
 #[test]

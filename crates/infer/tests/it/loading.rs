@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tsumugi_base::Hint;
 use tsumugi_base::testing::{mutations, temporary_folder};
-use tsumugi_infer::text::{GenerateError, LoadError, LocalModel, Options, Prompt, TextModel};
+use tsumugi_infer::text::{CHAT_FILE, GenerateError, LoadError, LocalModel, Options, Prompt, TextModel, chat_file};
 use tsumugi_models::{DecoderSpec, llama::Llama};
 use tsumugi_tokenizer::Message;
 
@@ -45,6 +45,48 @@ fn the_name_is_the_folders_unless_given() {
         let asked = Options { context: Some(context), ..options() };
         let error = error(LocalModel::load(&admit(&path), asked));
         assert!(error.to_string().contains("has 64 positions") && error.hint().is_some(), "{error}");
+    }
+}
+
+#[test]
+fn a_context_that_memory_cannot_hold_is_cut_and_told() {
+    let folder = temporary_folder();
+    write_chat_model(folder.path(), &decoder(Llama::sized(VOCABULARY, 1000, 16, 1, 2, 1), 1));
+    let load = |options: Options| LocalModel::load(&admit(folder.path()), options).unwrap();
+    let whole = load(options());
+    assert_eq!((whole.context_length(), whole.context_cut()), (1000, None));
+    let no_memory = Options { cache_share: Some(0.0), ..options() };
+    if tsumugi_base::machine::available_memory_bytes().is_some() {
+        let cut = load(no_memory.clone());
+        assert_eq!(cut.context_length(), 64, "a page is the least");
+        let told = cut.context_cut().unwrap();
+        // Keys and values, one layer and head of 8 numbers of 4 bytes, perhaps padded.
+        assert!((told.model, told.fitting) == (1000, 64) && told.wanted_bytes >= 1000 * 2 * 8 * 4, "{told:?}");
+    }
+    let asked = load(Options { context: Some(500), ..no_memory });
+    assert_eq!((asked.context_length(), asked.context_cut()), (500, None), "who asks for it gets it");
+}
+
+#[test]
+fn a_chat_file_suggests_system_messages() {
+    let folder = temporary_folder();
+    write_chat_model(folder.path(), &decoder(spec(), 1));
+    assert!(load(folder.path()).unwrap().suggested_system_messages().is_empty(), "without the file");
+    let suggested = ["You are ROMEO.".to_owned(), "You are \"JULIET\".".to_owned()];
+    let write = |text: &str| fs::write(folder.path().join(CHAT_FILE), text).unwrap();
+    write(&chat_file(&suggested));
+    assert_eq!(load(folder.path()).unwrap().suggested_system_messages(), suggested);
+    write("{}");
+    assert!(load(folder.path()).unwrap().suggested_system_messages().is_empty());
+    for wrong in [
+        r#"{"suggested_system_messages": "You are ROMEO."}"#,
+        r#"{"suggested_system_messages": [1]}"#,
+        "[",
+        &" ".repeat(1 << 21),
+    ] {
+        write(wrong);
+        let error = error(load(folder.path())).to_string();
+        assert!(error.contains("chat.json"), "{error}");
     }
 }
 

@@ -25,6 +25,7 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord, sha256};
 use tsumugi_data::dialogue;
 use tsumugi_files::{Admitted, Gate, ModelFolder};
+use tsumugi_infer::text::{CHAT_FILE, chat_file};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 use tsumugi_tokenizer::{Message, Tokenizer};
@@ -142,9 +143,13 @@ pub fn quickstart(
     Ok(QuickstartResult { measured: Some(measured), ..result(options, true)? })
 }
 
+/// One per character, the most frequent first.
+fn suggested_system_messages() -> Result<Vec<String>, PipelineError> {
+    Ok(plan::characters(CHARACTERS)?.iter().map(|name| dialogue::system_message(name)).collect())
+}
+
 fn result(options: &Options, finished: bool) -> Result<QuickstartResult, PipelineError> {
-    let suggested_system_messages =
-        plan::characters(CHARACTERS)?.iter().map(|name| dialogue::system_message(name)).collect();
+    let suggested_system_messages = suggested_system_messages()?;
     Ok(QuickstartResult {
         finished,
         was_finished: false,
@@ -287,6 +292,8 @@ impl Run<'_> {
         )?;
         failed.map_or(Ok(()), Err)?;
         if tuned.finished {
+            // For `chat` and `serve`: every conversation of the training had such a system message.
+            write_atomic(&folder.join(CHAT_FILE), chat_file(&suggested_system_messages()?).as_bytes())?;
             self.stages.finish(NAME, begun, before)?;
         }
         Ok(tuned.finished)

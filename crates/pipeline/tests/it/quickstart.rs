@@ -63,6 +63,9 @@ fn it_makes_a_chat_model_and_a_stopped_run_makes_the_same() {
     let result = run(&whole, 2, &Silent);
     assert!(result.finished && !result.was_finished);
     assert!(result.suggested_system_messages.iter().any(|message| message == "You are GLOUCESTER."));
+    let chat: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(result.chat.join("chat.json")).unwrap()).unwrap();
+    assert_eq!(chat["suggested_system_messages"], serde_json::json!(result.suggested_system_messages));
     let measured = result.measured.unwrap();
     assert_eq!(measured.xz_bits_per_byte, XZ_BITS_PER_BYTE);
     // A tokenizer of 1,024 alone, all tokens equally likely, needs about 3.9.

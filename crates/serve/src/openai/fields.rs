@@ -4,6 +4,7 @@
 //! (`messages[2].content`), says what was found, and has the API's code.
 
 use serde_json::{Map, Value};
+use tsumugi_infer::text::ranges::Range;
 
 use super::error::ApiError;
 
@@ -100,18 +101,13 @@ impl Fields {
         }
     }
 
-    /// A number for which `valid` holds, if there; `expected` says which those are.
-    pub fn number(
-        &mut self,
-        field: &str,
-        expected: &str,
-        valid: impl Fn(f64) -> bool,
-    ) -> Result<Option<f32>, ApiError> {
+    /// A number of a range, if there.
+    pub fn number(&mut self, field: &str, range: Range) -> Result<Option<f32>, ApiError> {
         let Some(value) = self.take(field) else { return Ok(None) };
         let name = self.name_of(field);
         let Some(number) = value.as_f64() else { return Err(ApiError::wrong_type(&name, "a number", &value)) };
-        if !valid(number) {
-            return Err(ApiError::bad_value(&name, format!("`{name}` is {value}, but must be {expected}")));
+        if !range.holds(number as f32) {
+            return Err(ApiError::bad_value(&name, format!("`{name}` is {value}, but must be {}", range.expected)));
         }
         Ok(Some(number as f32))
     }

@@ -11,7 +11,9 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
-use tsumugi_infer::text::{Completion, FinishReason, GenerateError, Prompt, Request, SamplingParameters, TextModel};
+use tsumugi_infer::text::{
+    Completion, FinishReason, GenerateError, Prompt, Request, SamplingParameters, TextModel, ranges,
+};
 
 use super::error::ApiError;
 use super::fields::Fields;
@@ -82,7 +84,7 @@ pub fn read_shared(app: &App, fields: &mut Fields, form: Form) -> Result<Asked, 
         stop: read_stop(fields)?,
     };
     let stream = fields.boolean("stream")?.unwrap_or(false);
-    let include_usage = read_stream_options(fields)?;
+    let include_usage = read_stream_options(fields, stream)?;
     let minimum_room = fields.count("minimum_room", 1)?.map_or(1, to_usize);
     Ok(Asked { model, request, form, stream, include_usage, minimum_room })
 }
@@ -92,10 +94,10 @@ fn to_usize(count: i64) -> usize {
 }
 
 fn read_sampling(fields: &mut Fields, default: &SamplingParameters) -> Result<SamplingParameters, ApiError> {
-    let temperature = fields.number("temperature", "between 0 and 2", |t| (0.0..=2.0).contains(&t))?;
-    let top_p = fields.number("top_p", "above 0 and at most 1", |p| p > 0.0 && p <= 1.0)?;
-    let min_p = fields.number("min_p", "at least 0 and below 1", |p| (0.0..1.0).contains(&p))?;
-    let penalty = fields.number("repetition_penalty", "above 0 and at most 10", |r| r > 0.0 && r <= 10.0)?;
+    let temperature = fields.number("temperature", ranges::TEMPERATURE)?;
+    let top_p = fields.number("top_p", ranges::TOP_P)?;
+    let min_p = fields.number("min_p", ranges::MIN_P)?;
+    let penalty = fields.number("repetition_penalty", ranges::REPETITION_PENALTY)?;
     // -1 and 0 both mean "all tokens" to servers that have this field.
     let top_k = match fields.count("top_k", -1)? {
         None => default.top_k,
@@ -149,7 +151,7 @@ fn read_stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
 }
 
 /// `stream_options.include_usage`; `include_obfuscation` (padding against eavesdroppers) is accepted when off.
-fn read_stream_options(fields: &mut Fields) -> Result<bool, ApiError> {
+fn read_stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     let Some(value) = fields.take("stream_options") else { return Ok(false) };
     let mut options = Fields::from_object(value, "stream_options.")?;
     let include_usage = options.boolean("include_usage")?.unwrap_or(false);
@@ -158,6 +160,10 @@ fn read_stream_options(fields: &mut Fields) -> Result<bool, ApiError> {
         return Err(ApiError::unsupported("stream_options.include_obfuscation", message));
     }
     options.finish(&["include_usage"])?;
+    if !stream {
+        let message = "`stream_options` says how to stream: leave it out, or set `stream` to true";
+        return Err(ApiError::bad_value("stream_options", message));
+    }
     Ok(include_usage)
 }
 

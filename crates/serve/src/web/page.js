@@ -209,9 +209,14 @@ function fail(error, message, signal) {
   }
 }
 
+/** Takes a message out by identity: when the page closes, both `settle` and `finish` want the same one gone. */
+function remove(message, own) {
+  own.messages = own.messages.filter((other) => other !== message);
+}
+
 function finish(message, own, controller) {
   if (writing === controller) writing = null;
-  if (message.finish === 'stopped' && !message.content) own.messages.pop();
+  if (message.finish === 'stopped' && !message.content) remove(message, own);
   if (own !== conversation) return;
   saveConversation(own);
   draw();
@@ -363,7 +368,7 @@ function settle() {
   const last = conversation.messages.at(-1);
   if (last?.role !== 'assistant' || last.finish) return;
   last.finish = 'stopped';
-  if (!last.content) conversation.messages.pop();
+  if (!last.content) remove(last, conversation);
 }
 
 settle();

@@ -31,7 +31,7 @@ const element = (id) => document.getElementById(id);
 /** The server's defaults under what the user changed. */
 export class Settings {
   #changed = loadSettings();
-  #info = { models: [], sampling: {}, suggested_system_messages: [], opening_prompts: [] };
+  #info = { models: [], sampling: {}, opening_prompts: [] };
   /** Called after every change. */
   onChange = () => {};
 
@@ -44,7 +44,10 @@ export class Settings {
     }
     element('system').addEventListener('input', () => this.setSystem(element('system').value));
     element('user-name').addEventListener('input', () => this.#set('user_name', element('user-name').value.trim()));
-    element('model').addEventListener('change', () => this.#set('model', element('model').value));
+    element('model').addEventListener('change', () => {
+      this.#set('model', element('model').value);
+      this.#drawSuggestions();
+    });
     element('api-key').value = loadApiKey();
     element('api-key').addEventListener('input', () => saveApiKey(element('api-key').value.trim()));
     element('reset-settings').addEventListener('click', () => {
@@ -62,6 +65,10 @@ export class Settings {
     });
     element('model').replaceChildren(...options);
     element('model-field').hidden = info.models.length < 2;
+    this.#drawSuggestions();
+  }
+
+  #drawSuggestions() {
     element('system-suggestions').replaceChildren(...this.characterChips());
     this.show();
   }
@@ -79,10 +86,14 @@ export class Settings {
     return this.#info.models.find((model) => model.id === this.#changed.model) ?? this.#info.models[0];
   }
 
+  get #suggested() {
+    return this.model?.suggested_system_messages ?? [];
+  }
+
   /** A model of characters always has one: the first, until another is chosen. */
   get system() {
     const { system } = this.#changed;
-    return typeof system === 'string' ? system : (this.#info.suggested_system_messages[0] ?? '');
+    return typeof system === 'string' ? system : (this.#suggested[0] ?? '');
   }
 
   setSystem(text) {
@@ -121,7 +132,7 @@ export class Settings {
 
   /** Buttons that choose who answers. */
   characterChips() {
-    return this.#info.suggested_system_messages.map((system) => {
+    return this.#suggested.map((system) => {
       const chip = document.createElement('button');
       chip.type = 'button';
       chip.className = 'chip';

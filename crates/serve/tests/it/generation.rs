@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::client::Server;
 
-fn text_of(events: &[Value]) -> String {
+pub fn text_of(events: &[Value]) -> String {
     events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect()
 }
 

@@ -35,6 +35,23 @@ fn another_host_is_refused_on_loopback() {
 }
 
 #[test]
+fn a_name_that_is_made_to_resolve_to_us_is_refused_without_a_key() {
+    let everywhere = || Options { address: std::net::Ipv4Addr::UNSPECIFIED.into(), ..Options::default() };
+    let get = |server: &Server, headers: &str| server.send("GET", "/v1/models", headers, b"").status;
+    let open = Server::with(everywhere(), MockModel::new("chat", 64));
+    for good in ["192.168.0.1:8080", "[fe80::1]", "localhost:8080"] {
+        assert_eq!(get(&open, &format!("Host: {good}\r\n")), 200, "{good}");
+    }
+    let refused = open.send("GET", "/v1/models", "Host: evil.example\r\n", b"");
+    assert_eq!(refused.error(), (403, "forbidden".into(), "-".into()));
+    assert!(refused.body.contains("--api-key"), "{}", refused.body);
+    let keyed = Options { api_keys: vec!["key".into()], ..everywhere() };
+    let keyed = Server::with(keyed, MockModel::new("chat", 64));
+    assert_eq!(get(&keyed, "Host: llm.example\r\nAuthorization: Bearer key\r\n"), 200);
+    assert_eq!(get(&keyed, "Host: llm.example\r\n"), 401);
+}
+
+#[test]
 fn another_origin_is_refused() {
     let server = Server::start();
     let host = server.address.to_string();
@@ -109,8 +126,10 @@ fn the_page_and_its_information_are_served() {
         assert!(!page.body.contains(outside), "{outside}");
     }
     let info = server.get("/tsumugi/info").json();
-    assert_eq!(info["models"][0], json!({"id": "chat", "context_length": 64, "chat": true}));
-    assert_eq!(info["suggested_system_messages"], json!(["You are ROMEO."]));
+    let chat =
+        json!({"id": "chat", "context_length": 64, "chat": true, "suggested_system_messages": ["You are ROMEO."]});
+    assert_eq!(info["models"][0], chat);
+    assert_eq!(info["models"][1]["suggested_system_messages"], json!([]), "a base model has no system message");
     assert_eq!(info["opening_prompts"], json!(["Good morrow"]));
     assert_eq!((&info["sampling"]["temperature"], &info["sampling"]["top_p"]), (&json!(0.8), &json!(0.95)));
     assert_eq!(server.send("HEAD", "/", "", b"").status, 200);

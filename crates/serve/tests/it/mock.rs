@@ -7,6 +7,7 @@
 //! | starts with `panic` | panics |
 //! | starts with `fail` | an internal error |
 //! | starts with `forever` | words until it is stopped or the room is used up |
+//! | starts with `ponder` | reads its prompt until it is stopped, half a minute at most |
 //! | starts with `late` | one word, then an internal error |
 //! | starts with `show` | the sampling parameters and the prompt, as debug text |
 //! | starts with `odd` | markup, emoji, right-to-left text and line breaks |
@@ -128,6 +129,11 @@ impl TextModel for MockModel {
         let mut text = String::new();
         let mut finish_reason = if words.len() > most { FinishReason::Length } else { FinishReason::Stop };
         let mut completion_tokens = 0;
+        if Self::asked(request).starts_with("ponder") {
+            while start.elapsed() < Duration::from_secs(30) && on_event(Event::Reading { tokens: 1 }).is_continue() {
+                sleep(Duration::from_millis(5));
+            }
+        }
         let mut flow = on_event(Event::PromptRead { prompt_tokens });
         for word in words.iter().take(most) {
             if flow.is_break() {

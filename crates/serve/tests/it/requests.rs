@@ -52,6 +52,7 @@ fn every_wrong_field_is_named() {
         ("stream_options", json!(true), "invalid_type", "a boolean"),
         ("stream_options.include_usage", json!({"include_usage": 1}), "invalid_type", "an integer"),
         ("stream_options.usage", json!({"usage": true}), "unknown_parameter", "stream_options.usage"),
+        ("stream_options", json!({"include_usage": true}), "invalid_value", "set `stream` to true"),
         ("n", json!(2), "unsupported_parameter", "must be 1"),
         ("tools", json!([{"type": "function"}]), "unsupported_parameter", "tools"),
         ("response_format", json!({"type": "json_schema"}), "unsupported_parameter", "text"),

@@ -6,8 +6,8 @@
 
 use std::cell::RefCell;
 
-use super::elementwise::{self, Activation};
 use super::bf16;
+use super::elementwise::{self, Activation};
 use super::micro::{PanelA, PanelB, TileC, View, multiply_tile, pack_panel, tile};
 use crate::cpu::{Compute, Cpu};
 use crate::memory::Buffer;

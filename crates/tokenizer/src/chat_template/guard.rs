@@ -1,5 +1,7 @@
 //! Keeps the text of messages from becoming control tokens; see the parent module for how.
 
+use std::ops::RangeInclusive;
+
 use crate::special_tokens::find_all;
 use crate::{Message, SpecialToken, TokenId, Tokenizer};
 
@@ -12,13 +14,25 @@ pub(super) struct Guard<'a> {
     used: bool,
 }
 
+/// Plane 15, whose characters mean nothing by themselves (Unicode: "private use").
+const MARKS: RangeInclusive<char> = '\u{F0000}'..='\u{FFFFD}';
+
+/// The first of [`MARKS`] that no text has. One pass: a client's text may use up tens of thousands of them. A text that
+/// has them all loses the character of plane 16 that is then taken, and nothing else.
+fn unused_mark<'t>(texts: impl Iterator<Item = &'t str>) -> char {
+    let mut seen = vec![false; *MARKS.end() as usize - *MARKS.start() as usize + 1];
+    for c in texts.flat_map(str::chars).filter(|c| MARKS.contains(c)) {
+        seen[c as usize - *MARKS.start() as usize] = true;
+    }
+    MARKS.zip(seen).find(|(_, seen)| !seen).map_or('\u{100000}', |(mark, _)| mark)
+}
+
 impl<'a> Guard<'a> {
     pub(super) fn new(tokenizer: &'a Tokenizer, messages: &[Message]) -> Self {
         let control: Vec<&SpecialToken> =
             tokenizer.special_tokens().iter().filter(|token| token.control && !token.content.is_empty()).collect();
         let texts = || messages.iter().flat_map(|message| [Some(&message.content), message.name.as_ref()]).flatten();
-        let mark =
-            ('\u{F0000}'..='\u{FFFFD}').find(|&mark| texts().all(|text| !text.contains(mark))).unwrap_or('\u{100000}');
+        let mark = unused_mark(texts().map(String::as_str));
         let mut guard = Self { tokenizer, control, mark, used: false };
         guard.used = texts().any(|text| guard.protect_text(text) != *text);
         guard
@@ -102,5 +116,25 @@ impl<'a> Guard<'a> {
     /// Where the first turn in `text` ends: behind its first control token, or all of it.
     pub(super) fn end_of_turn(&self, text: &str) -> usize {
         find_all(&self.control, text).first().map_or(text.len(), |&(at, token)| at + token.content.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn the_first_unused_mark_is_found_in_one_pass() {
+        assert_eq!(unused_mark(["a", "\u{F0001}"].into_iter()), '\u{F0000}');
+        assert_eq!(unused_mark(["\u{F0001}b", "\u{F0000}"].into_iter()), '\u{F0002}');
+        let all: String = MARKS.collect();
+        assert_eq!(unused_mark([all.as_str()].into_iter()), '\u{100000}');
+        // A search of the whole text for each candidate takes half a minute here.
+        let hostile = format!("{}{all}", "a".repeat(2 << 20));
+        let (almost, began) = (hostile.replace('\u{FFFFD}', ""), Instant::now());
+        assert_eq!(unused_mark([almost.as_str()].into_iter()), '\u{FFFFD}');
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     }
 }

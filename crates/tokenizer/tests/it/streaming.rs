@@ -57,6 +57,21 @@ fn a_character_comes_when_it_is_whole() {
     assert_eq!(decoder.finish(), "\u{FFFD}");
 }
 
+#[test]
+fn what_follows_a_prompt_keeps_the_space_between() {
+    let tokenizer = sentencepiece_style();
+    let cases =
+        [("a two", " two é a"), ("a two é", "é two"), ("é", " é"), ("", "a two"), ("a ", "o"), ("a", "\u{1F600}")];
+    for (prompt, continuation) in cases {
+        let (before, all) = (tokenizer.encode(prompt), tokenizer.encode(&format!("{prompt}{continuation}")));
+        let Some(added) = all.strip_prefix(before.as_slice()) else { panic!("{prompt:?} is no prefix of {all:?}") };
+        let mut decoder = tokenizer.stream_after(&before);
+        let mut text: String = added.iter().map(|&id| decoder.push(id)).collect();
+        text.push_str(&decoder.finish());
+        assert_eq!(text, continuation, "after {prompt:?}");
+    }
+}
+
 /// A tiny vocabulary as Llama 2 has it: spaces as `▁`, a space before the text, bytes for unknown characters.
 fn sentencepiece_style() -> Tokenizer {
     let mut vocabulary = serde_json::Map::new();

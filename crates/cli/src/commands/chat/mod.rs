@@ -10,8 +10,8 @@ use tsumugi_infer::text::TextModel;
 use tsumugi_tokenizer::Message;
 
 use super::Command;
-use crate::flags::{Sampling, Threads};
-use crate::output::{Answer, Failure, colours};
+use crate::flags::{Context, Sampling, Threads};
+use crate::output::{Answer, Failure, colours, harmless, tell};
 use crate::{interrupt, model};
 use session::Session;
 
@@ -23,7 +23,7 @@ use session::Session;
 pub struct Chat {
     /// A model folder with a chat template
     model: String,
-    /// The system message; with the quickstart's model: who answers
+    /// The system message; with the quickstart's model: who answers [default: the first that the model suggests, if any]
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// Your name, for models that were trained to be told it
@@ -34,6 +34,8 @@ pub struct Chat {
     seed: Option<u64>,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    context: Context,
     #[command(flatten)]
     threads: Threads,
     /// Say after each answer how fast it was
@@ -48,7 +50,7 @@ impl Command for Chat {
         tsumugi chat runs/quickstart/chat --system 'You are ROMEO.' --name JULIET";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.threads.get())?;
+        let model = model::load(&self.model, self.threads, self.context.get(), 1)?;
         if !model.has_chat_template() {
             return Err(Failure::new(
                 format!("{} is a base model: it has no chat template", self.model),
@@ -58,8 +60,13 @@ impl Command for Chat {
         interrupt::listen("")?;
         let seed = self.seed.unwrap_or_else(clock);
         let mut session = Session::new(&model, self.sampling.parameters(seed), self.verbose);
-        if let Some(system) = self.system {
-            session.set_system(&system);
+        match (&self.system, model.suggested_system_messages().first()) {
+            (Some(system), _) => session.set_system(system),
+            (None, Some(system)) => {
+                session.set_system(system);
+                tell(&format!("(system: {}; `--system TEXT` or /system sets another)", harmless(system)));
+            }
+            (None, None) => {}
         }
         session.set_name(self.name.as_deref().unwrap_or(""));
         let (prompt, banner) = match io::stdin().is_terminal() {
@@ -69,7 +76,7 @@ impl Command for Chat {
         };
         if banner {
             let context = model.context_length();
-            crate::output::tell(&format!("{}, {context} tokens of context. /help has the commands.", model.name()));
+            tell(&format!("{}, {context} tokens of context. /help has the commands.", model.name()));
         }
         converse(&mut session, prompt)?;
         Ok(Answer::Done)

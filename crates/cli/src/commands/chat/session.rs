@@ -123,6 +123,12 @@ impl<'a> Session<'a> {
         self.turns.push(Message { role: "user".into(), content: text.into(), name: self.name.clone() });
         let outcome = self.generate(out);
         match outcome {
+            // Broken off before the first word: nothing was asked, nothing was answered.
+            Ok(completion) if completion.finish_reason == FinishReason::Cancelled && completion.text.is_empty() => {
+                self.turns.truncate(before.0);
+                self.first = before.1;
+                put(out, &ending(&completion, self.verbose))
+            }
             Ok(completion) => {
                 put(out, &ending(&completion, self.verbose))?;
                 self.turns.push(Message::new("assistant", completion.text));
@@ -251,12 +257,16 @@ mod tests {
                 let (model, context_length) = ("mock".into(), self.context);
                 return Err(GenerateError::ContextLengthExceeded { model, prompt_tokens, context_length });
             }
-            let _ = on_event(Event::Text("a\x1bye"));
+            let (text, finish_reason) = match messages.last().unwrap().content.as_str() {
+                "nothing" => ("", FinishReason::Cancelled),
+                _ => ("aye", FinishReason::Stop),
+            };
+            let _ = on_event(Event::Text(if text.is_empty() { "" } else { "a\x1bye" }));
             Ok(Completion {
-                text: "aye".into(),
+                text: text.into(),
                 prompt_tokens,
                 completion_tokens: 1,
-                finish_reason: FinishReason::Stop,
+                finish_reason,
                 prompt_seconds: 0.0,
                 completion_seconds: 0.1,
             })
@@ -293,6 +303,19 @@ mod tests {
         assert_eq!(answer, "(the prompt has 5 tokens, but the context of `mock` holds 4: shorten the message)\n");
         assert_eq!(session.turns.len(), 2);
         assert_eq!(session.first, 0);
+    }
+
+    #[test]
+    fn an_answer_broken_off_before_its_first_word_leaves_no_turn() {
+        let mock = Mock::new(100);
+        let mut session = Session::new(&mock, SamplingParameters::default(), false);
+        say(&mut session, "hello");
+        assert_eq!(say(&mut session, "nothing"), "\n(broken off)\n");
+        assert_eq!((session.turns.len(), session.first), (2, 0));
+        say(&mut session, "and now?");
+        let asked = mock.asked.lock().unwrap();
+        let last: Vec<&str> = asked.last().unwrap().iter().map(|message| message.content.as_str()).collect();
+        assert_eq!(last, ["hello", "aye", "and now?"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::commands::Command;
 use crate::flags::Json;
 use crate::model;
-use crate::output::{Answer, Failure, print_json, print_line};
+use crate::output::{Answer, Failure, for_stdout, print_json, print_line};
 
 /// Turn token ids into text
 ///
@@ -39,7 +39,7 @@ impl Command for Decode {
         if self.json.json {
             print_json(&json!({"text": text}))?;
         } else {
-            print_line(&text)?;
+            print_line(&for_stdout(&text))?;
         }
         Ok(Answer::Done)
     }
