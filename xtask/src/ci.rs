@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 /// The command that the README names, and with it everything that is tested.
-const TEST: &[&str] = &["test", "--workspace", "--locked"];
+const TEST: &[&str] = &["test", "--workspace", "--locked", "--no-fail-fast"];
 const FORMAT: &[&str] = &["fmt", "--all", "--check"];
 const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--keep-going", "--", "-D", "warnings"];
 

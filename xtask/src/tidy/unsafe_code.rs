@@ -10,6 +10,8 @@ const ALLOWED: &[&str] = &[
     "crates/tensor/src/threads",
     "crates/tensor/src/cuda",
     "crates/files/src/mmap",
+    // Measures a peer through its unsafe interface; no part of the product.
+    "bench/peers/rust_cores",
 ];
 
 /// How far above a block its reason may begin.

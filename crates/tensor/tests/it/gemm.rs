@@ -1,7 +1,8 @@
 //! The matrix product of every instruction set against float64, on every small shape and around every block size.
 
+use tsumugi_tensor::kernels::bf16;
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, PackedMatrix, gemm};
-use tsumugi_tensor::{Activation, Cpu};
+use tsumugi_tensor::{Activation, Compute, Cpu};
 
 use crate::support::{assert_same_bits, every_cpu, noise, panics};
 
@@ -28,15 +29,37 @@ struct Case {
     bias: Vec<f32>,
     c: Vec<f32>,
     exact: Vec<(f64, f64)>,
+    /// With both operands rounded to bfloat16.
+    exact_bf16: Vec<(f64, f64)>,
+}
+
+/// Every instruction set, with products in float32 and in bfloat16.
+fn every_product(threads: usize) -> Vec<Cpu> {
+    let in_type = |compute| every_cpu(threads).into_iter().map(move |cpu| cpu.computing(compute));
+    [Compute::F32, Compute::Bf16].into_iter().flat_map(in_type).collect()
 }
 
 impl Case {
     fn new(m: usize, n: usize, k: usize) -> Self {
         let (a, b) = (noise(m as u64, m * k), noise(1000 + n as u64, n * k));
-        let rows = |i: usize| (0..n).map(move |j| (i, j));
-        let exact = (0..m).flat_map(rows).map(|(i, j)| exact(&a[i * k..][..k], &b[j * k..][..k])).collect();
+        let product = |a: &[f32], b: &[f32]| {
+            let rows = |i: usize| (0..n).map(move |j| (i, j));
+            (0..m).flat_map(rows).map(|(i, j)| exact(&a[i * k..][..k], &b[j * k..][..k])).collect()
+        };
+        let rounded = |x: &[f32]| x.iter().map(|&x| bf16::widen(bf16::round(x))).collect::<Vec<_>>();
+        let (exact, exact_bf16) = (product(&a, &b), product(&rounded(&a), &rounded(&b)));
         let (a_transposed, b_transposed) = (transpose(&a, m, k), transpose(&b, n, k));
-        Self { size: (m, n, k), a, a_transposed, b, b_transposed, bias: noise(7, n), c: noise(8, m * n), exact }
+        Self {
+            size: (m, n, k),
+            a,
+            a_transposed,
+            b,
+            b_transposed,
+            bias: noise(7, n),
+            c: noise(8, m * n),
+            exact,
+            exact_bf16,
+        }
     }
 
     /// Every form of B gives the same bits; returns C.
@@ -44,14 +67,17 @@ impl Case {
         let (_, n, k) = self.size;
         let packed = PackedMatrix::from_weight(cpu, &self.b, n, k);
         let forms = [MatrixB::Packed(&packed), MatrixB::Transposed(&self.b), MatrixB::Plain(&self.b_transposed)];
-        let [first, rest @ ..] = forms.map(|b| {
+        // What is packed is float32.
+        let forms = if cpu.compute() == Compute::F32 { &forms[..] } else { &forms[1..] };
+        let run = |&b: &MatrixB<'_>| {
             let mut c = if accumulate { self.c.clone() } else { vec![f32::NAN; self.c.len()] };
             let epilogue = Epilogue { bias: bias.then_some(&self.bias), activation: None };
             gemm(cpu, self.size, a, b, &mut c, accumulate, epilogue);
             c
-        });
-        for other in &rest {
-            assert_same_bits(&format!("forms of B, {:?}", self.size), other, &first);
+        };
+        let first = run(&forms[0]);
+        for other in &forms[1..] {
+            assert_same_bits(&format!("forms of B, {:?}", self.size), &run(other), &first);
         }
         first
     }
@@ -63,13 +89,15 @@ impl Case {
             let turned = self.run(cpu, MatrixA::Transposed(&self.a_transposed), accumulate, bias);
             assert_same_bits(&format!("forms of A, {:?}", self.size), &turned, &plain);
             for (i, &got) in plain.iter().enumerate() {
-                let (mut want, mut size) = self.exact[i];
+                let exact = if cpu.compute() == Compute::F32 { &self.exact } else { &self.exact_bf16 };
+                let (mut want, mut size) = exact[i];
                 for extra in [accumulate.then_some(self.c[i]), bias.then_some(self.bias[i % n])].into_iter().flatten() {
                     (want, size) = (want + f64::from(extra), size + f64::from(extra).abs());
                 }
                 let bound = (k + 3) as f64 * f64::from(f32::EPSILON) * size;
                 let error = (f64::from(got) - want).abs();
-                assert!(error <= bound, "{} {:?} element {i}: want {want}, got {got}", cpu.isa().name(), self.size);
+                let name = (cpu.isa().name(), cpu.compute().name());
+                assert!(error <= bound, "{name:?} {:?} element {i}: want {want}, got {got}", self.size);
             }
         }
     }
@@ -80,7 +108,7 @@ const FORMS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), 
 
 #[test]
 fn every_small_shape_in_every_form() {
-    let cpus = every_cpu(2);
+    let cpus = every_product(2);
     for m in 1..=20 {
         for n in 1..=20 {
             for k in [1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 19, 20] {
@@ -94,7 +122,7 @@ fn every_small_shape_in_every_form() {
 #[test]
 fn shapes_around_every_block_size() {
     let edges = [31, 32, 33, 63, 64, 65, 95, 96, 97, 127, 128, 384, 385];
-    let cpus = every_cpu(2);
+    let cpus = every_product(2);
     for (i, &m) in edges.iter().enumerate() {
         for (j, &n) in edges.iter().enumerate() {
             // A Latin square: every pair of sizes meets, without every triple; the forms take turns.
@@ -110,7 +138,7 @@ fn shapes_around_every_block_size() {
 
 #[test]
 fn a_row_does_not_depend_on_how_many_rows_are_computed_with_it() {
-    for cpu in every_cpu(2) {
+    for cpu in every_product(2) {
         for (n, k) in [(5, 3), (33, 17), (40, 400), (530, 40)] {
             let whole = Case::new(150, n, k);
             let want = whole.run(&cpu, MatrixA::Plain(&whole.a), false, true);
@@ -129,7 +157,7 @@ fn a_row_does_not_depend_on_how_many_rows_are_computed_with_it() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    for (one, three) in every_cpu(1).iter().zip(every_cpu(3)) {
+    for (one, three) in every_product(1).iter().zip(every_product(3)) {
         for (m, n, k) in [(20, 20, 20), (65, 97, 33), (150, 600, 400), (1, 513, 64)] {
             let case = Case::new(m, n, k);
             let a = MatrixA::Plain(&case.a);
@@ -140,7 +168,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn the_activation_goes_to_its_own_matrix() {
-    for cpu in every_cpu(2) {
+    for cpu in every_product(2) {
         for (m, n, k) in [(1, 1, 1), (3, 5, 7), (17, 33, 20), (100, 520, 30)] {
             let case = Case::new(m, n, k);
             let want = case.run(&cpu, MatrixA::Plain(&case.a), false, true);
@@ -177,7 +205,7 @@ fn a_packed_weight_gives_its_rows_back() {
 
 #[test]
 fn a_nan_in_either_operand_comes_out_in_its_row_or_column() {
-    for cpu in every_cpu(1) {
+    for cpu in every_product(1) {
         let mut case = Case::new(9, 19, 21);
         case.a[3 * 21 + 20] = f32::NAN;
         case.a_transposed = transpose(&case.a, 9, 21);
@@ -196,5 +224,36 @@ fn sizes_whose_product_wraps_are_refused() {
         assert!(panics(|| drop(PackedMatrix::from_weight(cpu, &[], n, k))), "{n} x {k}");
         let (a, b) = (MatrixA::Plain(&[]), MatrixB::Plain(&[]));
         assert!(panics(|| gemm(cpu, (n, k, 0), a, b, &mut [], false, Epilogue::default())), "{n} x {k}");
+    }
+}
+
+#[test]
+fn rounding_to_bfloat16_is_to_nearest_and_ties_to_even() {
+    for (x, want) in [
+        (1.0, 1.0),
+        (1.003_906_25, 1.0),       // halfway between 1 and 1 + 2^-7: to even
+        (1.011_718_75, 1.015_625), // halfway between 1 + 2^-7 and 1 + 2^-6: to even
+        (1.003_906_4, 1.007_812_5),
+        (-3.0e38, -3.004_055_3e38),
+        (f32::MAX, f32::INFINITY),
+        (f32::INFINITY, f32::INFINITY),
+        (0.0, 0.0),
+    ] {
+        assert_eq!(bf16::widen(bf16::round(x)), want, "{x}");
+    }
+    assert!(bf16::widen(bf16::round(f32::from_bits(0x7f80_0001))).is_nan(), "a NaN whose bits would be cut off");
+    // Every instruction set converts rows as the formula does.
+    for cpu in every_cpu(1) {
+        for len in (0..70).chain([255, 256]) {
+            let (even, odd) = (noise(1, len), noise(2, len));
+            let mut to = vec![0.0; len];
+            bf16::interleave(cpu.isa(), &even, &odd, &mut to);
+            let unit = |low: f32, high: f32| u32::from(bf16::round(low)) | u32::from(bf16::round(high)) << 16;
+            assert!((0..len).all(|i| to[i].to_bits() == unit(even[i], odd[i])), "interleave {len}");
+            let mut to = vec![0.0; bf16::units(len)];
+            bf16::pair_row(cpu.isa(), &even, &mut to);
+            let high = |i: usize| even.get(2 * i + 1).copied().unwrap_or(0.0);
+            assert!((0..to.len()).all(|i| to[i].to_bits() == unit(even[2 * i], high(i))), "pair_row {len}");
+        }
     }
 }
