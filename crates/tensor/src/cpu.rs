@@ -1,5 +1,7 @@
 //! The processor that operations run on: an instruction set and a pool of threads.
 
+use std::sync::Arc;
+
 use crate::kernels::{Isa, IsaError, bf16};
 use crate::threads::Pool;
 
@@ -27,26 +29,29 @@ impl Compute {
 pub struct Cpu {
     isa: Isa,
     compute: Compute,
-    pool: Pool,
+    pool: Arc<Pool>,
 }
 
 impl Cpu {
     /// The fastest instruction set (or what `TSUMUGI_ISA` forces), and `threads` threads; `None` is one per core.
     pub fn detect(threads: Option<usize>) -> Result<Self, IsaError> {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self { isa: Isa::detect()?, compute: Compute::F32, pool: Pool::new(threads.unwrap_or_else(cores).max(1)) })
+        Ok(Self {
+            isa: Isa::detect()?,
+            compute: Compute::F32,
+            pool: Arc::new(Pool::new(threads.unwrap_or_else(cores).max(1))),
+        })
     }
 
     /// A given instruction set, for tests and comparisons.
     pub fn with_isa(isa: Isa, threads: usize) -> Self {
-        Self { isa, compute: Compute::F32, pool: Pool::new(threads) }
+        Self { isa, compute: Compute::F32, pool: Arc::new(Pool::new(threads)) }
     }
 
-    /// The same processor with products in another type.
+    /// The same processor and threads with products in this type.
     #[must_use]
-    pub fn computing(mut self, compute: Compute) -> Self {
-        self.compute = compute;
-        self
+    pub fn computing(&self, compute: Compute) -> Self {
+        Self { isa: self.isa, compute, pool: Arc::clone(&self.pool) }
     }
 
     /// The type in which products are the fastest here.

@@ -7,11 +7,13 @@ use serde::Serialize;
 use tsumugi_base::machine::peak_memory_bytes;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_models::gpt2::Gpt2;
+use tsumugi_models::llama::Llama;
 use tsumugi_models::plans::{LossPlan, LossRows};
 use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_tensor::kernels::peak;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Segment};
+use tsumugi_tensor::{AdamW, AdamWStep, Compute, Cpu, Segment};
 
 use crate::TrainError;
 use crate::peak::peak_flops_per_second;
@@ -32,7 +34,36 @@ pub const CASES: &[Case] = &[
     Case { name: "shakespeare-char", batch: 12, spec: || Gpt2::sized(65, 64, 128, 4, 4) },
     Case { name: "gpt-512", batch: 8, spec: || Gpt2::sized(512, 256, 384, 6, 6) },
     Case { name: "gpt-8192", batch: 8, spec: || Gpt2::sized(8192, 256, 384, 6, 6) },
+    Case { name: "gpt2-124m-4x64", batch: 4, spec: || Gpt2::sized(50_257, 64, 768, 12, 12) },
+    Case { name: "gpt2-124m-1x1024", batch: 1, spec: || Gpt2::sized(50_257, 1024, 768, 12, 12) },
+    Case { name: "llama-350m", batch: 1, spec: || Llama::sized(32_000, 1024, 1024, 24, 16, 8) },
 ];
+
+/// The machine's limits with a number of threads.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Limits {
+    /// Threads.
+    pub threads: usize,
+    /// Operations per second in float32.
+    pub f32_flops_per_second: f64,
+    /// Operations per second in bfloat16.
+    pub bf16_flops_per_second: f64,
+    /// Operations per second on eight-bit integers; none where there are no instructions for them that we would use.
+    pub int8_operations_per_second: Option<f64>,
+    /// Bytes per second read from memory.
+    pub memory_bytes_per_second: f64,
+}
+
+/// Measures the limits, in about two seconds.
+pub fn limits(cpu: &Cpu) -> Limits {
+    Limits {
+        threads: cpu.pool().threads(),
+        f32_flops_per_second: peak::probe(&cpu.computing(Compute::F32)),
+        bf16_flops_per_second: peak::probe(&cpu.computing(Compute::Bf16)),
+        int8_operations_per_second: peak::probe_int8(cpu),
+        memory_bytes_per_second: peak::probe_memory(cpu),
+    }
+}
 
 /// What was measured.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,6 +72,8 @@ pub struct Measured {
     pub case: &'static str,
     /// Instruction set.
     pub isa: &'static str,
+    /// Type of matrix products.
+    pub compute: &'static str,
     /// Threads.
     pub threads: usize,
     /// Parameters of the model.
@@ -110,6 +143,7 @@ pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result
     Ok(Measured {
         case: case.name,
         isa: cpu.isa().name(),
+        compute: cpu.compute().name(),
         threads: cpu.pool().threads(),
         parameters: decoder.parameters.count(),
         tokens_per_second,

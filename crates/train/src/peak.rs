@@ -1,4 +1,4 @@
-//! The machine's float32 peak, measured in half a second at most and remembered per processor.
+//! The machine's peak, measured in half a second at most and remembered per processor.
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use tsumugi_base::io::{create_folder, write_atomic};
 use tsumugi_base::machine::Machine;
-use tsumugi_tensor::Cpu;
+use tsumugi_tensor::{Compute, Cpu};
 
 /// After ten minutes another probe may raise the value: the first may have met a busy machine.
 const PROBE_AGAIN_SECONDS: u64 = 600;
@@ -18,6 +18,9 @@ const FORGET_SECONDS: u64 = 30 * 24 * 3600;
 struct Remembered {
     cpu: String,
     isa: String,
+    /// The type of the products; float32 in files of versions that knew no other.
+    #[serde(default = "float32")]
+    compute: String,
     threads: usize,
     flops_per_second: f64,
     /// When this value was found, in seconds since 1970; 0 in files of versions that did not write it.
@@ -30,7 +33,7 @@ struct Remembered {
 
 impl Remembered {
     fn is_of(&self, other: &Self) -> bool {
-        (&self.cpu, &self.isa, self.threads) == (&other.cpu, &other.isa, other.threads)
+        (&self.cpu, &self.isa, &self.compute, self.threads) == (&other.cpu, &other.isa, &other.compute, other.threads)
     }
 
     /// A moment in the future is the mistake of a clock, and as old as can be.
@@ -39,18 +42,23 @@ impl Remembered {
     }
 }
 
+fn float32() -> String {
+    Compute::F32.name().into()
+}
+
 fn file() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
     cache.map(|cache| cache.join("tsumugi").join("peak.json"))
 }
 
-/// Float32 operations per second of all threads. A cache that cannot be read or written costs the probe only.
+/// Operations per second of all threads in the type that `cpu` computes products in. A cache that cannot be read or written costs the probe only.
 pub fn peak_flops_per_second(cpu: &Cpu) -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let asked = Remembered {
         cpu: Machine::here().cpu,
         isa: cpu.isa().name().into(),
+        compute: cpu.compute().name().into(),
         threads: cpu.pool().threads(),
         flops_per_second: 0.0,
         found_seconds: now,
@@ -104,6 +112,7 @@ mod tests {
         let asked = Remembered {
             cpu: "a processor".into(),
             isa: "avx2".into(),
+            compute: float32(),
             threads,
             flops_per_second: 0.0,
             found_seconds: now,

@@ -95,7 +95,9 @@ pub fn run_on(
     on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
 ) -> Result<Pretrained, TrainError> {
     let (text, held_out) = dialogue::split(source.text);
-    let resolved = recipe.resolve(text.len() as u64)?;
+    let mut resolved = recipe.resolve(text.len() as u64)?;
+    resolved.compute = resolved.compute.decided(cpu);
+    let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context)?;
     let mut record =

@@ -8,6 +8,7 @@ use tsumugi_base::io::read_to_string_limited;
 use tsumugi_models::DecoderSpec;
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
+use tsumugi_tensor::{Compute, Cpu};
 
 use crate::{Schedule, TrainError, TrainSettings};
 
@@ -31,6 +32,40 @@ pub enum TokenizerKind {
     Bytes,
     /// A token for each character of the text.
     Characters,
+}
+
+/// The type of matrix products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComputeChoice {
+    /// The fastest that the processor has.
+    #[default]
+    Auto,
+    /// float32.
+    F32,
+    /// bfloat16, with float32 sums, weights and moments.
+    Bf16,
+}
+
+impl ComputeChoice {
+    /// One of the two types, for this processor.
+    #[must_use]
+    pub fn decided(self, cpu: &Cpu) -> Self {
+        match (self, cpu.fastest_compute()) {
+            (Self::Auto, Compute::F32) => Self::F32,
+            (Self::Auto, Compute::Bf16) => Self::Bf16,
+            (said, _) => said,
+        }
+    }
+
+    /// The processor computing in this type.
+    pub fn on(self, cpu: &Cpu) -> Cpu {
+        let compute = match self.decided(cpu) {
+            Self::Bf16 => Compute::Bf16,
+            Self::Auto | Self::F32 => Compute::F32,
+        };
+        cpu.computing(compute)
+    }
 }
 
 /// What may be said about a run. What is left out follows from `depth` and the text.
@@ -112,6 +147,9 @@ pub struct Recipe {
     /// Steps between checkpoints [default: a twentieth of the steps]
     #[arg(long)]
     pub checkpoint_every: Option<u64>,
+    /// Type of matrix products; sums, weights and moments are float32 [default: auto]
+    #[arg(long)]
+    pub compute: Option<ComputeChoice>,
     /// Of every random number [default: 0]
     #[arg(skip)]
     pub seed: Option<u64>,
@@ -143,6 +181,8 @@ pub struct Resolved {
     pub dropout: f32,
     /// Sequences of a micro-batch.
     pub batch: usize,
+    /// Type of matrix products.
+    pub compute: ComputeChoice,
     /// The trainer's numbers.
     #[serde(flatten)]
     pub train: TrainSettings,
@@ -204,6 +244,7 @@ impl Recipe {
             clip,
             evaluate_every,
             checkpoint_every,
+            compute,
             seed
         )
     }
@@ -248,6 +289,7 @@ impl Recipe {
             context,
             dropout: self.dropout.unwrap_or(0.0),
             batch,
+            compute: self.compute.unwrap_or_default(),
             train: self.train_settings(width),
         };
         let steps = self.steps.unwrap_or_else(|| resolved.default_steps(text_bytes));

@@ -4,10 +4,11 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use tsumugi_base::machine::Machine;
 use tsumugi_base::units;
+use tsumugi_report::Table;
 use tsumugi_tensor::{Cpu, Isa};
 use tsumugi_train::TrainError;
-use tsumugi_train::bench::{CASES, Case, Measured, train_step};
-use tsumugi_train::peak::peak_flops_per_second;
+use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, limits, train_step};
+use tsumugi_train::recipe::ComputeChoice;
 
 use super::Command;
 use crate::flags::{Json, Threads, positive};
@@ -19,7 +20,7 @@ use crate::output::{Answer, Failure, print, print_json};
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["machine", "train"]))]
 pub struct Bench {
-    /// The processor, the instruction sets, the peak of float32
+    /// The processor, the instruction sets, and its limits: operations per second in each type, memory bandwidth
     #[arg(long)]
     machine: bool,
     /// Time training steps of this configuration, on random tokens
@@ -31,6 +32,9 @@ pub struct Bench {
     /// Time each operation too
     #[arg(long, conflicts_with = "machine")]
     profile: bool,
+    /// Type of matrix products [default: auto]
+    #[arg(long, conflicts_with = "machine")]
+    compute: Option<ComputeChoice>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -53,7 +57,7 @@ impl Command for Bench {
     fn run(self) -> Result<Answer, Failure> {
         let cpu = Cpu::detect(self.threads.get()).map_err(TrainError::from)?;
         match CASES.iter().find(|case| Some(case.name) == self.train.as_deref()) {
-            Some(case) => self.train(case, &cpu)?,
+            Some(case) => self.train(case, &self.compute.unwrap_or_default().on(&cpu))?,
             None => self.machine(&cpu)?,
         }
         Ok(Answer::Done)
@@ -64,20 +68,24 @@ impl Bench {
     fn machine(&self, cpu: &Cpu) -> Result<(), Failure> {
         let machine = Machine::here();
         let available: Vec<&str> = Isa::available().iter().map(|isa| isa.name()).collect();
-        let (isa, threads, peak) = (cpu.isa().name(), cpu.pool().threads(), peak_flops_per_second(cpu));
+        let (isa, compute) = (cpu.isa().name(), cpu.fastest_compute().name());
+        let mut limits = vec![limits(cpu)];
+        if cpu.pool().threads() > 1 {
+            limits.insert(0, bench::limits(&Cpu::detect(Some(1)).map_err(TrainError::from)?));
+        }
         if self.json.json {
             return print_json(&json!({
-                "cpu": machine.cpu, "system": machine.system, "memory_bytes": machine.memory_bytes, "threads": threads,
-                "isa": isa, "isa_available": available, "peak_flops_per_second": peak,
+                "cpu": machine.cpu, "system": machine.system, "memory_bytes": machine.memory_bytes,
+                "isa": isa, "isa_available": available, "compute": compute, "limits": limits,
             }));
         }
         print(&format!(
-            "processor  {}\nsystem     {}\nmemory     {}\nthreads    {threads}\nkernels    {isa} (available: {})\npeak       {:.0} GFLOP/s in float32\n",
+            "processor  {}\nsystem     {}\nmemory     {}\nkernels    {isa} (available: {}), training in {compute}\n\n{}",
             machine.cpu,
             machine.system,
             units::bytes(machine.memory_bytes),
             available.join(", "),
-            peak / 1e9,
+            limits_table(&limits),
         ))
     }
 
@@ -87,9 +95,25 @@ impl Bench {
     }
 }
 
+/// A row for each number of threads.
+fn limits_table(limits: &[Limits]) -> String {
+    let billions = |value: f64| format!("{:.0}", value / 1e9);
+    let mut table = Table::new(["threads", "float32 GFLOP/s", "bfloat16 GFLOP/s", "int8 GOP/s", "memory GB/s"]);
+    for row in limits {
+        table.push([
+            row.threads.to_string(),
+            billions(row.f32_flops_per_second),
+            billions(row.bf16_flops_per_second),
+            row.int8_operations_per_second.map_or("-".into(), billions),
+            billions(row.memory_bytes_per_second),
+        ]);
+    }
+    table.to_text()
+}
+
 fn as_text(measured: &Measured) -> String {
     let mut text = format!(
-        "{}: {}, {:.0} % of the peak; median step {}, shortest {}; {} parameters, {}, {} threads{}\n",
+        "{}: {}, {:.0} % of the peak; median step {}, shortest {}; {} parameters, {} in {}, {} threads{}\n",
         measured.case,
         units::rate(measured.tokens_per_second, "tokens"),
         100.0 * measured.share_of_peak,
@@ -97,6 +121,7 @@ fn as_text(measured: &Measured) -> String {
         units::duration(measured.step_seconds_min),
         units::count(measured.parameters as u64),
         measured.isa,
+        measured.compute,
         measured.threads,
         measured.peak_memory_bytes.map_or(String::new(), |bytes| format!(", {} of memory", units::bytes(bytes))),
     );

@@ -10,12 +10,17 @@ fn the_machine_and_a_training_step() {
     let machine = tsumugi(folder.path(), &["bench", "--machine", "--threads", "1", "--json"]).json();
     let available = machine["isa_available"].as_array().unwrap();
     assert!(available.contains(&machine["isa"]), "{machine}");
-    assert!(machine["peak_flops_per_second"].as_f64().unwrap() > 1e6, "{machine}");
-    assert_eq!(machine["threads"], 1);
+    let limits = &machine["limits"][0];
+    assert_eq!(limits["threads"], 1);
+    for limit in ["f32_flops_per_second", "bf16_flops_per_second", "memory_bytes_per_second"] {
+        assert!(limits[limit].as_f64().unwrap() > 1e6, "{machine}");
+    }
+    let table = tsumugi(folder.path(), &["bench", "--machine", "--threads", "2"]).stdout;
+    assert!(table.contains("bfloat16 GFLOP/s") && table.lines().count() >= 8, "{table}");
 
-    let step = ["bench", "--train", "shakespeare-char", "--steps", "1", "--threads", "1", "--json"];
+    let step = ["bench", "--train", "shakespeare-char", "--steps", "1", "--threads", "1", "--compute", "f32", "--json"];
     let measured = tsumugi(folder.path(), &step).json();
-    assert_eq!(measured["case"], "shakespeare-char");
+    assert_eq!((&measured["case"], &measured["compute"]), (&"shakespeare-char".into(), &"f32".into()));
     assert!(measured["tokens_per_second"].as_f64().unwrap() > 0.0, "{measured}");
     assert!(measured["step_seconds"].as_f64().unwrap() > 0.0, "{measured}");
 }

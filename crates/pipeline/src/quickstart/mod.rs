@@ -30,6 +30,7 @@ use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 use tsumugi_tokenizer::{Message, Tokenizer};
 use tsumugi_train::pretrain;
+use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::report::Log;
 use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_tune::Conversations;
@@ -120,7 +121,7 @@ pub fn quickstart(
         let (minutes, least, most) = (options.minutes, MINUTES_LEAST, MINUTES_MOST);
         return Err(PipelineError::Minutes { minutes, least, most });
     }
-    let cpu = Cpu::detect(options.threads)?;
+    let cpu = ComputeChoice::Auto.on(&Cpu::detect(options.threads)?);
     let recipe = json!({ "minutes": options.minutes, "data": TEXT_NAME, "seed": options.seed });
     let mut record = RunRecord::begin(command.clone(), recipe, options.seed);
     record.inputs.push(InputHash { path: TEXT_NAME.into(), bytes: TEXT.len() as u64, sha256: sha256(TEXT.as_bytes()) });

@@ -217,7 +217,7 @@ fn time_and_memory(report: Report, material: &Material<'_>, base: &Log, chat: &L
     let size = size::SIZES.iter().find(|size| Some((size.layers, size.width)) == chosen);
     let flops = size.map_or(0.0, size::Size::flops_per_token);
     let peak = peak_flops_per_second(material.cpu);
-    let mut speeds = Table::new(["stage", "tokens", "tokens per second", "of the machine's float32 peak"]);
+    let mut speeds = Table::new(["stage", "tokens", "tokens per second", "of the machine's peak"]);
     for (name, log) in [("base", base), ("chat", chat)] {
         let (tokens, seconds) = log.totals();
         let speed = tokens as f64 / seconds.max(1e-9);
@@ -230,7 +230,10 @@ fn time_and_memory(report: Report, material: &Material<'_>, base: &Log, chat: &L
         .row(["processor".to_owned(), machine.cpu.clone()])
         .row(["threads used".to_owned(), material.cpu.pool().threads().to_string()])
         .row(["instruction set".to_owned(), material.cpu.isa().name().to_owned()])
-        .row(["float32 peak, measured".to_owned(), format!("{:.0} billion operations per second", peak / 1e9)])
+        .row([
+            format!("peak in {}, measured", material.cpu.compute().name()),
+            format!("{:.0} billion operations per second", peak / 1e9),
+        ])
         .row(["memory".to_owned(), units::bytes(machine.memory_bytes)])
         .row(["system".to_owned(), machine.system.clone()]);
     report

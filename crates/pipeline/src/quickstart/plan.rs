@@ -16,7 +16,7 @@ use tsumugi_tensor::optimizer_step::global_norm;
 use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Segment};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 use tsumugi_train::Recipe;
-use tsumugi_train::recipe::FamilyName;
+use tsumugi_train::recipe::{ComputeChoice, FamilyName};
 use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft::SftRecipe;
 
@@ -112,7 +112,9 @@ pub fn decide(
     }
     let seconds = (TRAINING_SHARE * (budget - FIXED_SECONDS) - begun.elapsed().as_secs_f64()).max(0.3 * budget);
     let chosen = timings[timings.len() - 1];
-    let plan = steps(options, material, &timings, text_tokens, seconds)?;
+    // The type that was timed is the one that a resumed run goes on with, wherever it does.
+    let compute = Some(ComputeChoice::Auto.decided(cpu));
+    let plan = steps(options, material, &timings, text_tokens, seconds, compute)?;
     let message = format!(
         "{} layers of width {}: {}; {} steps of pre-training, {} of chat",
         SIZES[chosen.size].layers,
@@ -132,6 +134,7 @@ fn steps(
     timings: &[Timed],
     text_tokens: u64,
     seconds: f64,
+    compute: Option<ComputeChoice>,
 ) -> Result<Plan, PipelineError> {
     let Timed { size, training, scoring } = timings[timings.len() - 1];
     let size = &SIZES[size];
@@ -151,8 +154,8 @@ fn steps(
     let evaluations = (evaluations as u64).clamp(1, size::BASE_EVALUATIONS);
     let training_seconds = base_seconds - (evaluations + 1) as f64 * evaluation;
     let base_steps = (training_seconds.max(0.5 * base_seconds) * training / rows).floor().max(16.0);
-    let base = base_recipe(size, base_steps as u64, evaluations, options.seed);
-    let chat = chat_recipe(size, chat_steps as u64, options.seed);
+    let base = Recipe { compute, ..base_recipe(size, base_steps as u64, evaluations, options.seed) };
+    let chat = SftRecipe { compute, ..chat_recipe(size, chat_steps as u64, options.seed) };
     let timed = timings.iter().map(|timed| timed_size(timed, material.tokenizer)).collect();
     let conversation_rows = packed.sequences();
     Ok(Plan { timed, text_tokens, conversation_rows, held_out_conversations, base_seconds, chat_seconds, base, chat })

@@ -1,10 +1,13 @@
-//! A probe of the float32 peak: tiles of the matrix product that read one step of k again and again.
+//! Probes of the machine's limits: operations per second of the matrix product's tiles, which read one step of k again
+//! and again, of eight-bit integers, and bytes per second read from memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::micro::{PanelA, PanelB, TileC, multiply_tile, tile};
-use crate::cpu::Cpu;
+use super::{bf16, elementwise};
+use crate::cpu::{Compute, Cpu};
+use crate::memory::Buffer;
 
 /// Steps of k in a tile: enough that writing the tile does not count.
 const STEPS: usize = 4096;
@@ -15,22 +18,35 @@ const ROUNDS: usize = 8;
 /// More threads than cores would make eight rounds take minutes; no tile begins after this.
 const TIME_MAX: Duration = Duration::from_millis(500);
 
-/// Float32 operations per second of all threads together.
+/// Operations per second of all threads together, in the type that `cpu` computes products in.
 pub fn probe(cpu: &Cpu) -> f64 {
+    best_of_rounds(|deadline| round(cpu, deadline))
+}
+
+fn best_of_rounds(round: impl Fn(Instant) -> f64) -> f64 {
     let deadline = Instant::now() + TIME_MAX;
-    let mut best = round(cpu, deadline);
+    let mut best = round(deadline);
     for _ in 1..ROUNDS {
         if Instant::now() >= deadline {
             break;
         }
-        best = best.max(round(cpu, deadline));
+        best = best.max(round(deadline));
     }
     best
 }
 
+/// Multiply-adds of an element of C in a step of k: a unit of bfloat16 holds two.
+fn depth(compute: Compute) -> usize {
+    match compute {
+        Compute::F32 => 1,
+        Compute::Bf16 => 2,
+    }
+}
+
 /// The rate of one round: of the tiles that were computed, at least one per thread.
 fn round(cpu: &Cpu, deadline: Instant) -> f64 {
-    let (rows, columns) = tile(cpu.isa());
+    let (isa, compute, fast) = (cpu.isa(), cpu.compute(), bf16::is_fast(cpu.isa()));
+    let (rows, columns) = tile(isa);
     let done = AtomicUsize::new(0);
     let begun = Instant::now();
     cpu.pool().run_on_every_thread(&|_| {
@@ -41,7 +57,12 @@ fn round(cpu: &Cpu, deadline: Instant) -> f64 {
             let b = PanelB { start: b.as_ptr(), k_stride: 0 };
             let c = TileC { start: c.as_mut_ptr(), row_stride: columns, rows, columns, accumulate: false };
             // SAFETY: the panels have one step, which is read in place of every other; the tile has its size.
-            unsafe { multiply_tile(cpu.isa(), STEPS, a, b, c) };
+            unsafe {
+                match compute {
+                    Compute::F32 => multiply_tile(isa, STEPS, a, b, c),
+                    Compute::Bf16 => bf16::multiply_tile(isa, fast, STEPS, a, b, c),
+                }
+            };
             if count == TILES || Instant::now() >= deadline {
                 done.fetch_add(count, Ordering::Relaxed);
                 break;
@@ -49,8 +70,74 @@ fn round(cpu: &Cpu, deadline: Instant) -> f64 {
         }
         std::hint::black_box(&mut c);
     });
-    let operations = 2 * rows * columns * STEPS * done.load(Ordering::Relaxed);
+    let operations = 2 * depth(compute) * rows * columns * STEPS * done.load(Ordering::Relaxed);
     operations as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// Operations per second on eight-bit integers (`VPDPBUSD`), of all threads; none where the processor has none that we
+/// would use.
+pub fn probe_int8(cpu: &Cpu) -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if cpu.isa().level() == super::Level::Avx512 && is_x86_feature_detected!("avx512vnni") {
+        let round = |deadline: Instant| {
+            let done = AtomicUsize::new(0);
+            let begun = Instant::now();
+            cpu.pool().run_on_every_thread(&|_| {
+                for count in 1..=TILES {
+                    // SAFETY: detected.
+                    std::hint::black_box(unsafe { vnni::chains(STEPS) });
+                    if count == TILES || Instant::now() >= deadline {
+                        done.fetch_add(count, Ordering::Relaxed);
+                        break;
+                    }
+                }
+            });
+            (done.load(Ordering::Relaxed) * vnni::OPERATIONS * STEPS) as f64 / begun.elapsed().as_secs_f64()
+        };
+        return Some(best_of_rounds(round));
+    }
+    let _ = cpu;
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+mod vnni {
+    use std::arch::x86_64::*;
+
+    const CHAINS: usize = 16;
+    /// Of a step: 64 multiply-adds in each chain.
+    pub const OPERATIONS: usize = 2 * 64 * CHAINS;
+
+    /// Independent chains of `steps` dot products.
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    pub fn chains(steps: usize) -> i32 {
+        let x = std::hint::black_box(_mm512_set1_epi32(0x0101_0101));
+        let mut sums = [_mm512_setzero_si512(); CHAINS];
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, x, x);
+            }
+        }
+        sums.into_iter().fold(0_i32, |total, sum| total.wrapping_add(_mm512_reduce_add_epi32(sum)))
+    }
+}
+
+/// Far more than any cache holds.
+const MEMORY_BYTES: usize = 512 << 20;
+
+/// Bytes per second that all threads together read from memory, from huge pages where the system gives them.
+pub fn probe_memory(cpu: &Cpu) -> f64 {
+    let buffer = Buffer::zeroed(MEMORY_BYTES / size_of::<f32>());
+    let threads = cpu.pool().threads();
+    let part = buffer.len() / threads;
+    let round = |_| {
+        let begun = Instant::now();
+        cpu.pool().run_on_every_thread(&|index| {
+            std::hint::black_box(elementwise::sum_of_squares(cpu.isa(), &buffer[index * part..][..part]));
+        });
+        (part * threads * size_of::<f32>()) as f64 / begun.elapsed().as_secs_f64()
+    };
+    best_of_rounds(round)
 }
 
 #[cfg(test)]

@@ -154,6 +154,8 @@ pub fn run_on(
 ) -> Result<Tuned, TuneError> {
     let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
+    resolved.compute = resolved.compute.decided(cpu);
+    let cpu = &resolved.compute.on(cpu);
     check_memory(&spec, resolved.batch * resolved.context)?;
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tsumugi_base::io::read_to_string_limited;
 use tsumugi_base::limits::RECIPE_BYTES_MAX;
 use tsumugi_data::dialogue::DialogueConfig;
+use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::{Schedule, TrainError, TrainSettings};
 
 use crate::conversations::Format;
@@ -80,6 +81,9 @@ pub struct SftRecipe {
     /// Steps between checkpoints [default: a tenth of the steps]
     #[arg(long)]
     pub checkpoint_every: Option<u64>,
+    /// Type of matrix products; sums, weights and moments are float32 [default: auto]
+    #[arg(long)]
+    pub compute: Option<ComputeChoice>,
     /// Of every random number [default: 0]
     #[arg(skip)]
     pub seed: Option<u64>,
@@ -104,6 +108,8 @@ pub struct ResolvedSft {
     pub dropout: f32,
     /// Sequences of a micro-batch.
     pub batch: usize,
+    /// Type of matrix products.
+    pub compute: ComputeChoice,
     /// The trainer's numbers.
     #[serde(flatten)]
     pub train: TrainSettings,
@@ -156,6 +162,7 @@ impl SftRecipe {
             clip,
             evaluate_every,
             checkpoint_every,
+            compute,
             seed
         )
     }
@@ -198,7 +205,8 @@ impl SftRecipe {
             seed,
         };
         let (dropout, batch) = (self.dropout.unwrap_or(0.0), self.batch.unwrap_or(8));
-        Ok(ResolvedSft { model, data, format, dialogue, context, dropout, batch, train })
+        let compute = self.compute.unwrap_or_default();
+        Ok(ResolvedSft { model, data, format, dialogue, context, dropout, batch, compute, train })
     }
 
     /// Decides the steps, once the rows are packed.
