@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
+use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::{Compute, Cpu};
 
 fn main() {
@@ -32,9 +33,8 @@ fn main() {
         (768, 65, 128),
     ];
     for (m, n, k) in shapes {
-        let a = vec![1.0_f32; m * k];
-        let b = vec![1.0_f32; n * k];
-        let mut c = vec![0.0_f32; m * n];
+        // In huge pages, as values and parameters are.
+        let (a, b, mut c) = (Buffer::zeroed(m * k), Buffer::zeroed(n * k), Buffer::zeroed(m * n));
         let mut line = format!("{m:5} x {n:5} x {k:5}:");
         for form in ["NT", "NN", "TN"] {
             let mut times: Vec<f64> = (0..15)

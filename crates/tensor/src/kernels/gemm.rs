@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 
 use super::bf16;
+use super::bf16_pack::{self, Lines};
 use super::elementwise::{self, Activation};
 use super::micro::{PanelA, PanelB, TileC, View, multiply_tile, pack_panel, tile};
 use crate::cpu::{Compute, Cpu};
@@ -24,9 +25,8 @@ thread_local! {
     static BLOCK_OF_A: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
     /// Packed B of the product at hand (the calling thread's).
     static PANELS_OF_B: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
-    /// A and B in units of bfloat16.
+    /// A in units of bfloat16.
     static UNITS_OF_A: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
-    static UNITS_OF_B: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
 }
 
 /// Borrows a growing buffer of this thread.
@@ -128,6 +128,17 @@ enum Element {
     },
 }
 
+/// How the tile reads A.
+#[derive(Clone, Copy)]
+enum Left {
+    /// From a block that each task packs for itself, or where it is.
+    Block,
+    /// Where it is.
+    Read(View),
+    /// From panels of a tile's rows.
+    Panels(*const f32),
+}
+
 struct Task {
     element: Element,
     cpu_tile: (usize, usize),
@@ -135,6 +146,7 @@ struct Task {
     n: usize,
     k: usize,
     a: View,
+    left: Left,
     panels: *const f32,
     c: *mut f32,
     accumulate: bool,
@@ -182,7 +194,8 @@ pub fn gemm(
     let cpu_tile = tile(cpu.isa());
     let bias = epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
     let (element, panels, c) = (Element::F32, std::ptr::null(), c.as_mut_ptr());
-    let mut task = Task { element, cpu_tile, m, n, k, a, panels, c, accumulate, bias, activation };
+    let left = Left::Block;
+    let mut task = Task { element, cpu_tile, m, n, k, a, left, panels, c, accumulate, bias, activation };
     let view = match b {
         MatrixB::Packed(packed) => {
             assert!((packed.k, packed.n, packed.width) == (k, n, cpu_tile.1), "B was packed for another product");
@@ -214,64 +227,72 @@ fn pack_and_run(cpu: &Cpu, b: View, task: &mut Task) {
     });
 }
 
-/// Rounds both operands to bfloat16, in units of two along k, and multiplies those.
+/// Rounds both operands to bfloat16, in units of two along k, and multiplies those. A is read where its units lie, or in
+/// panels that all tasks share; B is in panels.
 fn in_pairs(cpu: &Cpu, b: View, task: &mut Task) {
     let (m, n, k) = (task.m, task.n, task.k);
-    task.element = Element::Pairs { fast: bf16::is_fast(cpu.isa()) };
-    task.k = bf16::units(k);
-    with_scratch(&UNITS_OF_A, m * task.k, |units_of_a| {
-        // SAFETY: the views hold `[m, k]` and `[n, k]`, as was asserted.
-        unsafe { pair_up(cpu, task.a, (m, k), units_of_a) };
-        task.a = like(task.a, units_of_a, m, task.k);
-        with_scratch(&UNITS_OF_B, n * task.k, |units_of_b| {
-            // SAFETY: as above.
-            unsafe { pair_up(cpu, b.transposed(), (n, k), units_of_b) };
-            let b = like(b.transposed(), units_of_b, n, task.k).transposed();
-            pack_and_run(cpu, b, task);
+    let (tile_rows, width) = task.cpu_tile;
+    let depth = bf16::units(k);
+    with_scratch(&UNITS_OF_A, m.next_multiple_of(tile_rows) * depth, |units_of_a| {
+        // SAFETY: the view holds `[m, k]`, as was asserted.
+        task.left = unsafe { pair_a(cpu, task.a, (m, k), tile_rows, units_of_a) };
+        with_scratch(&PANELS_OF_B, n.next_multiple_of(width) * depth, |panels| {
+            // SAFETY: the view holds `[k, n]`, as was asserted.
+            unsafe { pack_pairs(cpu, b.transposed(), (n, k), width, panels) };
+            task.element = Element::Pairs { fast: bf16::is_fast(cpu.isa()) };
+            task.k = depth;
+            task.panels = panels.as_ptr();
+            run_tasks(cpu, task);
         });
     });
 }
 
-/// The matrix of units of `lines` lines that lies as `view` does.
-fn like(view: View, units: &[f32], lines: usize, steps: usize) -> View {
-    if view.column_stride == 1 {
-        View::rows(units.as_ptr(), steps)
-    } else {
-        View::rows(units.as_ptr(), lines).transposed()
-    }
-}
+/// Numbers in a task of packing: worth waking a thread for.
+const PACK_CHUNK: usize = 1 << 14;
 
-/// Numbers in a task of [`pair_up`].
-const PAIR_CHUNK: usize = 1 << 14;
-
-/// A view of `lines` by k, contiguous in one of its directions, in units along k, lying as the view does.
+/// A in units: row by row if it lies so, since the tile reads a few rows as well as a panel; else in panels.
 ///
 /// # Safety
-/// The view holds `lines` by `k` numbers.
-unsafe fn pair_up(cpu: &Cpu, view: View, (lines, k): (usize, usize), units: &mut [f32]) {
-    // SAFETY: a whole matrix without gaps, as `gemm` makes views.
-    let from = unsafe { std::slice::from_raw_parts(view.start, lines * k) };
-    let isa = cpu.isa();
-    if view.column_stride == 1 {
-        let width = bf16::units(k);
-        let rows = (PAIR_CHUNK / k.max(1)).max(1);
-        cpu.pool().split([(units, rows * width)], |index, [units]| {
-            for (from, to) in from[index * rows * k..].chunks(k.max(1)).zip(units.chunks_mut(width.max(1))) {
-                bf16::pair_row(isa, from, to);
-            }
-        });
-    } else {
-        let steps = (PAIR_CHUNK / lines.max(1)).max(1);
-        cpu.pool().split([(units, steps * lines)], |index, [units]| {
-            let pairs = from[index * steps * 2 * lines..].chunks(2 * lines.max(1));
-            for (pair, to) in pairs.zip(units.chunks_mut(lines.max(1))) {
-                match pair.split_at(lines) {
-                    (even, []) => bf16::interleave_last(even, to),
-                    (even, odd) => bf16::interleave(isa, even, odd, to),
-                }
-            }
-        });
+/// The view holds `m x k` numbers, without gaps; `units` has room for m rows (rounded up to a tile).
+unsafe fn pair_a(cpu: &Cpu, view: View, (m, k): (usize, usize), tile_rows: usize, units: &mut [f32]) -> Left {
+    let depth = bf16::units(k);
+    if view.column_stride != 1 {
+        // SAFETY: the caller's promise.
+        unsafe { pack_pairs(cpu, view, (m, k), tile_rows, units) };
+        return Left::Panels(units.as_ptr());
     }
+    // SAFETY: the caller's promise.
+    let from = unsafe { std::slice::from_raw_parts(view.start, m * k) };
+    let rows = (PACK_CHUNK / k.max(1)).max(1);
+    cpu.pool().split([(&mut units[..m * depth], rows * depth)], |index, [units]| {
+        for (from, to) in from[index * rows * k..].chunks(k.max(1)).zip(units.chunks_mut(depth.max(1))) {
+            bf16::pair_row(cpu.isa(), from, to);
+        }
+    });
+    Left::Read(View::rows(units.as_ptr(), depth))
+}
+
+/// Lines of a matrix in panels of units. Each task reads memory in order: some lines, or some steps of all lines.
+///
+/// # Safety
+/// The view holds `lines x k` numbers; `panels` has room for the lines (rounded up to the width).
+unsafe fn pack_pairs(cpu: &Cpu, view: View, (lines, k): (usize, usize), width: usize, panels: &mut [f32]) {
+    struct Shared(Lines, *mut f32);
+    // SAFETY: each task writes its own lines or steps.
+    unsafe impl Sync for Shared {}
+    let depth = bf16::units(k);
+    assert_eq!(panels.len(), lines.next_multiple_of(width) * depth);
+    let shared = &Shared(Lines { from: view, lines, k }, panels.as_mut_ptr());
+    let by_lines = view.column_stride == 1;
+    // Whole strips of 16 lines, or panels of more; steps by 16.
+    let (all, one, least) = if by_lines { (lines, k, width.next_multiple_of(16)) } else { (depth, 2 * lines, 16) };
+    let group = (PACK_CHUNK / (least * one).max(1)).max(1) * least;
+    cpu.pool().run(all.div_ceil(group), &|index| {
+        let some = index * group..((index + 1) * group).min(all);
+        let (lines, steps) = if by_lines { (some, 0..depth) } else { (0..lines, some) };
+        // SAFETY: the caller's promise.
+        unsafe { bf16_pack::pack(cpu.isa(), shared.0, lines, steps, width, shared.1) };
+    });
 }
 
 /// Packs B `[k, n]` into panels, one task per panel and block of k.
@@ -335,7 +356,7 @@ unsafe fn compute_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column:
     let (tile_rows, _) = task.cpu_tile;
     let isa = cpu.isa();
     // One tile of rows, or few columns: A is read where it is, since packing would cost more than it saves.
-    let packs = rows > tile_rows && task.n > 2 * task.cpu_tile.1;
+    let packs = matches!(task.left, Left::Block) && rows > tile_rows && task.n > 2 * task.cpu_tile.1;
     let scratch = if packs { rows.next_multiple_of(tile_rows) * K_BLOCK } else { 0 };
     with_scratch(&BLOCK_OF_A, scratch, |block| {
         let mut first = 0;
@@ -343,7 +364,11 @@ unsafe fn compute_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column:
             let steps = (task.k - first).min(K_BLOCK);
             // SAFETY: the block of A and the panels of B hold rows, steps and columns as asserted in `gemm`.
             unsafe {
-                let view = task.a.at(row, first);
+                let view = match task.left {
+                    Left::Block => task.a.at(row, first),
+                    Left::Read(view) => view.at(row, first),
+                    Left::Panels(start) => View::rows(start, 0),
+                };
                 if packs {
                     for panel in (0..rows).step_by(tile_rows) {
                         let lines = (rows - panel).min(tile_rows);
@@ -358,7 +383,10 @@ unsafe fn compute_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column:
                     }
                 }
                 let a = |panel: usize| {
-                    if packs {
+                    if let Left::Panels(start) = task.left {
+                        let start = start.add((row + panel) * task.k + first * tile_rows);
+                        PanelA { start, row_stride: 1, k_stride: tile_rows }
+                    } else if packs {
                         PanelA { start: block.as_ptr().add(panel * steps), row_stride: 1, k_stride: tile_rows }
                     } else {
                         PanelA {

@@ -11,6 +11,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod bf16;
+mod bf16_pack;
 pub mod elementwise;
 pub mod gemm;
 pub mod math;

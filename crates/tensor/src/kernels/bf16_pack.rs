@@ -1,0 +1,207 @@
+//! float32 matrices into panels of bfloat16 units (`bf16.rs`), rounded and rearranged in one pass.
+//!
+//! A panel `[units(k)][width]` holds `width` lines: rows of A or columns of B. Lines lie side by side in memory (each step
+//! of k is a run of them: two runs are interleaved) or one after the other (each line is a run of k: blocks are transposed).
+
+use std::ops::Range;
+
+use super::Isa;
+use super::bf16::{is_fast, round, units};
+use super::micro::View;
+
+/// Lines that are packed together: a vector register of units.
+const STRIP: usize = 16;
+
+/// What to pack: element `(line, k)` of `from`, for `lines` lines of `k` numbers.
+#[derive(Clone, Copy)]
+pub struct Lines {
+    /// One of its strides is 1.
+    pub from: View,
+    /// Lines.
+    pub lines: usize,
+    /// Numbers of a line.
+    pub k: usize,
+}
+
+/// Packs some lines and steps into panels of `width` lines that follow each other; steps count units. Lines beyond the last
+/// become zeros as far as a panel of `width`, or a strip of 16 lines, reaches.
+///
+/// # Safety
+/// `what` holds its numbers, `lines` begins at a multiple of `width` and of 16, `steps` at a multiple of 16; `to` is
+/// writable for all lines (rounded up to a multiple of `width`) times `units(k)`.
+pub unsafe fn pack(isa: Isa, what: Lines, lines: Range<usize>, steps: Range<usize>, width: usize, to: *mut f32) {
+    let depth = units(what.k);
+    #[cfg(target_arch = "x86_64")]
+    if is_fast(isa) {
+        let target = fast::Target { to, width, depth, lines: what.lines };
+        // SAFETY: detected; the caller's promise.
+        unsafe {
+            if what.from.column_stride == 1 {
+                fast::transpose(what, lines, steps, target);
+            } else {
+                fast::interleave(what, lines, steps, target);
+            }
+        }
+        return;
+    }
+    let _ = isa;
+    for line in lines.start..lines.end.next_multiple_of(width).min(what.lines.next_multiple_of(width)) {
+        // SAFETY: the caller's promise; what is beyond the last line or number is not read.
+        unsafe {
+            let to = to.add(line / width * width * depth + line % width);
+            for step in steps.clone() {
+                let at = |k: usize| if line < what.lines && k < what.k { *what.from.at(line, k).start } else { 0.0 };
+                let unit = u32::from(round(at(2 * step))) | u32::from(round(at(2 * step + 1))) << 16;
+                *to.add(step * width) = f32::from_bits(unit);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod fast {
+    //! AVX-512 with BF16, 16 lines at a time.
+
+    use std::arch::x86_64::*;
+    use std::mem::transmute;
+    use std::ops::Range;
+
+    use super::{Lines, STRIP};
+
+    /// Steps of a strip in a row: enough for a cache line of the panels' writes not to be left before it is full, few enough
+    /// for the rows that are read to stay in cache for the next strip.
+    const BLOCK: usize = 32;
+
+    /// Where strips go.
+    #[derive(Clone, Copy)]
+    pub struct Target {
+        /// All panels.
+        pub to: *mut f32,
+        /// Lines of a panel: 8, or a multiple of 16.
+        pub width: usize,
+        /// Steps of a panel.
+        pub depth: usize,
+        /// Lines of the matrix.
+        pub lines: usize,
+    }
+
+    impl Target {
+        /// Writes a step of the 16 lines from `line`: to one panel, or to two panels of 8; what no panel needs is left out.
+        ///
+        /// # Safety
+        /// The step is inside of the panels.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+        unsafe fn put(self, units: __m512i, line: usize, step: usize) {
+            let Self { to, width, depth, lines } = self;
+            // SAFETY: the caller's promise.
+            unsafe {
+                let to = to.add(line / width * width * depth + line % width + step * width);
+                if width == 8 {
+                    _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(units));
+                    if line + 8 < lines {
+                        _mm256_storeu_si256(to.add(8 * depth).cast(), _mm512_extracti64x4_epi64::<1>(units));
+                    }
+                } else {
+                    _mm512_storeu_si512(to.cast(), units);
+                }
+            }
+        }
+    }
+
+    /// A mask of the first `n` of 16.
+    fn first(n: usize) -> __mmask16 {
+        if n >= 16 { u16::MAX } else { (1 << n) - 1 }
+    }
+
+    /// The strips of some lines, and one of zeros where a panel of 32 needs it.
+    fn strips(lines: &Range<usize>, target: Target) -> impl Iterator<Item = usize> + Clone {
+        let end = lines.end.min(target.lines);
+        let end = if lines.end >= target.lines { end.next_multiple_of(target.width) } else { end };
+        (lines.start..end).step_by(STRIP)
+    }
+
+    /// Lines side by side.
+    ///
+    /// # Safety
+    /// The instruction set is there; as `super::pack`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    pub unsafe fn interleave(what: Lines, lines: Range<usize>, steps: Range<usize>, target: Target) {
+        let strips = strips(&lines, target);
+        let blocks = steps.clone().step_by(BLOCK).flat_map(|block| strips.clone().map(move |line| (block, line)));
+        for (block, line) in blocks {
+            let mask = first(what.lines.saturating_sub(line));
+            for step in block..(block + BLOCK).min(steps.end) {
+                // SAFETY: masked beyond the lines, and the second row only where there is one.
+                unsafe {
+                    let row = what.from.start.wrapping_add(2 * step * what.from.column_stride + line);
+                    let low = _mm512_maskz_loadu_ps(mask, row);
+                    let has_second = if 2 * step + 1 < what.k { mask } else { 0 };
+                    let high = _mm512_maskz_loadu_ps(has_second, row.wrapping_add(what.from.column_stride));
+                    let low = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low)));
+                    let high = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high)));
+                    target.put(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)), line, step);
+                }
+            }
+        }
+    }
+
+    /// Lines one after the other: 16 units of 16 lines at a time.
+    ///
+    /// # Safety
+    /// As [`interleave`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    pub unsafe fn transpose(what: Lines, lines: Range<usize>, steps: Range<usize>, target: Target) {
+        for line in strips(&lines, target) {
+            let count = what.lines.saturating_sub(line).min(STRIP);
+            for step in steps.clone().step_by(16) {
+                let rest = what.k - 2 * step;
+                let (low, high) = (first(rest), first(rest.saturating_sub(16)));
+                let mut rows = [_mm512_setzero_si512(); STRIP];
+                for (i, row) in rows.iter_mut().enumerate().take(count) {
+                    // SAFETY: masked beyond k.
+                    unsafe {
+                        let start = what.from.start.add((line + i) * what.from.row_stride + 2 * step);
+                        let a = _mm512_maskz_loadu_ps(low, start);
+                        let b = _mm512_maskz_loadu_ps(high, start.wrapping_add(16));
+                        *row = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+                    }
+                }
+                for (i, units) in transposed(rows).into_iter().enumerate().take(steps.end - step) {
+                    // SAFETY: a step of the panel.
+                    unsafe { target.put(units, line, step + i) };
+                }
+            }
+        }
+    }
+
+    /// 16 x 16 units: pairs of rows by 32 and 64 bits, then of quarters.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    fn transposed(r: [__m512i; 16]) -> [__m512i; 16] {
+        let mut t = r;
+        for i in (0..16).step_by(2) {
+            t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+            t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+        }
+        // u[4 g + c]: column c (of each quarter) of rows 4 g .. 4 g + 4.
+        let mut u = t;
+        for g in (0..16).step_by(4) {
+            u[g] = _mm512_unpacklo_epi64(t[g], t[g + 2]);
+            u[g + 1] = _mm512_unpackhi_epi64(t[g], t[g + 2]);
+            u[g + 2] = _mm512_unpacklo_epi64(t[g + 1], t[g + 3]);
+            u[g + 3] = _mm512_unpackhi_epi64(t[g + 1], t[g + 3]);
+        }
+        let mut out = r;
+        for c in 0..4 {
+            let (a, b) = (_mm512_shuffle_i32x4::<0x88>(u[c], u[4 + c]), _mm512_shuffle_i32x4::<0xdd>(u[c], u[4 + c]));
+            let (d, e) =
+                (_mm512_shuffle_i32x4::<0x88>(u[8 + c], u[12 + c]), _mm512_shuffle_i32x4::<0xdd>(u[8 + c], u[12 + c]));
+            out[c] = _mm512_shuffle_i32x4::<0x88>(a, d);
+            out[8 + c] = _mm512_shuffle_i32x4::<0xdd>(a, d);
+            out[4 + c] = _mm512_shuffle_i32x4::<0x88>(b, e);
+            out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(b, e);
+        }
+        out
+    }
+}
