@@ -3,10 +3,10 @@
 
     .venv-peers/bin/python bench/peers/pytorch_train/train_step.py --layers 4 --heads 4 --width 128 --context 64 --batch 12 --vocabulary 65 --steps 50
 
-A step is: forward, cross-entropy, backward, clip the gradient norm to 1, AdamW; float32, eager. The peer gets its
+A step is: forward, cross-entropy, backward, clip the gradient norm to 1, AdamW; float32 (or autocast to bfloat16), eager (or compiled). The peer gets its
 best settings: `F.scaled_dot_product_attention(is_causal=True)` (the fused CPU kernel), and of PyTorch's fused, foreach and plain
 optimizer and of its two GELUs whichever is faster here (measured at the start, reported in the output).
-Prints one JSON object. `--matmul` prints the best float32 matrix product of this machine instead.
+Prints one JSON object. `--matmul` prints the best matrix products of this machine instead.
 """
 
 import argparse
@@ -90,8 +90,11 @@ def make_step(c, optimizer_kind):
     rows = [torch.randint(c.vocabulary, (c.batch, c.context + 1)) for _ in range(16)]
     batches = [(r[:, :-1].contiguous(), r[:, 1:].contiguous()) for r in rows]
 
+    forward = torch.compile(model) if c.compile else model
+
     def step(i):
-        loss = model(*batches[i % len(batches)])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=c.amp == "bf16"):
+            loss = forward(*batches[i % len(batches)])
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=optimizer_kind != "plain")
         optimizer.step()
@@ -132,9 +135,9 @@ def flops_per_token(c):
     return 6 * matrix_parameters + 6 * c.layers * c.context * c.width
 
 
-def best_matmul_flops():
+def best_matmul_flops(kind):
     n = 2048
-    a, b, out = torch.randn(n, n), torch.randn(n, n), torch.empty(n, n)
+    a, b, out = (torch.randn(n, n).to(kind) for _ in range(3))
     times = []
     for _ in range(12):
         start = time.perf_counter()
@@ -150,6 +153,8 @@ def parse():
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--settings", metavar="OPTIMIZER,GELU", help="as an earlier round reported them; default: measure")
+    parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="bf16: autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile with its default backend")
     parser.add_argument("--matmul", action="store_true")
     return parser.parse_args()
 
@@ -158,7 +163,9 @@ def main():
     c = parse()
     torch.set_num_threads(c.threads)
     if c.matmul:
-        print(json.dumps({"peer": f"torch {torch.__version__}", "matmul_flops_per_second": best_matmul_flops()}))
+        flops = {kind: best_matmul_flops(kind) for kind in (torch.float32, torch.bfloat16)}
+        print(json.dumps({"peer": f"torch {torch.__version__}", "matmul_flops_per_second": flops[torch.float32],
+                          "matmul_bf16_flops_per_second": flops[torch.bfloat16]}))  # fmt: skip
         return
     if c.settings is None:
         optimizer_kind, c.gelu = fastest_settings(c)
