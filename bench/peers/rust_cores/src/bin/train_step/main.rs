@@ -82,7 +82,9 @@ impl Trainer {
 }
 
 fn random_batch(case: &Case) -> Result<(Tensor, Tensor)> {
-    let ids = || Tensor::rand(0.0_f32, case.vocabulary as f32, (case.batch, case.context), &Device::Cpu)?.to_dtype(DType::U32);
+    let ids = || {
+        Tensor::rand(0.0_f32, case.vocabulary as f32, (case.batch, case.context), &Device::Cpu)?.to_dtype(DType::U32)
+    };
     // A draw may be rounded up to the end of its range.
     let ids = || ids()?.minimum((case.vocabulary - 1) as u32);
     Ok((ids()?, ids()?.flatten_all()?))
@@ -101,7 +103,6 @@ fn measure(case: &Case, gelu: Gelu, steps: usize) -> Result<serde_json::Value> {
     let step_seconds = seconds[seconds.len() / 2];
     Ok(json!({
         "case": case.name,
-        "peer": "candle 0.11.1",
         "threads": candle_core::utils::get_num_threads(),
         "parameters": trainer.variables.iter().map(|(_, variable)| variable.elem_count()).sum::<usize>(),
         "variables": trainer.variables.len(),

@@ -2,7 +2,7 @@
 //!
 //! candle drops gradients without a word: a variable behind an operation that stops them has none, or half of one, and the
 //! optimizer passes it over. A step that does so is fast and wrong, so each variable is moved along its gradient g, and
-//! (loss(w + e g/|g|) - loss(w - e g/|g|)) / 2e has to be |g|.
+//! (loss(w + e g/|g|) - loss(w - e g/|g|)) / 2e has to be |g|. A gradient of length 0 is an error too.
 
 use candle_core::{Result, Tensor, Var, bail};
 
@@ -32,7 +32,7 @@ pub fn check(variables: &[(String, Var)], loss: impl Fn() -> Result<Tensor>) -> 
 /// The slope of the loss along a direction of length 1; the variable is as it was afterwards.
 fn slope(variable: &Var, direction: &Tensor, step: f64, loss: &impl Fn() -> Result<Tensor>) -> Result<f64> {
     let start = variable.as_tensor().copy()?.detach();
-    let mut at = |distance: f64| {
+    let at = |distance: f64| {
         variable.set(&(&start + (direction * distance)?)?)?;
         Ok::<f64, candle_core::Error>(f64::from(loss()?.to_scalar::<f32>()?))
     };
