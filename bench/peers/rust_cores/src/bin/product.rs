@@ -1,15 +1,12 @@
-//! GFLOP/s of the float32 matrix product: the `gemm` crate's, as candle calls it, beside ours; in turn, in one process.
+//! GFLOP/s of the float32 matrix product: the `gemm` crate's beside ours; in turn, in one process.
 //!
-//! `RAYON_NUM_THREADS=2 product [REPETITIONS]` prints the rows of a Markdown table (`--head`: its head too). The crate's own
-//! function is `unsafe`, which this repository keeps out of such folders (`cargo xtask tidy`), so candle's `Tensor::matmul`
-//! calls it. That allocates a zeroed result each time, so ours gets a new zeroed one each time as well. One process is one
-//! number of threads, because candle reads it from the environment.
+//! `RAYON_NUM_THREADS=2 product [REPETITIONS]` prints the rows of a Markdown table (`--head`: its head too). One process is one
+//! number of threads, because rayon's pool stands once.
 
 use std::error::Error;
-use std::hint::black_box;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use ::gemm::Parallelism;
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
 use tsumugi_tensor::{Compute, Cpu};
 
@@ -50,41 +47,65 @@ struct Product {
     form: Form,
     a: Vec<f32>,
     b: Vec<f32>,
-    /// The same numbers.
-    peer_a: Tensor,
-    peer_b: Tensor,
+    /// The results.
+    ours: Vec<f32>,
+    theirs: Vec<f32>,
 }
 
 impl Product {
-    fn new(shape: (usize, usize, usize), form: Form) -> candle_core::Result<Self> {
+    fn new(shape: (usize, usize, usize), form: Form) -> Self {
         let (m, n, k) = shape;
         let (a, b) = (numbers(m * k, 12_289), numbers(n * k, 40_961));
-        let tensor = |numbers: &[f32], rows, columns, transposed| {
-            let tensor = Tensor::from_slice(numbers, (rows, columns), &Device::Cpu)?;
-            if transposed { tensor.t() } else { Ok(tensor) }
-        };
-        let peer_a = if form == Form::Tn { tensor(&a, k, m, true)? } else { tensor(&a, m, k, false)? };
-        let peer_b = if form == Form::Nt { tensor(&b, n, k, true)? } else { tensor(&b, k, n, false)? };
-        Ok(Self { shape, form, a, b, peer_a, peer_b })
+        Self { shape, form, a, b, ours: vec![0.0; m * n], theirs: vec![0.0; m * n] }
     }
 
-    fn ours(&self, cpu: &Cpu) -> Vec<f32> {
-        let (m, n, _) = self.shape;
-        let mut c = vec![0.0; m * n];
+    fn ours(&mut self, cpu: &Cpu) {
         let a = if self.form == Form::Tn { MatrixA::Transposed(&self.a) } else { MatrixA::Plain(&self.a) };
         let b = if self.form == Form::Nt { MatrixB::Transposed(&self.b) } else { MatrixB::Plain(&self.b) };
-        gemm(cpu, self.shape, a, b, &mut c, false, Epilogue::default());
-        c
+        gemm(cpu, self.shape, a, b, &mut self.ours, false, Epilogue::default());
     }
 
-    fn theirs(&self) -> candle_core::Result<Tensor> {
-        self.peer_a.matmul(&self.peer_b)
+    fn theirs(&mut self, threads: usize) {
+        let (m, n, k) = self.shape;
+        let parallelism = if threads > 1 { Parallelism::Rayon(threads) } else { Parallelism::None };
+        // Distance from column to column and from row to row.
+        let (a_column, a_row) = if self.form == Form::Tn { (m, 1) } else { (1, k) };
+        let (b_column, b_row) = if self.form == Form::Nt { (k, 1) } else { (1, n) };
+        let (c, a, b) = (self.theirs.as_mut_ptr(), self.a.as_ptr(), self.b.as_ptr());
+        let signed = |distance: usize| distance as isize;
+        let [a_column, a_row, b_column, b_row, c_row] = [a_column, a_row, b_column, b_row, n].map(signed);
+        // The factors are of the old C, which is not read, and of the product; then what is to be conjugated: nothing.
+        // SAFETY: `new` made A, B and C of m k, n k and m n numbers, and the distances are those of their layouts.
+        unsafe {
+            ::gemm::gemm(
+                m,
+                n,
+                k,
+                c,
+                1,
+                c_row,
+                false,
+                a,
+                a_column,
+                a_row,
+                b,
+                b_column,
+                b_row,
+                0.0,
+                1.0,
+                false,
+                false,
+                false,
+                parallelism,
+            );
+        }
     }
 
     /// An error if the two products are not the same.
-    fn compare(&self, cpu: &Cpu) -> Result<(), Box<dyn Error>> {
-        let theirs = self.theirs()?.flatten_all()?.to_vec1::<f32>()?;
-        let largest = self.ours(cpu).iter().zip(&theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+    fn compare(&mut self, cpu: &Cpu) -> Result<(), Box<dyn Error>> {
+        self.ours(cpu);
+        self.theirs(cpu.pool().threads());
+        let largest = self.ours.iter().zip(&self.theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
         if largest < DIFFERENCE_MAX {
             Ok(())
         } else {
@@ -93,30 +114,30 @@ impl Product {
     }
 
     /// GFLOP/s of ours and of theirs: medians.
-    fn speeds(&self, cpu: &Cpu, repetitions: usize) -> candle_core::Result<[f64; 2]> {
+    fn speeds(&mut self, cpu: &Cpu, repetitions: usize) -> [f64; 2] {
         let mut seconds = [Vec::new(), Vec::new()];
         for _ in 0..BLOCKS {
             // The first of a block warms up, and waits for the other side's threads to fall asleep.
             for repetition in 0..=repetitions.div_ceil(BLOCKS) {
                 let begun = Instant::now();
-                black_box(self.ours(cpu));
+                self.ours(cpu);
                 if repetition > 0 {
                     seconds[0].push(begun.elapsed().as_secs_f64());
                 }
             }
             for repetition in 0..=repetitions.div_ceil(BLOCKS) {
                 let begun = Instant::now();
-                black_box(self.theirs()?);
+                self.theirs(cpu.pool().threads());
                 if repetition > 0 {
                     seconds[1].push(begun.elapsed().as_secs_f64());
                 }
             }
         }
         let (m, n, k) = self.shape;
-        Ok(seconds.map(|mut seconds| {
+        seconds.map(|mut seconds| {
             seconds.sort_by(f64::total_cmp);
             2e-9 * (m * n * k) as f64 / seconds[seconds.len() / 2]
-        }))
+        })
     }
 }
 
@@ -138,9 +159,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (m, n, k) = shape;
         let mut row = format!("| {m} x {n} x {k} | {threads} |");
         for form in [Form::Nt, Form::Nn, Form::Tn] {
-            let product = Product::new(shape, form)?;
+            let mut product = Product::new(shape, form);
             product.compare(&cpu)?;
-            let [ours, theirs] = product.speeds(&cpu, repetitions)?;
+            let [ours, theirs] = product.speeds(&cpu, repetitions);
             row += &format!(" {ours:.0} | {theirs:.0} | {:.2} |", ours / theirs);
         }
         println!("{row}");
