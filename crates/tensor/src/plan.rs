@@ -113,7 +113,8 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn add(&mut self, name: &'static str, direction: &'static str, seconds: f64) {
+    /// Adds a call that took so long.
+    pub fn add(&mut self, name: &'static str, direction: &'static str, seconds: f64) {
         match self.rows.iter_mut().find(|row| row.0 == name && row.1 == direction) {
             Some(row) => {
                 row.2 += seconds;

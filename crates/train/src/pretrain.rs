@@ -13,7 +13,7 @@ use tsumugi_data::{
     Documents, EvaluationSet, PretrainConfig, PretrainLoader, TokenShards, WindowOrder, dialogue, pack_text, read_text,
 };
 use tsumugi_models::{Decoder, DecoderSpec};
-use tsumugi_tensor::Cpu;
+use tsumugi_tensor::{Cpu, Profile};
 use tsumugi_tokenizer::{Tokenizer, special_tokens, train as tokenizer_train};
 
 use crate::peak::peak_flops_per_second;
@@ -39,13 +39,16 @@ pub struct Pretrained {
     pub tokens_per_second: f64,
     /// Parameters of the model; none when nothing was left to do.
     pub parameters: Option<usize>,
+    /// Where the time of this run's steps went, if that was asked for.
+    pub profile: Profile,
 }
 
 impl Pretrained {
     /// Nothing was left to do.
     fn of_finished(resolved: Resolved) -> Self {
         let (steps, evaluated, tokens_per_second, parameters) = (resolved.train.steps, None, 0.0, None);
-        Self { resolved, finished: true, was_finished: true, steps, evaluated, tokens_per_second, parameters }
+        let profile = Profile::default();
+        Self { resolved, finished: true, was_finished: true, steps, evaluated, tokens_per_second, parameters, profile }
     }
 }
 
@@ -61,6 +64,8 @@ pub struct Source<'a> {
     pub inputs: Vec<InputHash>,
     /// Used instead of training one.
     pub tokenizer: Option<&'a Tokenizer>,
+    /// Whether to time each operation; changes no result.
+    pub profile: bool,
 }
 
 /// Trains by a recipe into `folder`, or goes on with what is there.
@@ -69,6 +74,7 @@ pub fn run(
     folder: &Path,
     cpu: &Cpu,
     command: Vec<String>,
+    profile: bool,
     observer: &dyn Observer,
     on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
 ) -> Result<Pretrained, TrainError> {
@@ -80,7 +86,7 @@ pub fn run(
         }
         None => (String::new(), Vec::new()), // `resolve` says what is missing
     };
-    let source = Source { text: &text, inputs, tokenizer: None };
+    let source = Source { text: &text, inputs, tokenizer: None, profile };
     run_on(&source, recipe, folder, cpu, command, observer, on_evaluation)
 }
 
@@ -132,11 +138,12 @@ pub fn run_on(
         folder,
         stage: "pre-train",
         peak_flops_per_second: Some(peak_flops_per_second(cpu)),
+        profile: source.profile,
         observer,
         on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer),
     })?;
     if trained.finished {
-        report::write(folder, "Pre-training", parameters, observer);
+        report::write(folder, "Pre-training", parameters, &trained.profile, observer);
         save(&trained.decoder, &tokenizer, folder)?;
         checkpoint::remove_all(folder);
     }
@@ -148,6 +155,7 @@ pub fn run_on(
         evaluated: trained.evaluated,
         tokens_per_second: trained.tokens_per_second,
         parameters: Some(parameters),
+        profile: trained.profile,
     })
 }
 

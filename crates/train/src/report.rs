@@ -6,7 +6,8 @@ use tsumugi_base::jsonl;
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::RunRecord;
 use tsumugi_base::{io::write_atomic, units};
-use tsumugi_report::{Align, LineChart, Report, Table};
+use tsumugi_report::{Align, BarChart, LineChart, Report, Table};
+use tsumugi_tensor::Profile;
 
 use crate::{LogRow, TrainError, run_folder};
 
@@ -112,15 +113,34 @@ impl Log {
     }
 }
 
+/// Operations of a profile by their time, the longest first: name, seconds, share, calls.
+pub fn profile_rows(profile: &Profile) -> Vec<(String, f64, f64, u64)> {
+    let whole: f64 = profile.rows.iter().map(|row| row.2).sum();
+    let row = |&(name, direction, seconds, calls): &(&str, &str, f64, u64)| {
+        (format!("{name} {direction}"), seconds, seconds / whole.max(1e-12), calls)
+    };
+    let mut rows: Vec<_> = profile.rows.iter().map(row).collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    rows
+}
+
+fn profile_chart(profile: &Profile) -> BarChart {
+    let mut chart = BarChart::new("Time by operation").value_label("seconds");
+    for (name, seconds, share, _) in profile_rows(profile) {
+        chart = chart.bar_with_text(name, seconds, format!("{} ({:.0} %)", units::duration(seconds), 100.0 * share));
+    }
+    chart
+}
+
 /// Writes `report.html` into a finished run's folder: curves, speed, settings. A page that cannot be made is told and
 /// costs no model.
-pub fn write(run: &Path, title: &str, parameters: usize, observer: &dyn Observer) {
-    if let Err(error) = try_write(run, title, parameters) {
+pub fn write(run: &Path, title: &str, parameters: usize, profile: &Profile, observer: &dyn Observer) {
+    if let Err(error) = try_write(run, title, parameters, profile) {
         observer.event(&Event::Warning { message: format!("no {REPORT}: {error}") });
     }
 }
 
-fn try_write(run: &Path, title: &str, parameters: usize) -> Result<(), TrainError> {
+fn try_write(run: &Path, title: &str, parameters: usize, profile: &Profile) -> Result<(), TrainError> {
     let (log, record) = (Log::read(run)?, RunRecord::read(&run.join(run_folder::RECORD))?);
     let (tokens, seconds) = log.totals();
     let last = |series: Vec<(f64, f64)>, digits: usize| {
@@ -143,7 +163,7 @@ fn try_write(run: &Path, title: &str, parameters: usize) -> Result<(), TrainErro
         .row(["system".to_owned(), record.machine.system.clone()]);
     let settings = serde_json::json!({ "recipe": record.recipe, "inputs": record.inputs });
     let rates = LineChart::new("Learning rate").x_label("step").y_label("rate").series("rate", log.rates());
-    let page = Report::new(title)
+    let mut page = Report::new(title)
         .subtitle(format!("{}, begun {}", record.machine.cpu, record.started))
         .facts(facts)
         .section("Loss")
@@ -155,7 +175,11 @@ fn try_write(run: &Path, title: &str, parameters: usize) -> Result<(), TrainErro
         .section("The course of training")
         .plot(&log.norm_chart().to_svg())
         .plot(&rates.to_svg())
-        .table(&speed)
+        .table(&speed);
+    if !profile.rows.is_empty() {
+        page = page.subsection("Where the time of the last run's steps went").plot(&profile_chart(profile).to_svg());
+    }
+    let page = page
         .table(&machine)
         .folded("run.json: settings", &serde_json::to_string_pretty(&settings).unwrap_or_default())
         .footer(format!("tsumugi {} · {}", env!("CARGO_PKG_VERSION"), record.command.join(" ")))

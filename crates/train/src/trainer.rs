@@ -13,7 +13,7 @@ use tsumugi_models::Decoder;
 use tsumugi_models::plans::{LossPlan, LossRows};
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Segment};
+use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Profile, Segment};
 
 use crate::checkpoint::{self, State};
 use crate::guard::{NOT_FINITE_MAX, Verdict};
@@ -94,6 +94,8 @@ pub struct Job<'a> {
     pub stage: &'a str,
     /// The machine's peak, for the share of it; none if not known.
     pub peak_flops_per_second: Option<f64>,
+    /// Whether to time each operation.
+    pub profile: bool,
     /// Listens, and may ask to stop.
     pub observer: &'a dyn Observer,
     /// Called at each evaluation, with the model as it is: samples.
@@ -112,6 +114,8 @@ pub struct Trained {
     pub state: State,
     /// Tokens per second of training, evaluations not counted; of this run.
     pub tokens_per_second: f64,
+    /// Where the time of this run's steps went; empty unless it was asked for.
+    pub profile: Profile,
 }
 
 /// `tsumugi-data`'s segments as the tensors' crate has them.
@@ -151,6 +155,8 @@ struct Run<'a> {
     log: JsonLinesWriter,
     partials: Vec<f32>,
     evaluated: Option<Evaluated>,
+    /// What is not on the tape.
+    profile: Profile,
     /// Seconds and tokens of this run.
     trained_seconds: f64,
     trained_tokens: u64,
@@ -185,7 +191,10 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
     }
     run.log.sync()?;
     let tokens_per_second = run.trained_tokens as f64 / run.trained_seconds.max(1e-9);
-    Ok(Trained { decoder: run.job.decoder, evaluated: run.evaluated, finished, state: run.state, tokens_per_second })
+    let mut profile = run.plan.plan.profile().cloned().unwrap_or_default();
+    profile.rows.append(&mut run.profile.rows);
+    let Run { job: Job { decoder, .. }, evaluated, state, .. } = run;
+    Ok(Trained { decoder, evaluated, finished, state, tokens_per_second, profile })
 }
 
 impl<'a> Run<'a> {
@@ -206,7 +215,8 @@ impl<'a> Run<'a> {
             job.observer.event(&Event::Note { message });
         }
         let rows = job.source.batch(state.step, 0).rows;
-        let plan = LossPlan::training(&job.decoder, rows)?;
+        let mut plan = LossPlan::training(&job.decoder, rows)?;
+        plan.plan.set_profiling(job.profile);
         let scoring = job.held_out.map(|set| LossPlan::scoring(&job.decoder, set.batch(0).rows));
         let gradients = Buffer::zeroed(job.decoder.parameters.buffer_len());
         let (partials, evaluated) = (Vec::new(), None);
@@ -220,6 +230,7 @@ impl<'a> Run<'a> {
             log,
             partials,
             evaluated,
+            profile: Profile::default(),
             trained_seconds: 0.0,
             trained_tokens: 0,
         })
@@ -229,12 +240,14 @@ impl<'a> Run<'a> {
     /// the trained tokens of the whole step, so that cutting it into micro-batches changes nothing.
     fn gradient(&mut self) -> Result<(f32, f32, u64), TrainError> {
         let step = self.state.step;
+        let begun = Instant::now();
         let batches: Vec<Batch> =
             (0..self.job.settings.accumulate).map(|micro| self.job.source.batch(step, micro)).collect();
         let weight: f64 = batches.iter().flat_map(|batch| &batch.weights).map(|&weight| f64::from(weight)).sum();
         if weight == 0.0 {
             return Err(TrainError::NothingTrained { step });
         }
+        self.timed("batch", "read", begun);
         let key = Key::from_seed(self.job.settings.seed).derive(&[DROPOUT, step]);
         let mut loss = 0.0;
         let mut tokens = 0;
@@ -245,7 +258,16 @@ impl<'a> Run<'a> {
             loss += self.plan.train(self.job.cpu, parameters, &mut self.gradients, (1.0 / weight) as f32, micro > 0);
             tokens += batch.rows as u64;
         }
-        Ok((loss, global_norm(self.job.cpu, &self.gradients, &mut self.partials), tokens))
+        let begun = Instant::now();
+        let norm = global_norm(self.job.cpu, &self.gradients, &mut self.partials);
+        self.timed("gradient", "norm", begun);
+        Ok((loss, norm, tokens))
+    }
+
+    fn timed(&mut self, what: &'static str, how: &'static str, begun: Instant) {
+        if self.job.profile {
+            self.profile.add(what, how, begun.elapsed().as_secs_f64());
+        }
     }
 
     fn step(&mut self) -> Result<LogRow, TrainError> {
@@ -267,7 +289,9 @@ impl<'a> Run<'a> {
                 correction2: correction(settings.beta2),
                 gradient_scale: (settings.clip / f64::from(norm).max(settings.clip)) as f32,
             };
+            let begun = Instant::now();
             self.optimizer.update(self.job.cpu, &mut self.job.decoder.parameters, &self.gradients, step);
+            self.timed("AdamW", "update", begun);
         }
         let seconds = begun.elapsed().as_secs_f64();
         self.trained_seconds += seconds;

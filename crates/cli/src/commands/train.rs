@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 use tsumugi_base::units;
+use tsumugi_report::Table;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::TokenizerError;
 use tsumugi_train::pretrain::{self, Pretrained};
+use tsumugi_train::report::profile_rows;
 use tsumugi_train::{Recipe, TrainError};
 
 use super::Command;
 use crate::flags::{Json, Threads};
 use crate::interrupt;
-use crate::output::{Answer, Failure, print_json, print_line};
+use crate::output::{Answer, Failure, print, print_json, print_line};
 use crate::progress::Progress;
 
 /// Train a model on text, from nothing
@@ -34,6 +36,9 @@ pub struct Train {
     /// The folder of the run, in the end the model's [default: runs/, then the names of recipe or text and depth]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Time each operation: printed at the end, and drawn in report.html
+    #[arg(long)]
+    profile: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -56,7 +61,7 @@ impl Command for Train {
         interrupt::listen("saving a checkpoint")?;
         let progress = Progress::new();
         let command = std::env::args().skip(1).collect();
-        let trained = pretrain::run(&recipe, &out, &cpu, command, &progress, &mut |_, _, _| {});
+        let trained = pretrain::run(&recipe, &out, &cpu, command, self.profile, &progress, &mut |_, _, _| {});
         drop(progress);
         let trained = trained.map_err(|error| match error {
             TrainError::Tokenizer(TokenizerError::Stopped { .. }) => {
@@ -104,6 +109,7 @@ fn show(trained: &Pretrained, out: &Path, json: bool) -> Result<(), Failure> {
             "held_out_bits_per_byte": evaluated.map(|evaluated| evaluated.bits_per_byte),
             "parameters": trained.parameters,
             "tokens_per_second": trained.tokens_per_second,
+            "profile": profile_json(trained),
         }));
     }
     if trained.was_finished {
@@ -119,5 +125,21 @@ fn show(trained: &Pretrained, out: &Path, json: bool) -> Result<(), Failure> {
             units::rate(trained.tokens_per_second, "tokens"),
         ))?;
     }
-    Ok(())
+    let rows = profile_rows(&trained.profile);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(["operation", "time", "share", "calls"]);
+    for (name, seconds, share, calls) in rows {
+        table.push([name, units::duration(seconds), format!("{:.1} %", 100.0 * share), units::count(calls)]);
+    }
+    print(&format!("\n{}", table.to_text()))
+}
+
+/// None unless it was asked for.
+fn profile_json(trained: &Pretrained) -> Option<serde_json::Value> {
+    let rows = profile_rows(&trained.profile);
+    let row =
+        |(name, seconds, share, calls)| json!({"operation": name, "seconds": seconds, "share": share, "calls": calls});
+    (!rows.is_empty()).then(|| rows.into_iter().map(row).collect())
 }

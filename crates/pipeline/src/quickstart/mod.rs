@@ -230,7 +230,8 @@ impl Run<'_> {
         }
         let before = seconds_before(&folder);
         let begun = self.stages.begin("pre-training", self.observer);
-        let source = pretrain::Source { text: TEXT, inputs: self.inputs.clone(), tokenizer: Some(tokenizer) };
+        let (inputs, tokenizer) = (self.inputs.clone(), Some(tokenizer));
+        let source = pretrain::Source { text: TEXT, inputs, tokenizer, profile: false };
         let (options, mut failed) = (self.options, None);
         let trained = pretrain::run_on(
             &source,

@@ -73,6 +73,7 @@ fn step(micro_batches: usize) -> (f64, f64, Vec<f32>) {
         folder: folder.path(),
         stage: "test",
         peak_flops_per_second: None,
+        profile: false,
         observer: &Silent,
         on_evaluation: &mut |_, _| {},
     })

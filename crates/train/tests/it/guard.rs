@@ -57,6 +57,7 @@ fn run(source: &Broken, observer: &Recorder) -> (Result<(), TrainError>, Vec<Log
         folder: folder.path(),
         stage: "test",
         peak_flops_per_second: None,
+        profile: false,
         observer,
         on_evaluation: &mut |_, _| {},
     });

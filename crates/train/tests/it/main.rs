@@ -48,7 +48,7 @@ pub fn train(
     observer: &dyn Observer,
 ) -> Result<Pretrained, TrainError> {
     let cpu = Cpu::detect(Some(threads)).unwrap();
-    let source = Source { text: &text(), inputs: Vec::new(), tokenizer: None };
+    let source = Source { text: &text(), inputs: Vec::new(), tokenizer: None, profile: true };
     pretrain::run_on(&source, recipe, folder, &cpu, Vec::new(), observer, &mut |_, _, _| {})
 }
 

@@ -32,6 +32,10 @@ fn a_stopped_run_goes_on_to_the_same_bits_with_other_threads() {
     let whole = folder.path().join("whole");
     let trained = train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
     assert!(trained.finished && trained.evaluated.unwrap().loss < 4.0, "it learns: {trained:?}");
+    let profiled: Vec<&str> = trained.profile.rows.iter().map(|row| row.0).collect();
+    assert!(["linear", "attention", "AdamW", "batch"].iter().all(|name| profiled.contains(name)), "{profiled:?}");
+    let report = std::fs::read_to_string(whole.join("report.html")).unwrap();
+    assert!(report.contains("Time by operation") && report.contains("Learning rate"), "the page has its charts");
     for (index, stops) in [vec![1], vec![7, 7], vec![39], vec![3, 1, 20]].into_iter().enumerate() {
         let pieces = folder.path().join(format!("pieces-{index}"));
         for (round, steps) in stops.into_iter().enumerate() {

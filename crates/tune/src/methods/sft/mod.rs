@@ -191,11 +191,12 @@ pub fn run_on(
         folder,
         stage: "fine-tune",
         peak_flops_per_second: Some(peak_flops_per_second(cpu)),
+        profile: false,
         observer,
         on_evaluation: &mut |evaluated, decoder| on_evaluation(evaluated, decoder, &tokenizer, &template),
     })?;
     if trained.finished {
-        report::write(folder, "Fine-tuning", trained.decoder.parameters.count(), observer);
+        report::write(folder, "Fine-tuning", trained.decoder.parameters.count(), &trained.profile, observer);
         let ends = end_tokens(source.model, &tokenizer, &template)?;
         save(&trained.decoder, &tokenizer, &template, &ends, folder)?;
         checkpoint::remove_all(folder);
