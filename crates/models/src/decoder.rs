@@ -91,6 +91,11 @@ impl DecoderSpec {
             .saturating_add(positions)
     }
 
+    /// Matrices between the model's width and the feed-forward width, on the way in: gate and up, or one.
+    pub fn gate_and_up(&self) -> usize {
+        if self.feed_forward == FeedForwardKind::SwiGlu { 2 } else { 1 }
+    }
+
     /// Bytes that training takes at least: four float32 per parameter (weight, gradient, two moments) and, of each of
     /// `rows` tokens of a micro-batch, what the layers keep for backward.
     pub fn training_bytes_at_least(&self, rows: usize) -> u128 {
@@ -144,6 +149,15 @@ pub struct Decoder {
 impl Decoder {
     /// Zero weights; fill them from a file or with [`Self::initialize`].
     pub fn new(spec: DecoderSpec) -> Self {
+        Self::declared(spec, ParametersBuilder::build)
+    }
+
+    /// Names and shapes without numbers, to plan with.
+    pub fn described(spec: DecoderSpec) -> Self {
+        Self::declared(spec, ParametersBuilder::describe)
+    }
+
+    fn declared(spec: DecoderSpec, make: impl FnOnce(ParametersBuilder) -> Parameters) -> Self {
         let mut builder = ParametersBuilder::default();
         let learned = (spec.position == Position::Learned).then_some(spec.context);
         let embedding = Embedding::declare(&mut builder, spec.vocabulary, spec.width, learned);
@@ -187,7 +201,7 @@ impl Decoder {
         let final_norm = norm(&mut builder, "final_norm");
         let head =
             if spec.tied { embedding.tokens } else { builder.add("head.weight", &[spec.vocabulary, spec.width]) };
-        Self { parameters: builder.build(), spec, embedding, blocks, final_norm, head }
+        Self { parameters: make(builder), spec, embedding, blocks, final_norm, head }
     }
 
     /// Random weights: normal with deviation 0.02, the outputs of residual branches smaller by the root of

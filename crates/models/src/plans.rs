@@ -16,6 +16,29 @@ pub struct LossPlan {
     nats: Var,
 }
 
+/// Tokens to loss, recorded.
+struct LossTape {
+    tape: Tape,
+    tokens: Ids,
+    positions: Ids,
+    targets: Ids,
+    weights: Var,
+    loss: Var,
+    nats: Var,
+}
+
+impl LossTape {
+    fn record(decoder: &Decoder, rows: usize) -> Self {
+        let mut tape = Tape::new();
+        let (tokens, positions, targets) = (tape.ids(rows), tape.ids(rows), tape.ids(rows));
+        let weights = tape.input(&[rows]);
+        let hidden = decoder.record_hidden(&mut tape, tokens, positions);
+        let head = tape.parameter(&decoder.parameters, decoder.head());
+        let (loss, nats) = tape.head_cross_entropy(hidden, head, targets, weights);
+        Self { tape, tokens, positions, targets, weights, loss, nats }
+    }
+}
+
 /// One batch of rows, as `tsumugi-data` makes it.
 #[derive(Debug, Clone, Copy)]
 pub struct LossRows<'a> {
@@ -45,13 +68,16 @@ impl LossPlan {
         }
     }
 
+    /// Bytes of memory of [`Self::training`] and of [`Self::scoring`], without taking them; the decoder may be a
+    /// [`Decoder::described`] one.
+    pub fn bytes(decoder: &Decoder, rows: usize) -> Result<(usize, usize), PlanError> {
+        let LossTape { tape, loss, nats, .. } = LossTape::record(decoder, rows);
+        let training = Plan::training_bytes(&tape, loss, &[nats], &decoder.parameters)?;
+        Ok((training, Plan::forward_bytes(&tape, &[loss, nats])))
+    }
+
     fn record(decoder: &Decoder, rows: usize, training: bool) -> Result<Self, PlanError> {
-        let mut tape = Tape::new();
-        let (tokens, positions, targets) = (tape.ids(rows), tape.ids(rows), tape.ids(rows));
-        let weights = tape.input(&[rows]);
-        let hidden = decoder.record_hidden(&mut tape, tokens, positions);
-        let head = tape.parameter(&decoder.parameters, decoder.head());
-        let (loss, nats) = tape.head_cross_entropy(hidden, head, targets, weights);
+        let LossTape { tape, tokens, positions, targets, weights, loss, nats } = LossTape::record(decoder, rows);
         let plan = if training {
             Plan::training(tape, loss, &[nats], &decoder.parameters)?
         } else {

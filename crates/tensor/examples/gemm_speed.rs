@@ -14,6 +14,12 @@ fn main() {
     let cpu = Cpu::detect(threads).expect("an instruction set").computing(compute);
     println!("{} with {} threads, {}", cpu.isa().name(), cpu.pool().threads(), compute.name());
     let shapes = [
+        (256, 3072, 768),
+        (256, 768, 3072),
+        (3072, 768, 256),
+        (256, 50_257, 768),
+        (256, 768, 50_257),
+        (50_257, 768, 256),
         (2048, 384, 384),
         (2048, 1152, 384),
         (2048, 1536, 384),

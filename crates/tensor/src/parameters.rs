@@ -48,6 +48,7 @@ pub enum Weight<'a> {
 #[derive(Debug)]
 pub struct Parameters {
     entries: Vec<Parameter>,
+    len: usize,
     values: Buffer,
     packed: Vec<Option<PackedMatrix>>,
 }
@@ -80,8 +81,14 @@ impl ParametersBuilder {
 
     /// The parameters, all zero.
     pub fn build(self) -> Parameters {
+        let values = Buffer::zeroed(self.len);
+        Parameters { values, ..self.describe() }
+    }
+
+    /// The parameters without their numbers: names, shapes and sizes, to plan with. Reading a number panics.
+    pub fn describe(self) -> Parameters {
         let packed = self.entries.iter().map(|_| None).collect();
-        Parameters { values: Buffer::zeroed(self.len), entries: self.entries, packed }
+        Parameters { values: Buffer::zeroed(0), len: self.len, entries: self.entries, packed }
     }
 }
 
@@ -108,7 +115,7 @@ impl Parameters {
 
     /// Length of a buffer of this layout.
     pub fn buffer_len(&self) -> usize {
-        self.values.len()
+        self.len
     }
 
     /// Where a parameter lies in any buffer of this layout.

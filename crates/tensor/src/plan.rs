@@ -158,6 +158,18 @@ impl Plan {
         Ok(Self::new(tape, layout))
     }
 
+    /// Bytes of the arena that [`Self::training`] would take, without taking them.
+    pub fn training_bytes(tape: &Tape, loss: Var, kept: &[Var], parameters: &Parameters) -> Result<usize, PlanError> {
+        let mut planner = Planner::new(tape, &[kept, &[loss]].concat(), true);
+        planner.differentiate(loss, parameters)?;
+        Ok(planner.finish().arena_len * size_of::<f32>())
+    }
+
+    /// Bytes of the arena that [`Self::forward_only`] would take, without taking them.
+    pub fn forward_bytes(tape: &Tape, kept: &[Var]) -> usize {
+        Planner::new(tape, kept, false).finish().arena_len * size_of::<f32>()
+    }
+
     fn new(tape: Tape, layout: Layout) -> Self {
         let Layout { loss, ranges, arena_len, values, gradients, forward, backward } = layout;
         let ids = tape.id_lens.iter().map(|&len| vec![0; len]).collect();

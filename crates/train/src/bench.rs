@@ -15,8 +15,8 @@ use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
 use tsumugi_tensor::{AdamW, AdamWStep, Compute, Cpu, Segment};
 
-use crate::TrainError;
 use crate::peak::peak_flops_per_second;
+use crate::{TrainError, planner};
 
 /// A configuration.
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +88,8 @@ pub struct Measured {
     pub share_of_peak: f64,
     /// The probed peak, operations per second.
     pub peak_flops_per_second: f64,
+    /// What the planner says that it holds.
+    pub planned_memory_bytes: u64,
     /// The most memory that the process held.
     pub peak_memory_bytes: Option<u64>,
     /// Milliseconds per step by operation and direction, when profiled.
@@ -100,16 +102,31 @@ const WARM_UP: usize = 2;
 
 /// Runs `steps` counted steps of a configuration.
 pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result<Measured, TrainError> {
-    let mut decoder = Decoder::new((case.spec)());
+    let spec = (case.spec)();
+    let rows = case.batch * spec.context;
+    let planned = planner::memory(&spec, rows, cpu.compute(), cpu.pool().threads())?.total(false);
+    let measured = time_steps(&spec, case.batch, steps, profile, cpu)?;
+    Ok(Measured { case: case.name, planned_memory_bytes: planned, ..measured })
+}
+
+/// Runs `steps` counted steps on batches of `batch` sequences of random tokens.
+pub fn time_steps(
+    spec: &DecoderSpec,
+    batch: usize,
+    steps: usize,
+    profile: bool,
+    cpu: &Cpu,
+) -> Result<Measured, TrainError> {
+    let mut decoder = Decoder::new(spec.clone());
     decoder.initialize(0);
     let context = decoder.spec.context;
-    let rows = case.batch * context;
+    let rows = batch * context;
     let mut plan = LossPlan::training(&decoder, rows)?;
     let mut random = Stream::new(Key::from_seed(1));
     let mut ids = || -> Vec<u32> { (0..rows).map(|_| random.below(decoder.spec.vocabulary as u64) as u32).collect() };
     let (tokens, targets) = (ids(), ids());
     let positions: Vec<u32> = (0..rows).map(|row| (row % context) as u32).collect();
-    let segments: Vec<Segment> = (0..case.batch).map(|i| Segment { start: i * context, len: context }).collect();
+    let segments: Vec<Segment> = (0..batch).map(|i| Segment { start: i * context, len: context }).collect();
     let weights = vec![1.0; rows];
     let mut gradients = Buffer::zeroed(decoder.parameters.buffer_len());
     let mut optimizer = AdamW::new(&decoder.parameters);
@@ -141,7 +158,7 @@ pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result
         (format!("{name} {direction}"), 1e3 * seconds / steps as f64)
     };
     Ok(Measured {
-        case: case.name,
+        case: "",
         isa: cpu.isa().name(),
         compute: cpu.compute().name(),
         threads: cpu.pool().threads(),
@@ -151,6 +168,7 @@ pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result
         step_seconds_min: seconds[0],
         share_of_peak: decoder.spec.training_flops_per_token(context) * tokens_per_second / peak,
         peak_flops_per_second: peak,
+        planned_memory_bytes: 0,
         peak_memory_bytes: peak_memory_bytes(),
         profile: plan.plan.profile().map(|profile| profile.rows.iter().map(per_step).collect()).unwrap_or_default(),
     })

@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod error;
 pub mod guard;
 pub mod peak;
+pub mod planner;
 pub mod pretrain;
 pub mod recipe;
 pub mod report;

@@ -123,7 +123,9 @@ fn as_text(measured: &Measured) -> String {
         measured.isa,
         measured.compute,
         measured.threads,
-        measured.peak_memory_bytes.map_or(String::new(), |bytes| format!(", {} of memory", units::bytes(bytes))),
+        measured.peak_memory_bytes.map_or(String::new(), |bytes| {
+            format!(", {} of memory ({} planned)", units::bytes(bytes), units::bytes(measured.planned_memory_bytes))
+        }),
     );
     for (operation, milliseconds) in &measured.profile {
         text.push_str(&format!("  {milliseconds:9.3} ms  {operation}\n"));

@@ -7,6 +7,7 @@ pub mod data;
 pub mod generate;
 pub mod models;
 pub mod perplexity;
+pub mod plan;
 pub mod quickstart;
 pub mod serve;
 pub mod tokenizer;
@@ -65,6 +66,7 @@ pub const ALL: &[Entry] = &[
     },
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
     command::<models::Models>(),
+    command::<plan::Plan>(),
     command::<bench::Bench>(),
 ];
 

@@ -17,6 +17,8 @@ use crate::memory::Buffer;
 const K_BLOCK: usize = 384;
 /// Rows of A that a task packs at a time.
 const ROW_BLOCK: usize = 96;
+/// Rows of A in a task where A is packed before: the more rows, the less often B is read.
+const ROW_BLOCK_OF_PAIRS: usize = 256;
 /// Columns of C in a task, so that its block of C stays in the second-level cache for the epilogue.
 const COLUMN_BLOCK: usize = 512;
 
@@ -323,26 +325,37 @@ fn pack_b(cpu: &Cpu, view: View, k: usize, n: usize, panels: &mut [f32]) {
     cpu.pool().run(count.div_ceil(group), &|task| (task * group..((task + 1) * group).min(count)).for_each(pack));
 }
 
-/// Cuts C into blocks and computes them.
+/// Cuts C into blocks and computes them. The larger operand is cut: its blocks are read from memory once, while the smaller
+/// operand stays in cache.
 fn run_tasks(cpu: &Cpu, task: &Task) {
     let (tile_rows, tile_columns) = task.cpu_tile;
-    // Small products: enough tasks for every thread, at least a tile each.
-    let wanted = 4 * cpu.pool().threads();
-    let mut row_block = ROW_BLOCK.next_multiple_of(tile_rows);
+    let rows_max = if task.element == Element::F32 { ROW_BLOCK } else { ROW_BLOCK_OF_PAIRS };
+    let mut row_block = rows_max.next_multiple_of(tile_rows);
     let mut column_block = COLUMN_BLOCK.next_multiple_of(tile_columns);
+    // Small products: enough tasks for every thread, at least a few tiles each.
+    let wanted = 4 * cpu.pool().threads();
     let count = |rows: usize, columns: usize| task.m.div_ceil(rows) * task.n.div_ceil(columns);
-    while row_block > 4 * tile_rows && count(row_block, column_block) < wanted {
-        row_block = (row_block / 2).next_multiple_of(tile_rows);
-    }
-    while column_block > 2 * tile_columns && count(row_block, column_block) < wanted {
-        column_block = (column_block / 2).next_multiple_of(tile_columns);
+    let by_columns = task.n > task.m;
+    for cuts_columns in [by_columns, !by_columns] {
+        if cuts_columns {
+            while column_block > 2 * tile_columns && count(row_block, column_block) < wanted {
+                column_block = (column_block / 2).next_multiple_of(tile_columns);
+            }
+        } else {
+            while row_block > 4 * tile_rows && count(row_block, column_block) < wanted {
+                row_block = (row_block / 2).next_multiple_of(tile_rows);
+            }
+        }
     }
     if count(row_block, column_block) > 1 && task.m * task.n * task.k < 32_768 {
         (row_block, column_block) = (task.m.next_multiple_of(tile_rows), task.n.next_multiple_of(tile_columns));
     }
-    let column_blocks = task.n.div_ceil(column_block);
-    cpu.pool().run(count(row_block, column_block), &|index| {
-        let (row, column) = (index / column_blocks * row_block, index % column_blocks * column_block);
+    let (row_blocks, column_blocks) = (task.m.div_ceil(row_block), task.n.div_ceil(column_block));
+    cpu.pool().run(row_blocks * column_blocks, &|index| {
+        let (row, column) = match by_columns {
+            true => (index % row_blocks * row_block, index / row_blocks * column_block),
+            false => (index / column_blocks * row_block, index % column_blocks * column_block),
+        };
         let rows = row_block.min(task.m - row);
         let columns = column_block.min(task.n - column);
         // SAFETY: blocks of different indices do not overlap; the operands have the asserted sizes.

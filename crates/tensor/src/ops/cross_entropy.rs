@@ -18,8 +18,8 @@ struct HeadCrossEntropy {
 
 /// Numbers of logits in a chunk: 8 MiB stay in the last-level cache.
 const CHUNK_LOGITS: usize = 2 << 20;
-/// Rows of a chunk at least, so that the product stays efficient.
-const CHUNK_ROWS_MIN: usize = 64;
+/// Rows of a chunk at least: the head is packed anew for each chunk, which costs as much as some forty rows of the product.
+const CHUNK_ROWS_MIN: usize = 256;
 
 impl Tape {
     /// Cross-entropy of `softmax(x head^T)` against `targets`: `x [r, m]`, `head [v, m]`, `weights [r]`.
@@ -51,9 +51,14 @@ pub fn cross_entropy_reference(logits: &[f32], targets: &[u32]) -> Vec<f64> {
         .collect()
 }
 
+/// Rows whose logits exist at a time.
+pub fn chunk_rows(rows: usize, vocabulary: usize) -> usize {
+    (CHUNK_LOGITS / vocabulary.max(1)).max(CHUNK_ROWS_MIN).min(rows)
+}
+
 impl HeadCrossEntropy {
     fn chunk(&self) -> usize {
-        (CHUNK_LOGITS / self.vocabulary.max(1)).max(CHUNK_ROWS_MIN).min(self.rows)
+        chunk_rows(self.rows, self.vocabulary)
     }
 
     /// Logits of a chunk, then nats; the logits become gradients of the loss.
