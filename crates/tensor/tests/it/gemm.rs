@@ -231,8 +231,8 @@ fn sizes_whose_product_wraps_are_refused() {
 fn rounding_to_bfloat16_is_to_nearest_and_ties_to_even() {
     for (x, want) in [
         (1.0, 1.0),
-        (1.003_906_25, 1.0),       // halfway between 1 and 1 + 2^-7: to even
-        (1.011_718_75, 1.015_625), // halfway between 1 + 2^-7 and 1 + 2^-6: to even
+        (1.0 + 0.5 / 128.0, 1.0),              // halfway between 1 and 1 + 2^-7: to even
+        (1.0 + 1.5 / 128.0, 1.0 + 1.0 / 64.0), // halfway between 1 + 2^-7 and 1 + 2^-6: to even
         (1.003_906_4, 1.007_812_5),
         (-3.0e38, -3.004_055_3e38),
         (f32::MAX, f32::INFINITY),

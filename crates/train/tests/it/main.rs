@@ -4,6 +4,7 @@
 
 mod accumulation;
 mod guard;
+mod planner;
 mod recipes;
 mod resume;
 mod run_folder;
