@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // lends a borrowed closure and disjoint chunks to threads that are joined before return
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
@@ -14,13 +14,55 @@ const SPINS: usize = 20_000;
 
 type Job = dyn Fn(usize) + Sync;
 
+/// What workers see, in one word: which job is the newest, whether it may be entered, and how many workers are in it.
+/// The caller closes a job when its own tasks run out and waits for those inside only: a worker that the system has put
+/// aside for another program does not hold up a job that it never entered.
+struct State(AtomicU64);
+
+const OPEN: u64 = 1 << 31;
+const INSIDE: u64 = OPEN - 1;
+
+impl State {
+    fn epoch(word: u64) -> u64 {
+        word >> 32
+    }
+
+    /// A new job, which workers may enter.
+    fn open(&self) {
+        let epoch = Self::epoch(self.0.load(Ordering::Relaxed)).wrapping_add(1) & 0xffff_ffff;
+        self.0.store(epoch << 32 | OPEN, Ordering::Release);
+    }
+
+    /// Enters the newest job if it is open and not `seen`; its epoch, and whether it was entered.
+    fn enter(&self, seen: u64) -> (u64, bool) {
+        let entered = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            (Self::epoch(word) != seen && word & OPEN != 0).then_some(word + 1)
+        });
+        (Self::epoch(entered.unwrap_or_else(|word| word)), entered.is_ok())
+    }
+
+    fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
+
+    fn close(&self) {
+        self.0.fetch_and(!OPEN, Ordering::AcqRel);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Acquire) & INSIDE == 0
+    }
+
+    fn is_new(&self, seen: u64) -> bool {
+        Self::epoch(self.0.load(Ordering::Acquire)) != seen
+    }
+}
+
 struct Shared {
-    /// Counts jobs; a worker waits for it to change.
-    epoch: AtomicUsize,
-    /// The current job: a borrowed closure, valid until `busy` is zero again.
+    state: State,
+    /// The current job: a borrowed closure, valid until the job is closed and empty.
     job: Mutex<Option<(*const Job, usize)>>,
     next_task: AtomicUsize,
-    busy: AtomicUsize,
     panicked: AtomicBool,
     stop: AtomicBool,
     sleepers: Mutex<usize>,
@@ -44,10 +86,9 @@ impl Pool {
     /// Starts `threads - 1` workers; 0 counts as 1.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
+            state: State(AtomicU64::new(0)),
             job: Mutex::new(None),
             next_task: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             sleepers: Mutex::new(0),
@@ -82,14 +123,14 @@ impl Pool {
         let job: *const Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const Job>(task) };
         *lock(&shared.job) = Some((job, tasks));
         shared.next_task.store(0, Ordering::Relaxed);
-        shared.busy.store(self.workers.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::Release);
+        shared.state.open();
         if *lock(&shared.sleepers) > 0 {
             shared.wake.notify_all();
         }
         let own = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_tasks(shared, task, tasks)));
+        shared.state.close();
         let mut spins = 0_usize;
-        while shared.busy.load(Ordering::Acquire) > 0 {
+        while !shared.state.is_empty() {
             spins += 1;
             if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
@@ -211,7 +252,7 @@ unsafe impl Sync for Part {}
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.shared.epoch.fetch_add(1, Ordering::Release);
+        self.shared.state.open();
         drop(lock(&self.shared.sleepers));
         self.shared.wake.notify_all();
         for worker in self.workers.drain(..) {
@@ -238,32 +279,39 @@ fn work(shared: &Shared) {
     let mut seen = 0;
     loop {
         wait_for_job(shared, seen);
-        seen = shared.epoch.load(Ordering::Acquire);
+        let (epoch, entered) = shared.state.enter(seen);
+        seen = epoch;
         if shared.stop.load(Ordering::Acquire) {
             return;
         }
-        let Some((job, tasks)) = *lock(&shared.job) else { continue };
+        if !entered {
+            continue; // it was over before this thread came
+        }
+        // Inside, the job is this one until `leave`.
+        let job = *lock(&shared.job);
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            // SAFETY: `Pool::run` keeps the closure alive until `busy` is zero.
-            take_tasks(shared, unsafe { &*job }, tasks);
+            if let Some((job, tasks)) = job {
+                // SAFETY: `Pool::run` keeps the closure alive until the job is closed and nobody is inside.
+                take_tasks(shared, unsafe { &*job }, tasks);
+            }
         }));
         if run.is_err() {
             shared.panicked.store(true, Ordering::Relaxed);
         }
-        shared.busy.fetch_sub(1, Ordering::Release);
+        shared.state.leave();
     }
 }
 
-fn wait_for_job(shared: &Shared, seen: usize) {
+fn wait_for_job(shared: &Shared, seen: u64) {
     for _ in 0..SPINS {
-        if shared.epoch.load(Ordering::Acquire) != seen {
+        if shared.state.is_new(seen) {
             return;
         }
         std::hint::spin_loop();
     }
     let mut sleepers = lock(&shared.sleepers);
     *sleepers += 1;
-    while shared.epoch.load(Ordering::Acquire) == seen {
+    while !shared.state.is_new(seen) {
         sleepers = shared.wake.wait(sleepers).unwrap_or_else(std::sync::PoisonError::into_inner);
     }
     *sleepers -= 1;
@@ -287,6 +335,20 @@ mod tests {
                     "{threads} threads, {tasks} tasks"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_over_cannot_be_entered() {
+        let pool = Pool::new(2);
+        assert!(!pool.shared.state.enter(u64::MAX).1, "no job is open");
+        for _ in 0..2000 {
+            let sum = AtomicUsize::new(0);
+            pool.run(2, &|index| {
+                sum.fetch_add(index + 1, Ordering::Relaxed);
+            });
+            assert_eq!(sum.load(Ordering::Relaxed), 3);
+            assert!(pool.shared.state.is_empty() && !pool.shared.state.enter(u64::MAX).1, "closed and empty");
         }
     }
 
