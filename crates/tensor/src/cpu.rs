@@ -69,6 +69,12 @@ impl Cpu {
         self.isa
     }
 
+    /// Which kernels run: the same name, version and recipe give the same bits.
+    pub fn kernels(&self) -> String {
+        let hardware = self.compute == Compute::Bf16 && bf16::is_fast(self.isa);
+        format!("{}{}", self.isa.name(), if hardware { "-bf16" } else { "" })
+    }
+
     /// The threads.
     pub fn pool(&self) -> &Pool {
         &self.pool

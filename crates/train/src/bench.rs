@@ -36,7 +36,7 @@ pub const CASES: &[Case] = &[
     Case { name: "gpt-8192", batch: 8, spec: || Gpt2::sized(8192, 256, 384, 6, 6) },
     Case { name: "gpt2-124m-4x64", batch: 4, spec: || Gpt2::sized(50_257, 64, 768, 12, 12) },
     Case { name: "gpt2-124m-1x1024", batch: 1, spec: || Gpt2::sized(50_257, 1024, 768, 12, 12) },
-    Case { name: "llama-350m", batch: 1, spec: || Llama::sized(32_000, 1024, 1024, 24, 16, 8) },
+    Case { name: "llama-350m", batch: 1, spec: || Llama::sized(32_000, 1024, 1024, 27, 16, 8) },
 ];
 
 /// The machine's limits with a number of threads.

@@ -2,6 +2,7 @@
 //! the best use of its compute.
 
 use serde::Serialize;
+use tsumugi_base::units;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::{Compute, Cpu};
@@ -18,6 +19,10 @@ const SHARE_OF_PEAK: f64 = 0.5;
 const TIMED_STEP_SECONDS_MAX: f64 = 5.0;
 /// Steps that are timed.
 const TIMED_STEPS: usize = 3;
+/// A pebibyte: no machine has it, and sizes below it cannot overflow.
+const PLANNED_BYTES_MAX: u128 = 1 << 50;
+/// Numbers of a table of rotary positions, which is made to plan.
+const POSITIONS_MAX: u128 = 1 << 30;
 /// The program, its libraries and small things, measured on Linux.
 const PROGRAM_BYTES: u64 = 16 << 20;
 
@@ -36,6 +41,8 @@ pub struct MemoryPlan {
     pub evaluation: u64,
     /// Operands that are packed for products, per thread where each has its own.
     pub scratch: u64,
+    /// The text, which is in memory while it is trained on, and the ids of its held-out tenth.
+    pub text: u64,
     /// The program itself.
     pub program: u64,
 }
@@ -43,8 +50,9 @@ pub struct MemoryPlan {
 impl MemoryPlan {
     /// Everything; without the evaluation where nothing is held out.
     pub fn total(&self, evaluates: bool) -> u64 {
-        let Self { weights, gradients, moments, activations, evaluation, scratch, program } = self;
-        weights + gradients + moments + activations + scratch + program + if evaluates { *evaluation } else { 0 }
+        let Self { weights, gradients, moments, activations, evaluation, scratch, text, program } = self;
+        let training = weights + gradients + moments + activations + scratch + text + program;
+        training + if evaluates { *evaluation } else { 0 }
     }
 }
 
@@ -85,6 +93,13 @@ pub struct RunPlan {
 
 /// Memory of training a decoder on micro-batches of `rows` tokens.
 pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
+    let least = spec.training_bytes_at_least(rows);
+    let positions = spec.context as u128 * spec.head_width as u128;
+    if least > PLANNED_BYTES_MAX || positions > POSITIONS_MAX {
+        let bytes = units::bytes(u64::try_from(least).unwrap_or(u64::MAX));
+        let problem = format!("at least {bytes} of memory follow from it: more than is planned for");
+        return Err(TrainError::Setting { key: "width", value: spec.width.to_string(), problem });
+    }
     let decoder = Decoder::described(spec.clone());
     let weights = (decoder.parameters.buffer_len() * size_of::<f32>()) as u64;
     let (activations, evaluation) = LossPlan::bytes(&decoder, rows)?;
@@ -95,6 +110,7 @@ pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize)
         activations: activations as u64,
         evaluation: evaluation as u64,
         scratch: scratch(spec, rows, compute, threads),
+        text: 0,
         program: PROGRAM_BYTES,
     })
 }
@@ -118,15 +134,17 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
     ((numbers + threads * per_thread) * size_of::<f32>()) as u64
 }
 
-/// Plans a run of a recipe whose tokenizer has `vocabulary` tokens. `cpu` computes in the type of the run.
-pub fn plan(resolved: &Resolved, vocabulary: usize, cpu: &Cpu) -> Result<RunPlan, TrainError> {
+/// Plans a run of a recipe on a text of so many bytes, whose tokenizer has `vocabulary` tokens. `cpu` computes in the type of the run.
+pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) -> Result<RunPlan, TrainError> {
     let spec = resolved.spec(vocabulary);
     let rows = resolved.batch * resolved.context;
-    let memory = memory(&spec, rows, cpu.compute(), cpu.pool().threads())?;
+    // Five bytes for an id of the held-out tenth, of at most a byte of text each.
+    let text = text_bytes + text_bytes / 10 * 5;
+    let memory = MemoryPlan { text, ..memory(&spec, rows, cpu.compute(), cpu.pool().threads())? };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
     let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
-    let fits = available_memory_bytes.is_none_or(|available| memory.total(true) < available);
+    let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
     let is_timed = fits && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
     let tokens_per_second = match is_timed {
         true => time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?.tokens_per_second,

@@ -102,14 +102,16 @@ pub fn run_on(
 ) -> Result<Pretrained, TrainError> {
     let (text, held_out) = dialogue::split(source.text);
     let mut resolved = recipe.resolve(text.len() as u64)?;
-    resolved.compute = resolved.compute.decided(cpu);
+    resolved.compute = resolved.compute.of_run(folder, cpu);
     let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
-    check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context)?;
+    if !folder.join(FINISHED).exists() {
+        check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context)?;
+    }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
     record.inputs.clone_from(&source.inputs);
-    record.versions.insert(run_folder::KERNELS.into(), cpu.isa().name().into());
+    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
         checkpoint::remove_all(folder); // a kill may have come between the last file and this

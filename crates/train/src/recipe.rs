@@ -10,7 +10,7 @@ use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_tensor::{Compute, Cpu};
 
-use crate::{Schedule, TrainError, TrainSettings};
+use crate::{Schedule, TrainError, TrainSettings, run_folder};
 
 /// Which decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -55,6 +55,19 @@ impl ComputeChoice {
             (Self::Auto, Compute::F32) => Self::F32,
             (Self::Auto, Compute::Bf16) => Self::Bf16,
             (said, _) => said,
+        }
+    }
+
+    /// What was said; if nothing was, what the run in `folder` was begun with; else the fastest.
+    #[must_use]
+    pub fn of_run(self, folder: &Path, cpu: &Cpu) -> Self {
+        match self {
+            Self::Auto => {
+                let begun =
+                    run_folder::recorded(folder, "compute").and_then(|value| serde_json::from_value(value).ok());
+                begun.unwrap_or(Self::Auto).decided(cpu)
+            }
+            said => said,
         }
     }
 
@@ -197,6 +210,8 @@ const TOKENS_PER_PARAMETER: u64 = 20;
 const EPOCHS_MAX: u64 = 20;
 /// Sizes above this are a slip of the finger.
 const SIZE_MAX: usize = 1 << 20;
+/// As above; the planner's time grows with the square of them.
+const LAYERS_MAX: usize = 1024;
 /// As above: a step a millisecond would take thirty years.
 const STEPS_MAX: u64 = 1 << 40;
 
@@ -354,6 +369,11 @@ impl Recipe {
         for (key, size) in sizes {
             if let Some(size) = size.filter(|size| !(1..=SIZE_MAX).contains(size)) {
                 return Err(setting(key, size, format!("it must be from 1 to {SIZE_MAX}")));
+            }
+        }
+        for (key, layers) in [("depth", self.depth), ("layers", self.layers)] {
+            if let Some(layers) = layers.filter(|&layers| layers > LAYERS_MAX) {
+                return Err(setting(key, layers, format!("it must be at most {LAYERS_MAX}")));
             }
         }
         if let Some(vocabulary) = self.vocabulary.filter(|vocabulary| !(1..=SIZE_MAX).contains(vocabulary)) {

@@ -81,6 +81,12 @@ pub fn begin(
     Ok(Opened { state: Begun::New, lock })
 }
 
+/// A setting of the run that a folder holds, if it holds one: what a run decided by itself stays decided when it is
+/// resumed on another machine.
+pub fn recorded(folder: &Path, key: &str) -> Option<serde_json::Value> {
+    RunRecord::read(&folder.join(RECORD)).ok()?.recipe.get(key).cloned()
+}
+
 /// Names in a folder, leftovers of killed runs not counted.
 fn entries(folder: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -92,11 +98,27 @@ fn lock(folder: &Path) -> Result<(File, PathBuf), TrainError> {
     let path = folder.join(LOCK);
     let file = File::create(&path).map_err(|source| FileError::create(&path, source))?;
     match file.try_lock() {
+        // The run before may have removed the file between our opening and locking it: then another may make it anew.
+        Ok(()) if !is_at(&file, &path) => lock(folder),
         Ok(()) => Ok((file, path)),
         Err(TryLockError::WouldBlock) => Err(TrainError::InUse { folder: folder.to_owned() }),
         // A file system without locks: then there is none, as before there were locks.
         Err(TryLockError::Error(_)) => Ok((file, path)),
     }
+}
+
+/// Whether an open file is the one that stands at a path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |about: std::fs::Metadata| (about.dev(), about.ino());
+    let there = std::fs::metadata(path).map(place);
+    file.metadata().map(place).is_ok_and(|ours| there.is_ok_and(|there| there == ours))
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> bool {
+    true
 }
 
 /// Settings that differ, and inputs. Where the content of the inputs is known, their paths do not matter.

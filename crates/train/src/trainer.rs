@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         let state = loaded.unwrap_or(fresh);
         // An evaluation belongs to the step that follows it: the resumed run makes that of its first step again.
         let keep = |row: &serde_json::Value| {
-            let is_evaluation = !row["held_out_loss"].is_null();
+            let is_evaluation = row.get("held_out_loss").is_some();
             row["step"].as_u64().is_some_and(|step| resumed && step + u64::from(is_evaluation) <= state.step)
         };
         let log = JsonLinesWriter::open_keeping(&job.folder.join("log.jsonl"), keep)?;

@@ -1,12 +1,16 @@
 //! `tsumugi plan`: what a training run will take, before it runs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 use tsumugi_base::units;
+use tsumugi_data::read_text;
 use tsumugi_report::{Align, Table};
 use tsumugi_tensor::Cpu;
+use tsumugi_tokenizer::special_tokens;
 use tsumugi_train::planner::{RunPlan, plan};
+use tsumugi_train::recipe::TokenizerKind;
 use tsumugi_train::{Recipe, TrainError};
 
 use super::Command;
@@ -15,7 +19,7 @@ use crate::output::{Answer, Failure, print, print_json};
 
 /// Tell what a training run will take: parameters, operations, memory, time here
 ///
-/// Takes what `train` takes. Without `--data` a text of a gigabyte is assumed. Where the model fits into the memory and a
+/// Takes the recipe and the flags of `train`; those that change no size change nothing here. Without `--data` a text of a gigabyte is assumed. Where the model fits into the memory and a
 /// step is short, a few steps are timed; otherwise half of the machine's peak is assumed.
 #[derive(Debug, Args)]
 pub struct Plan {
@@ -32,8 +36,8 @@ pub struct Plan {
 
 /// Of a text that is not named.
 const TEXT_BYTES: u64 = 1 << 30;
-/// Tokens of a tokenizer of bytes or characters, about.
-const SMALL_VOCABULARY: usize = 256;
+/// Tokens of a tokenizer of bytes, control tokens not counted.
+const BYTES: usize = 256;
 
 impl Command for Plan {
     const NAME: &'static str = "plan";
@@ -46,14 +50,16 @@ impl Command for Plan {
         if let Some(file) = &self.recipe {
             recipe = recipe.or(Recipe::read(file)?);
         }
-        let text_bytes = match &recipe.data {
-            Some(data) => std::fs::metadata(data).map_err(|error| tsumugi_base::FileError::read(data, error))?.len(),
-            None => TEXT_BYTES,
-        };
+        let text = recipe.data.as_deref().map(read_text).transpose()?;
+        let text_bytes = text.as_ref().map_or(TEXT_BYTES, |text| text.len() as u64);
         let data = recipe.data.clone().or(Some("a text of a gigabyte".into()));
         let resolved = Recipe { data, ..recipe }.resolve(text_bytes - text_bytes / 10)?;
         let cpu = resolved.compute.on(&Cpu::detect(self.threads.get()).map_err(TrainError::from)?);
-        let planned = plan(&resolved, resolved.vocabulary.unwrap_or(SMALL_VOCABULARY), &cpu)?;
+        let vocabulary = resolved.vocabulary.unwrap_or_else(|| match (resolved.tokenizer, &text) {
+            (TokenizerKind::Characters, Some(text)) => text.chars().collect::<BTreeSet<_>>().len() + 1,
+            _ => BYTES + special_tokens::ALL.len(),
+        });
+        let planned = plan(&resolved, vocabulary, text_bytes, &cpu)?;
         if self.json.json {
             print_json(&planned)?;
         } else {
@@ -81,6 +87,7 @@ fn as_text(plan: &RunPlan) -> String {
         ("moments", memory.moments),
         ("activations", memory.activations),
         ("evaluation", memory.evaluation),
+        ("text", memory.text),
         ("packed operands", memory.scratch),
         ("program", memory.program),
     ]

@@ -125,7 +125,7 @@ pub fn quickstart(
     let recipe = json!({ "minutes": options.minutes, "data": TEXT_NAME, "seed": options.seed });
     let mut record = RunRecord::begin(command.clone(), recipe, options.seed);
     record.inputs.push(InputHash { path: TEXT_NAME.into(), bytes: TEXT.len() as u64, sha256: sha256(TEXT.as_bytes()) });
-    record.versions.insert(run_folder::KERNELS.into(), cpu.isa().name().into());
+    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(&options.out, &mut record, REPORT, observer)?;
     if opened.state == Begun::Finished {
         let measured = Some(read_result(&options.out)?);

@@ -69,37 +69,6 @@ pub fn pair_row(isa: Isa, from: &[f32], to: &mut [f32]) {
 }
 
 #[inline(always)]
-fn interleave_body<S: Simd>(_: S, even: &[f32], odd: &[f32], to: &mut [f32]) {
-    for ((to, &low), &high) in to.iter_mut().zip(even).zip(odd) {
-        *to = unit(low, high);
-    }
-}
-
-kernel!(fn interleave_any(even: &[f32], odd: &[f32], to: &mut [f32]) = interleave_body);
-
-/// Two rows of consecutive k, side by side: `to[j]` holds `even[j]` and `odd[j]`.
-///
-/// # Panics
-/// When the lengths differ: a mistake of the caller.
-pub fn interleave(isa: Isa, even: &[f32], odd: &[f32], to: &mut [f32]) {
-    assert!(even.len() == to.len() && odd.len() == to.len());
-    #[cfg(target_arch = "x86_64")]
-    if is_fast(isa) {
-        // SAFETY: detected; the lengths were checked.
-        unsafe { dot::interleave(even, odd, to) };
-        return;
-    }
-    interleave_any(isa, even, odd, to);
-}
-
-/// The last row of an odd number of them: its partner is zero.
-pub fn interleave_last(even: &[f32], to: &mut [f32]) {
-    for (to, &low) in to.iter_mut().zip(even) {
-        *to = unit(low, 0.0);
-    }
-}
-
-#[inline(always)]
 unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
     let mut sums = [[s.splat(0.0); 2]; ROWS];
     // SAFETY: the caller of `multiply_tile` promises that the panels hold k steps and C the tile.
@@ -128,8 +97,8 @@ fn multiply_tile_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
 
 kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multiply_tile_body);
 
-/// C (+)= A B for one tile, where A and B are in units and k counts units. Each element of C is one chain over k in
-/// ascending order, as in `micro.rs`.
+/// C (+)= A B for one tile, where A and B are in units and k counts units. Each element of C is one chain over units in
+/// ascending order, whatever the tile's height; within a unit the processor has its own order.
 ///
 /// # Safety
 /// The panels hold `k` steps (B with full width), C is writable and disjoint from both; `fast` is [`is_fast`]'s answer.
@@ -172,24 +141,6 @@ mod dot {
         }
         for (to, pair) in to[whole / 2..].iter_mut().zip(from[whole..].chunks(2)) {
             *to = unit(pair[0], pair.get(1).copied().unwrap_or(0.0));
-        }
-    }
-
-    /// # Safety
-    /// The instruction set is there; the slices have one length.
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    pub unsafe fn interleave(even: &[f32], odd: &[f32], to: &mut [f32]) {
-        for at in (0..to.len()).step_by(16) {
-            let mask = if to.len() - at >= 16 { u16::MAX } else { (1 << (to.len() - at)) - 1 };
-            // SAFETY: the mask leaves out what is beyond the end.
-            unsafe {
-                let low = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, even.as_ptr().add(at)));
-                let high = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, odd.as_ptr().add(at)));
-                let low = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(low));
-                let high = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(high));
-                let units = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
-                _mm512_mask_storeu_epi32(to.as_mut_ptr().add(at).cast(), mask, units);
-            }
         }
     }
 

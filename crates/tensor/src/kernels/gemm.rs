@@ -1,5 +1,6 @@
-//! The float32 matrix product: panels of B packed once and shared, blocks of A packed by the task that
-//! uses them, tiles in registers (`micro.rs`), bias and activation applied while a block is in cache.
+//! The matrix product, in float32 or with operands rounded to bfloat16 (`bf16.rs`): panels of B packed once and shared,
+//! blocks of A packed by the task that uses them (in bfloat16 once for all tasks), tiles in registers (`micro.rs`), bias
+//! and activation applied while a block is in cache.
 //!
 //! After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008). The order of
 //! the sum over k depends on k alone: not on m, n, the threads or the split (decision 6).

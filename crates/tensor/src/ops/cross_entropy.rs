@@ -16,7 +16,7 @@ struct HeadCrossEntropy {
     targets: Ids,
 }
 
-/// Numbers of logits in a chunk: 8 MiB stay in the last-level cache.
+/// Numbers of logits in a chunk where the vocabulary is small: 8 MiB stay in the last-level cache.
 const CHUNK_LOGITS: usize = 2 << 20;
 /// Rows of a chunk at least: the head is packed anew for each chunk, which costs as much as some forty rows of the product.
 const CHUNK_ROWS_MIN: usize = 256;

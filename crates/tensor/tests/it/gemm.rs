@@ -242,18 +242,26 @@ fn rounding_to_bfloat16_is_to_nearest_and_ties_to_even() {
         assert_eq!(bf16::widen(bf16::round(x)), want, "{x}");
     }
     assert!(bf16::widen(bf16::round(f32::from_bits(0x7f80_0001))).is_nan(), "a NaN whose bits would be cut off");
-    // Every instruction set converts rows as the formula does.
-    for cpu in every_cpu(1) {
-        for len in (0..70).chain([255, 256]) {
-            let (even, odd) = (noise(1, len), noise(2, len));
-            let mut to = vec![0.0; len];
-            bf16::interleave(cpu.isa(), &even, &odd, &mut to);
-            let unit = |low: f32, high: f32| u32::from(bf16::round(low)) | u32::from(bf16::round(high)) << 16;
-            assert!((0..len).all(|i| to[i].to_bits() == unit(even[i], odd[i])), "interleave {len}");
-            let mut to = vec![0.0; bf16::units(len)];
-            bf16::pair_row(cpu.isa(), &even, &mut to);
-            let high = |i: usize| even.get(2 * i + 1).copied().unwrap_or(0.0);
-            assert!((0..to.len()).all(|i| to[i].to_bits() == unit(even[2 * i], high(i))), "pair_row {len}");
+}
+
+/// A product with one is the rounded number: every way into units, under every instruction set.
+#[test]
+fn every_packing_rounds_as_the_formula_does() {
+    let mut values = vec![1.0 + 0.5 / 128.0, 1.0 + 1.5 / 128.0, -3.0e38, f32::MAX, f32::INFINITY, 0.0, 1e-30];
+    values.extend(noise(3, 60));
+    let want: Vec<f32> = values.iter().map(|&x| bf16::widen(bf16::round(x))).collect();
+    let n = values.len();
+    for cpu in every_cpu(2).into_iter().map(|cpu| cpu.computing(Compute::Bf16)) {
+        let product = |size: (usize, usize, usize), a: MatrixA<'_>, b: MatrixB<'_>| {
+            let mut c = vec![f32::NAN; n];
+            gemm(&cpu, size, a, b, &mut c, false, Epilogue::default());
+            assert_same_bits(&format!("{} {size:?}", cpu.kernels()), &c, &want);
+        };
+        for b in [MatrixB::Plain(&values), MatrixB::Transposed(&values)] {
+            product((1, n, 1), MatrixA::Plain(&[1.0]), b);
+        }
+        for a in [MatrixA::Plain(&values), MatrixA::Transposed(&values)] {
+            product((n, 1, 1), a, MatrixB::Plain(&[1.0]));
         }
     }
 }

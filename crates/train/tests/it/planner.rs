@@ -26,7 +26,7 @@ fn the_sizes_are_those_of_what_is_made() {
 fn a_model_of_any_size_is_planned() {
     let recipe = Recipe { data: Some("none".into()), layers: Some(96), width: Some(12_288), ..Recipe::default() };
     let resolved = recipe.resolve(1 << 30).unwrap();
-    let plan = planner::plan(&resolved, 50_257, &Cpu::detect(Some(1)).unwrap()).unwrap();
+    let plan = planner::plan(&resolved, 50_257, 1 << 30, &Cpu::detect(Some(1)).unwrap()).unwrap();
     // GPT-3's shape (Brown et al. 2020, table 2.1) with SwiGLU of the same size: 175 billion.
     assert!((1.6e11..1.9e11).contains(&(plan.parameters as f64)), "{}", plan.parameters);
     assert!(!plan.is_timed && plan.memory_bytes > 16 * plan.parameters);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tsumugi_base::progress::{Event, Observer, Silent};
 use tsumugi_base::testing::temporary_folder;
+use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::{Recipe, checkpoint};
 
 use crate::{log, recipe, train};
@@ -47,6 +48,29 @@ fn a_stopped_run_goes_on_to_the_same_bits_with_other_threads() {
         assert!(weights(&whole) == weights(&pieces), "pieces {index}: the weights differ");
         assert!(checkpoint::steps(&pieces).is_empty(), "a finished run needs no checkpoints");
     }
+}
+
+/// In each type of products; and the type that a run chose by itself is kept wherever it goes on.
+#[test]
+fn each_type_resumes_to_its_own_bits_and_the_choice_is_kept() {
+    let folder = temporary_folder();
+    let mut logs = Vec::new();
+    for compute in [ComputeChoice::F32, ComputeChoice::Bf16] {
+        let said = Recipe { compute: Some(compute), ..recipe(STEPS) };
+        let (whole, pieces) =
+            (folder.path().join(format!("{compute:?}")), folder.path().join(format!("{compute:?} cut")));
+        train(&said, &whole, 1, &Silent).unwrap();
+        assert!(!train(&said, &pieces, 2, &StopAfter(AtomicU64::new(9))).unwrap().finished);
+        // Nothing is said now: whatever this machine would choose, the run goes on in the type that it was begun with.
+        let resumed = train(&recipe(STEPS), &pieces, 1, &Silent).unwrap();
+        assert_eq!((resumed.finished, resumed.resolved.compute), (true, compute));
+        assert_eq!(log(&whole), log(&pieces), "{compute:?}");
+        logs.push(log(&whole));
+    }
+    assert_ne!(logs[0], logs[1], "the types differ in their last bits");
+    let other = Recipe { compute: Some(ComputeChoice::Bf16), ..recipe(STEPS) };
+    let error = train(&other, &folder.path().join("F32"), 1, &Silent).unwrap_err().to_string();
+    assert!(error.ends_with("compute (there \"f32\", here \"bf16\")"), "{error}");
 }
 
 #[test]

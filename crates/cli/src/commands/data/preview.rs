@@ -31,7 +31,7 @@ pub struct Preview {
     /// Positions of a sequence: longer conversations are cut as in training [default: uncut]
     #[arg(long, value_name = "N", value_parser = positive)]
     context: Option<usize>,
-    /// Conversations to show
+    /// Conversations to show, or parts where they are cut
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
     count: usize,
     #[command(flatten)]
@@ -56,10 +56,9 @@ impl Command for Preview {
             Format::Messages => messages(&self.file)?,
             Format::Drama => Conversations::of_drama(&read_text(&self.file)?, &DialogueConfig::default())?.train,
         };
-        let shown = &conversations[..self.count.min(conversations.len())];
         let context = self.context.unwrap_or(WHOLE);
         let config = ConversationConfig { context, batch: 1, micro_batches: 1, seed: 0 };
-        let loader = ConversationLoader::new(&tokenizer, &template, shown, config)?;
+        let loader = ConversationLoader::new(&tokenizer, &template, &conversations, config)?;
         for conversation in loader.parts().iter().take(self.count) {
             if self.json.json {
                 print_json(&json!({"ids": conversation.ids, "trained": conversation.trained}))?;

@@ -96,8 +96,6 @@ pub fn preview(
     count: usize,
     style: PreviewStyle,
 ) -> Result<Vec<String>, TuneError> {
-    // A conversation gives at least one part.
-    let conversations = &conversations[..count.min(conversations.len())];
     let config = ConversationConfig { context, batch: 1, micro_batches: 1, seed: 0 };
     let loader = ConversationLoader::new(tokenizer, template, conversations, config)?;
     Ok(loader.parts().iter().take(count).map(|part| tsumugi_data::preview(tokenizer, part, style)).collect())
@@ -154,7 +152,7 @@ pub fn run_on(
 ) -> Result<Tuned, TuneError> {
     let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
-    resolved.compute = resolved.compute.decided(cpu);
+    resolved.compute = resolved.compute.of_run(folder, cpu);
     let cpu = &resolved.compute.on(cpu);
     check_memory(&spec, resolved.batch * resolved.context)?;
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
@@ -172,7 +170,7 @@ pub fn run_on(
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
     record.inputs.clone_from(&source.inputs);
     record.inputs.extend(model_hashes(source.model.path())?);
-    record.versions.insert(run_folder::KERNELS.into(), cpu.isa().name().into());
+    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
