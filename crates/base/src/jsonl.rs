@@ -167,7 +167,9 @@ fn for_each_line(
         if !whole && line.len() as u64 > JSON_LINE_BYTES_MAX {
             return Err(JsonLinesError::LongLine { path: path.to_owned(), line: number });
         }
-        let content = line.trim_ascii();
+        // Some editors of Windows begin a file with a byte-order mark.
+        let content =
+            if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line }.trim_ascii();
         if content.is_empty() {
             continue;
         }

@@ -102,7 +102,19 @@ impl Tokenizer {
         let bytes = TokenBytes::new(&vocabulary, &special_tokens, byte_level, !byte_level && !fused);
         let tokens_are_bytes = byte_level || fused;
         let inner = Inner { json: text.to_owned(), engine, special_tokens, bytes, tokens_are_bytes, unknown, prefix };
-        Ok(Self { inner: Arc::new(inner) })
+        let tokenizer = Self { inner: Arc::new(inner) };
+        tokenizer.check_splitting()?;
+        Ok(tokenizer)
+    }
+
+    /// A pattern that the splitter does not understand gives no words at all, and so no tokens: better refused than silent.
+    fn check_splitting(&self) -> Result<(), TokenizerError> {
+        const PROBE: &str = "Hello, my lord 12345:\n a b";
+        if self.inner.tokens_are_bytes && self.decode(&self.encode(PROBE)).trim().is_empty() {
+            let reason = "its pattern for splitting text into words loses text".into();
+            return Err(TokenizerError::Unsupported { reason });
+        }
+        Ok(())
     }
 
     /// The `tokenizer.json`, as it came or as training wrote it.

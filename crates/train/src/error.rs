@@ -134,7 +134,7 @@ impl Hint for TrainError {
             Self::Checkpoint { folder, .. } => {
                 Some(format!("remove {} to resume from the checkpoint before it", folder.display()))
             }
-            Self::Diverged { .. } => Some("lower --learning-rate or lengthen --warmup-steps".into()),
+            Self::Diverged { .. } => Some("lower --learning-rate or lengthen --warmup-steps, in another --out".into()),
             _ => None,
         }
     }

@@ -17,6 +17,8 @@ pub const TOKENS_PER_PARAMETER: f64 = 20.0;
 const SHARE_OF_PEAK: f64 = 0.5;
 /// Longer steps than this are estimated, not timed.
 const TIMED_STEP_SECONDS_MAX: f64 = 5.0;
+/// As are more tokens at a time: small models reach far less than half of the peak.
+const TIMED_ROWS_MAX: usize = 1 << 15;
 /// Steps that are timed.
 const TIMED_STEPS: usize = 3;
 /// A pebibyte: no machine has it, and sizes below it cannot overflow.
@@ -145,7 +147,7 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     let flops_per_token = spec.training_flops_per_token(resolved.context);
     let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
-    let is_timed = fits && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
+    let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
     let tokens_per_second = match is_timed {
         true => time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?.tokens_per_second,
         false => estimated,

@@ -12,6 +12,7 @@ use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_data::{
     Documents, EvaluationSet, PretrainConfig, PretrainLoader, TokenShards, WindowOrder, dialogue, pack_text, read_text,
 };
+use tsumugi_files::{ModelFolder, NoScan};
 use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::{Cpu, Profile};
 use tsumugi_tokenizer::{Tokenizer, special_tokens, train as tokenizer_train};
@@ -20,7 +21,7 @@ use crate::peak::peak_flops_per_second;
 use crate::recipe::TokenizerKind;
 use crate::run_folder::{self, Begun};
 use crate::trainer::{self, Evaluated, Job};
-use crate::{Recipe, Resolved, TrainError, checkpoint, report};
+use crate::{Recipe, Resolved, TrainError, checkpoint, planner, report};
 
 /// What a pre-training gave.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ pub fn run_on(
     let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     if !folder.join(FINISHED).exists() {
-        check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context)?;
+        check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context, cpu)?;
     }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
@@ -114,8 +115,9 @@ pub fn run_on(
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
+        check_finished(folder)?;
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        return Ok(Pretrained::of_finished(resolved));
+        return Ok(Pretrained { evaluated: last_evaluation(folder), ..Pretrained::of_finished(resolved) });
     }
     let tokenizer = match source.tokenizer {
         Some(tokenizer) => {
@@ -163,17 +165,35 @@ pub fn run_on(
 
 /// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
 /// there: better told now than killed by the system in an hour.
-pub fn check_memory(spec: &DecoderSpec, rows: usize) -> Result<(), TrainError> {
-    let needed = spec.training_bytes_at_least(rows);
-    match available_memory_bytes() {
-        Some(available_bytes) if needed > u128::from(available_bytes) => Err(TrainError::Memory {
-            needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
-            available_bytes,
-            parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
-            rows: rows as u64,
-        }),
-        _ => Ok(()),
+pub fn check_memory(spec: &DecoderSpec, rows: usize, cpu: &Cpu) -> Result<(), TrainError> {
+    let Some(available_bytes) = available_memory_bytes() else { return Ok(()) };
+    let mut needed = spec.training_bytes_at_least(rows);
+    if needed <= u128::from(available_bytes) {
+        needed = u128::from(planner::memory(spec, rows, cpu.compute(), cpu.pool().threads())?.total(true));
     }
+    if needed <= u128::from(available_bytes) {
+        return Ok(());
+    }
+    Err(TrainError::Memory {
+        needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
+        available_bytes,
+        parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
+        rows: rows as u64,
+    })
+}
+
+/// A finished run's folder must still hold its model.
+pub fn check_finished(folder: &Path) -> Result<(), TrainError> {
+    let gate = NoScan { reason: "our own run wrote it, and nothing is loaded" };
+    ModelFolder::admit(folder, &gate)?.tensors()?;
+    Ok(())
+}
+
+/// The last evaluation in the log of a finished run.
+pub fn last_evaluation(folder: &Path) -> Option<Evaluated> {
+    let log = report::Log::read(folder).ok()?;
+    let ((step, loss), (_, bits_per_byte)) = log.held_out().last().copied().zip(log.bits_per_byte().last().copied())?;
+    Some(Evaluated { step: step as u64, loss, bits_per_byte })
 }
 
 fn windows(resolved: &Resolved) -> PretrainConfig {

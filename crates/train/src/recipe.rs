@@ -212,8 +212,8 @@ const EPOCHS_MAX: u64 = 20;
 const SIZE_MAX: usize = 1 << 20;
 /// As above; the planner's time grows with the square of them.
 const LAYERS_MAX: usize = 1024;
-/// As above: a step a millisecond would take thirty years.
-const STEPS_MAX: u64 = 1 << 40;
+/// More steps are a slip of the finger: one a millisecond would take thirty years.
+pub const STEPS_MAX: u64 = 1 << 40;
 
 macro_rules! prefer {
     ($first:ident, $second:ident, $($field:ident),*) => { Recipe { $($field: $first.$field.or($second.$field)),* } };

@@ -186,6 +186,9 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
     run.log.sync()?;
     checkpoint::save(run.job.folder, &run.state, &run.job.decoder.parameters, &run.optimizer)?;
     let finished = run.state.step >= total;
+    if finished && run.state.guard.not_finite > 0 {
+        return Err(TrainError::Diverged { step: total, count: run.state.guard.not_finite });
+    }
     if finished {
         run.evaluate()?;
     }

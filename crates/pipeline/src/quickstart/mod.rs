@@ -128,6 +128,9 @@ pub fn quickstart(
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(&options.out, &mut record, REPORT, observer)?;
     if opened.state == Begun::Finished {
+        for stage in ["base", "chat"] {
+            pretrain::check_finished(&options.out.join(stage))?;
+        }
         let measured = Some(read_result(&options.out)?);
         return Ok(QuickstartResult { was_finished: true, measured, ..result(options, true)? });
     }

@@ -163,3 +163,21 @@ fn statistics_count_a_text() {
     assert!((counted.bytes_per_token() - 1.25).abs() < 1e-12);
     assert_eq!(Statistics::of(&tokenizer, "", 2).tokens, 0);
 }
+
+/// A pattern that gives no words would make every text empty without a word about it.
+#[test]
+fn a_pattern_that_loses_text_is_refused() {
+    let whole: serde_json::Value = serde_json::from_str(&small_tokenizer(Split::Gpt2).to_json()).unwrap();
+    for pattern in ["((((", "\\d", "[a-z]+"] {
+        let mut file = whole.clone();
+        file["pre_tokenizer"] = serde_json::json!({ "type": "Sequence", "pretokenizers": [
+            { "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false },
+            { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false },
+        ]});
+        // Either it is refused, or no text is lost.
+        if let Ok(tokenizer) = Tokenizer::from_json(&file.to_string()) {
+            let text = "Hello, my lord 12345";
+            assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text, "{pattern}");
+        }
+    }
+}

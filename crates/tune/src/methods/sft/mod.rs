@@ -18,7 +18,7 @@ use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens};
 use tsumugi_train::peak::peak_flops_per_second;
-use tsumugi_train::pretrain::check_memory;
+use tsumugi_train::pretrain::{check_finished, check_memory, last_evaluation};
 use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_train::{Evaluated, Job, checkpoint, report, train};
 
@@ -154,7 +154,9 @@ pub fn run_on(
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
     resolved.compute = resolved.compute.of_run(folder, cpu);
     let cpu = &resolved.compute.on(cpu);
-    check_memory(&spec, resolved.batch * resolved.context)?;
+    if !folder.join(FINISHED).exists() {
+        check_memory(&spec, resolved.batch * resolved.context, cpu)?;
+    }
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
     let config = ConversationConfig {
@@ -173,8 +175,9 @@ pub fn run_on(
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
+        check_finished(folder)?;
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        return Ok(Tuned::of_finished(resolved, packing));
+        return Ok(Tuned { evaluated: last_evaluation(folder), ..Tuned::of_finished(resolved, packing) });
     }
     let mut decoder = Decoder::load(source.model)?;
     decoder.spec.dropout = resolved.dropout;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tsumugi_base::io::read_to_string_limited;
 use tsumugi_base::limits::RECIPE_BYTES_MAX;
 use tsumugi_data::dialogue::DialogueConfig;
-use tsumugi_train::recipe::ComputeChoice;
+use tsumugi_train::recipe::{ComputeChoice, STEPS_MAX};
 use tsumugi_train::{Schedule, TrainError, TrainSettings};
 
 use crate::conversations::Format;
@@ -214,6 +214,11 @@ impl SftRecipe {
         let per_step = (resolved.batch * resolved.train.accumulate) as f64;
         let epochs = self.epochs.unwrap_or(3.0);
         let steps = self.steps.unwrap_or_else(|| ((epochs * rows as f64 / per_step).ceil() as u64).max(1));
+        if steps > STEPS_MAX {
+            let (key, value) =
+                if self.epochs.is_some() { ("epochs", epochs.to_string()) } else { ("steps", steps.to_string()) };
+            return Err(setting(key, value, format!("it must come to at most {STEPS_MAX} steps")));
+        }
         let train = &mut resolved.train;
         train.steps = steps;
         train.warmup_steps = self.warmup_steps.unwrap_or((steps / 20).min(100));
