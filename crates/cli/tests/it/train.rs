@@ -216,3 +216,35 @@ fn a_text_shorter_than_one_context() {
     assert!(ran.stderr.contains("\n\nhint: give a longer text, or a context of at most"), "{}", ran.stderr);
     assert!(!path.join("long/model.safetensors").exists());
 }
+
+#[test]
+fn a_finished_run_that_lost_its_weights_is_told_and_one_that_did_not_says_what_it_measured() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    let first = train(path, &["--steps", "4", "--out", "run", "--json"]).json();
+    let again = train(path, &["--steps", "4", "--out", "run", "--json"]).json();
+    assert_eq!(first["held_out_loss"], again["held_out_loss"]);
+    let weights = path.join("run/model.safetensors");
+    let bytes = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &bytes[..100]).unwrap();
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_file(&weights).unwrap();
+        }
+        let ran = train(path, &["--steps", "4", "--out", "run"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("error: run"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_run_that_ends_in_numbers_that_are_none_has_failed() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    let ran = train(path, &["--steps", "6", "--learning-rate", "1e30", "--warmup-steps", "0", "--out", "run"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("not finite") && ran.stderr.contains("hint: lower --learning-rate"), "{}", ran.stderr);
+    assert!(!path.join("run/config.json").exists());
+}

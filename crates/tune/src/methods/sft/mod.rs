@@ -65,9 +65,11 @@ pub struct Tuned {
 
 impl Tuned {
     /// Nothing was left to do.
-    fn of_finished(resolved: ResolvedSft, packing: PackingReport) -> Self {
-        let (steps, evaluated, tokens_per_second) = (resolved.train.steps, None, 0.0);
-        Self { resolved, finished: true, was_finished: true, steps, packing, evaluated, tokens_per_second }
+    fn of_finished(folder: &Path, resolved: ResolvedSft, packing: PackingReport) -> Result<Self, TuneError> {
+        check_finished(folder)?;
+        checkpoint::remove_all(folder); // a kill may have come between the last file and this
+        let (steps, evaluated, tokens_per_second) = (resolved.train.steps, last_evaluation(folder), 0.0);
+        Ok(Self { resolved, finished: true, was_finished: true, steps, packing, evaluated, tokens_per_second })
     }
 }
 
@@ -175,9 +177,7 @@ pub fn run_on(
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
-        check_finished(folder)?;
-        checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        return Ok(Tuned { evaluated: last_evaluation(folder), ..Tuned::of_finished(resolved, packing) });
+        return Tuned::of_finished(folder, resolved, packing);
     }
     let mut decoder = Decoder::load(source.model)?;
     decoder.spec.dropout = resolved.dropout;
