@@ -67,3 +67,21 @@ fn a_base_model_is_refused_with_what_it_can_do() {
         hint: continue a text with `tsumugi generate model`, or tune it first: `tsumugi tune sft`
     ");
 }
+
+/// A person reads why; a script looks at the exit code.
+#[test]
+fn a_message_in_a_pipe_that_cannot_be_answered_is_a_failure() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), true);
+    let long = format!("{}\n", "word ".repeat(500));
+    let ran = tsumugi_with_input(path, &["chat", "model", "--seed", "1"], &long);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("tokens") && ran.stderr.starts_with("error: a message was not answered"),
+        "{}",
+        ran.stderr
+    );
+    let ran = tsumugi_with_input(path, &["chat", "model", "--seed", "1"], "Who is there?\n");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}

@@ -79,7 +79,13 @@ impl Command for Chat {
             tell(&format!("{}, {context} tokens of context. /help has the commands.", model.name()));
         }
         converse(&mut session, prompt)?;
-        Ok(Answer::Done)
+        match session.unanswered() {
+            count if count > 0 && !banner => {
+                let messages = if count == 1 { "a message was" } else { "some messages were" };
+                Err(Failure::new(format!("{messages} not answered"), "why is said above, in place of the answer"))
+            }
+            _ => Ok(Answer::Done),
+        }
     }
 }
 

@@ -35,12 +35,19 @@ pub struct Session<'a> {
     turns: Vec<Message>,
     /// The first of `turns` that still fits.
     first: usize,
+    /// Messages that the model could not answer.
+    unanswered: usize,
 }
 
 impl<'a> Session<'a> {
     /// Nothing was said yet.
     pub fn new(model: &'a dyn TextModel, sampling: SamplingParameters, verbose: bool) -> Self {
-        Self { model, sampling, verbose, system: None, name: None, turns: Vec::new(), first: 0 }
+        Self { model, sampling, verbose, system: None, name: None, turns: Vec::new(), first: 0, unanswered: 0 }
+    }
+
+    /// Messages that the model could not answer: a script must not take them for answered.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
     }
 
     /// Sets the system message, and begins anew: the model would otherwise have answered under another one.
@@ -139,6 +146,7 @@ impl<'a> Session<'a> {
             Err(Trouble::Model(error)) => {
                 self.turns.truncate(before.0);
                 self.first = before.1;
+                self.unanswered += 1;
                 explain(error, out)
             }
         }
