@@ -117,42 +117,21 @@ pub fn time_steps(
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut decoder = Decoder::new(spec.clone());
-    decoder.initialize(0);
-    let context = decoder.spec.context;
-    let rows = batch * context;
-    let mut plan = LossPlan::training(&decoder, rows)?;
-    let mut random = Stream::new(Key::from_seed(1));
-    let mut ids = || -> Vec<u32> { (0..rows).map(|_| random.below(decoder.spec.vocabulary as u64) as u32).collect() };
-    let (tokens, targets) = (ids(), ids());
-    let positions: Vec<u32> = (0..rows).map(|row| (row % context) as u32).collect();
-    let segments: Vec<Segment> = (0..batch).map(|i| Segment { start: i * context, len: context }).collect();
-    let weights = vec![1.0; rows];
-    let mut gradients = Buffer::zeroed(decoder.parameters.buffer_len());
-    let mut optimizer = AdamW::new(&decoder.parameters);
-    let mut partials = Vec::new();
+    let mut training = RandomTraining::new(spec, batch)?;
     let mut seconds = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
-            plan.plan.set_profiling(profile);
+            training.plan.plan.set_profiling(profile);
         }
         let begun = Instant::now();
-        plan.set(LossRows {
-            tokens: &tokens,
-            positions: &positions,
-            targets: &targets,
-            weights: &weights,
-            segments: &segments,
-        });
-        plan.train(cpu, &decoder.parameters, &mut gradients, 1.0 / rows as f32, false);
-        let norm = global_norm(cpu, &gradients, &mut partials);
-        optimizer.update(cpu, &mut decoder.parameters, &gradients, adamw(step, norm));
+        training.step(cpu);
         seconds.push(begun.elapsed().as_secs_f64());
     }
+    let RandomTraining { decoder, plan, rows, .. } = training;
     let mut seconds = seconds.split_off(WARM_UP);
     seconds.sort_by(f64::total_cmp);
     let step_seconds = seconds[seconds.len() / 2];
-    let tokens_per_second = rows as f64 / step_seconds;
+    let tokens_per_second = rows.tokens.len() as f64 / step_seconds;
     let peak = peak_flops_per_second(cpu);
     let per_step = |(name, direction, seconds, _): &(&str, &str, f64, u64)| {
         (format!("{name} {direction}"), 1e3 * seconds / steps as f64)
@@ -166,7 +145,7 @@ pub fn time_steps(
         tokens_per_second,
         step_seconds,
         step_seconds_min: seconds[0],
-        share_of_peak: decoder.spec.training_flops_per_token(context) * tokens_per_second / peak,
+        share_of_peak: decoder.spec.training_flops_per_token(spec.context) * tokens_per_second / peak,
         peak_flops_per_second: peak,
         planned_memory_bytes: 0,
         peak_memory_bytes: peak_memory_bytes(),
@@ -174,16 +153,81 @@ pub fn time_steps(
     })
 }
 
-fn adamw(step: usize, norm: f32) -> AdamWStep {
-    let correction = |beta: f64| (1.0 / (1.0 - beta.powi(step as i32 + 1))) as f32;
-    AdamWStep {
-        learning_rate: 1e-4,
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        correction1: correction(0.9),
-        correction2: correction(0.99),
-        gradient_scale: 1.0 / norm.max(1.0),
+/// Sequences of random tokens, as long as the context.
+#[derive(Debug)]
+pub struct RandomRows {
+    tokens: Vec<u32>,
+    targets: Vec<u32>,
+    positions: Vec<u32>,
+    weights: Vec<f32>,
+    segments: Vec<Segment>,
+}
+
+impl RandomRows {
+    /// `batch` sequences for a model of this spec.
+    pub fn new(spec: &DecoderSpec, batch: usize) -> Self {
+        let rows = batch * spec.context;
+        let mut random = Stream::new(Key::from_seed(1));
+        let mut ids = || (0..rows).map(|_| random.below(spec.vocabulary as u64) as u32).collect();
+        Self {
+            tokens: ids(),
+            targets: ids(),
+            positions: (0..rows).map(|row| (row % spec.context) as u32).collect(),
+            weights: vec![1.0; rows],
+            segments: (0..batch).map(|i| Segment { start: i * spec.context, len: spec.context }).collect(),
+        }
+    }
+
+    /// Gives them to a plan of as many rows.
+    pub fn set(&self, plan: &mut LossPlan) {
+        let Self { tokens, targets, positions, weights, segments } = self;
+        plan.set(LossRows { tokens, positions, targets, weights, segments });
+    }
+}
+
+/// Training steps on random tokens, to be timed: forward, backward, clipping, AdamW.
+pub struct RandomTraining {
+    /// The model.
+    pub decoder: Decoder,
+    /// What it reads, again and again.
+    pub rows: RandomRows,
+    plan: LossPlan,
+    gradients: Buffer,
+    optimizer: AdamW,
+    partials: Vec<f32>,
+    steps: i32,
+}
+
+impl RandomTraining {
+    /// A model of random weights, on batches of `batch` sequences.
+    pub fn new(spec: &DecoderSpec, batch: usize) -> Result<Self, TrainError> {
+        let mut decoder = Decoder::new(spec.clone());
+        decoder.initialize(0);
+        let rows = RandomRows::new(spec, batch);
+        let plan = LossPlan::training(&decoder, rows.tokens.len())?;
+        let gradients = Buffer::zeroed(decoder.parameters.buffer_len());
+        let optimizer = AdamW::new(&decoder.parameters);
+        Ok(Self { decoder, rows, plan, gradients, optimizer, partials: Vec::new(), steps: 0 })
+    }
+
+    /// One step, as the trainer makes it.
+    pub fn step(&mut self, cpu: &Cpu) {
+        self.rows.set(&mut self.plan);
+        let scale = 1.0 / self.rows.tokens.len() as f32;
+        self.plan.train(cpu, &self.decoder.parameters, &mut self.gradients, scale, false);
+        let norm = global_norm(cpu, &self.gradients, &mut self.partials);
+        self.steps += 1;
+        let correction = |beta: f64| (1.0 / (1.0 - beta.powi(self.steps))) as f32;
+        let step = AdamWStep {
+            learning_rate: 1e-4,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            correction1: correction(0.9),
+            correction2: correction(0.99),
+            gradient_scale: 1.0 / norm.max(1.0),
+        };
+        self.optimizer.update(cpu, &mut self.decoder.parameters, &self.gradients, step);
     }
 }

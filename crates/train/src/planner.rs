@@ -95,6 +95,11 @@ pub struct RunPlan {
 
 /// Memory of training a decoder on micro-batches of `rows` tokens.
 pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
+    memory_of(&described(spec, rows)?, rows, compute, threads)
+}
+
+/// The decoder without its numbers, if its sizes can be planned with.
+fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
     let least = spec.training_bytes_at_least(rows);
     let positions = spec.context as u128 * spec.head_width as u128;
     if least > PLANNED_BYTES_MAX || positions > POSITIONS_MAX {
@@ -102,16 +107,19 @@ pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize)
         let problem = format!("at least {bytes} of memory follow from it: more than is planned for");
         return Err(TrainError::Setting { key: "width", value: spec.width.to_string(), problem });
     }
-    let decoder = Decoder::described(spec.clone());
+    Ok(Decoder::described(spec.clone()))
+}
+
+fn memory_of(decoder: &Decoder, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
     let weights = (decoder.parameters.buffer_len() * size_of::<f32>()) as u64;
-    let (activations, evaluation) = LossPlan::bytes(&decoder, rows)?;
+    let (activations, evaluation) = LossPlan::bytes(decoder, rows)?;
     Ok(MemoryPlan {
         weights,
         gradients: weights,
         moments: 2 * weights,
         activations: activations as u64,
         evaluation: evaluation as u64,
-        scratch: scratch(spec, rows, compute, threads),
+        scratch: scratch(&decoder.spec, rows, compute, threads),
         text: 0,
         program: PROGRAM_BYTES,
     })
@@ -136,13 +144,33 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
     ((numbers + threads * per_thread) * size_of::<f32>()) as u64
 }
 
+/// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
+/// there: better told now than killed by the system in an hour.
+pub fn check_memory(spec: &DecoderSpec, rows: usize, cpu: &Cpu) -> Result<(), TrainError> {
+    let Some(available_bytes) = tsumugi_base::machine::available_memory_bytes() else { return Ok(()) };
+    let mut needed = spec.training_bytes_at_least(rows);
+    if needed <= u128::from(available_bytes) {
+        needed = u128::from(memory(spec, rows, cpu.compute(), cpu.pool().threads())?.total(true));
+    }
+    if needed <= u128::from(available_bytes) {
+        return Ok(());
+    }
+    Err(TrainError::Memory {
+        needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
+        available_bytes,
+        parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
+        rows: rows as u64,
+    })
+}
+
 /// Plans a run of a recipe on a text of so many bytes, whose tokenizer has `vocabulary` tokens. `cpu` computes in the type of the run.
 pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) -> Result<RunPlan, TrainError> {
     let spec = resolved.spec(vocabulary);
     let rows = resolved.batch * resolved.context;
     // Five bytes for an id of the held-out tenth, of at most a byte of text each.
     let text = text_bytes + text_bytes / 10 * 5;
-    let memory = MemoryPlan { text, ..memory(&spec, rows, cpu.compute(), cpu.pool().threads())? };
+    let decoder = described(&spec, rows)?;
+    let memory = MemoryPlan { text, ..memory_of(&decoder, rows, cpu.compute(), cpu.pool().threads())? };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
     let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
@@ -152,7 +180,7 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
         true => time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?.tokens_per_second,
         false => estimated,
     };
-    let parameters = Decoder::described(spec.clone()).parameters.count() as u64;
+    let parameters = decoder.parameters.count() as u64;
     let tokens_per_step = (rows * resolved.train.accumulate) as u64;
     let tokens = resolved.train.steps as f64 * tokens_per_step as f64;
     Ok(RunPlan {

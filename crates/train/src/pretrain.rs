@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tsumugi_base::io::{create_folder, write_atomic};
-use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_data::{
     Documents, EvaluationSet, PretrainConfig, PretrainLoader, TokenShards, WindowOrder, dialogue, pack_text, read_text,
 };
-use tsumugi_files::{ModelFolder, NoScan};
-use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_models::Decoder;
 use tsumugi_tensor::{Cpu, Profile};
 use tsumugi_tokenizer::{Tokenizer, special_tokens, train as tokenizer_train};
 
@@ -46,8 +44,9 @@ pub struct Pretrained {
 
 impl Pretrained {
     /// Nothing was left to do.
-    fn of_finished(resolved: Resolved) -> Self {
-        let (steps, evaluated, tokens_per_second, parameters) = (resolved.train.steps, None, 0.0, None);
+    fn of_finished(folder: &Path, resolved: Resolved) -> Self {
+        let evaluated = report::Log::read(folder).unwrap_or_default().evaluations().next_back();
+        let (steps, tokens_per_second, parameters) = (resolved.train.steps, 0.0, None);
         let profile = Profile::default();
         Self { resolved, finished: true, was_finished: true, steps, evaluated, tokens_per_second, parameters, profile }
     }
@@ -107,7 +106,7 @@ pub fn run_on(
     let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     if !folder.join(FINISHED).exists() {
-        check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context, cpu)?;
+        planner::check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context, cpu)?;
     }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
@@ -115,9 +114,9 @@ pub fn run_on(
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
-        check_finished(folder)?;
+        run_folder::check_finished(folder)?;
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        return Ok(Pretrained { evaluated: last_evaluation(folder), ..Pretrained::of_finished(resolved) });
+        return Ok(Pretrained::of_finished(folder, resolved));
     }
     let tokenizer = match source.tokenizer {
         Some(tokenizer) => {
@@ -161,39 +160,6 @@ pub fn run_on(
         parameters: Some(parameters),
         profile: trained.profile,
     })
-}
-
-/// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
-/// there: better told now than killed by the system in an hour.
-pub fn check_memory(spec: &DecoderSpec, rows: usize, cpu: &Cpu) -> Result<(), TrainError> {
-    let Some(available_bytes) = available_memory_bytes() else { return Ok(()) };
-    let mut needed = spec.training_bytes_at_least(rows);
-    if needed <= u128::from(available_bytes) {
-        needed = u128::from(planner::memory(spec, rows, cpu.compute(), cpu.pool().threads())?.total(true));
-    }
-    if needed <= u128::from(available_bytes) {
-        return Ok(());
-    }
-    Err(TrainError::Memory {
-        needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
-        available_bytes,
-        parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
-        rows: rows as u64,
-    })
-}
-
-/// A finished run's folder must still hold its model.
-pub fn check_finished(folder: &Path) -> Result<(), TrainError> {
-    let gate = NoScan { reason: "our own run wrote it, and nothing is loaded" };
-    ModelFolder::admit(folder, &gate)?.tensors()?;
-    Ok(())
-}
-
-/// The last evaluation in the log of a finished run.
-pub fn last_evaluation(folder: &Path) -> Option<Evaluated> {
-    let log = report::Log::read(folder).ok()?;
-    let ((step, loss), (_, bits_per_byte)) = log.held_out().last().copied().zip(log.bits_per_byte().last().copied())?;
-    Some(Evaluated { step: step as u64, loss, bits_per_byte })
 }
 
 fn windows(resolved: &Resolved) -> PretrainConfig {

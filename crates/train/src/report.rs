@@ -9,7 +9,7 @@ use tsumugi_base::{io::write_atomic, units};
 use tsumugi_report::{Align, BarChart, LineChart, Report, Table};
 use tsumugi_tensor::Profile;
 
-use crate::{LogRow, TrainError, run_folder};
+use crate::{Evaluated, LogRow, TrainError, run_folder};
 
 /// The page's name in a run's folder.
 pub const REPORT: &str = "report.html";
@@ -44,20 +44,24 @@ impl Log {
         })
     }
 
-    /// Loss on the held-out text, nats per token.
-    pub fn held_out(&self) -> Vec<(f64, f64)> {
-        self.steps(|row| match row {
-            LogRow::Evaluation { held_out_loss, .. } => Some(*held_out_loss),
+    /// Every evaluation, in order.
+    pub fn evaluations(&self) -> impl DoubleEndedIterator<Item = Evaluated> {
+        self.rows.iter().filter_map(|row| match *row {
+            LogRow::Evaluation { step, held_out_loss, held_out_bits_per_byte } => {
+                Some(Evaluated { step, loss: held_out_loss, bits_per_byte: held_out_bits_per_byte })
+            }
             LogRow::Step { .. } => None,
         })
     }
 
+    /// Loss on the held-out text, nats per token.
+    pub fn held_out(&self) -> Vec<(f64, f64)> {
+        self.evaluations().map(|evaluated| (evaluated.step as f64, evaluated.loss)).collect()
+    }
+
     /// Bits per byte of the held-out text.
     pub fn bits_per_byte(&self) -> Vec<(f64, f64)> {
-        self.steps(|row| match row {
-            LogRow::Evaluation { held_out_bits_per_byte, .. } => Some(*held_out_bits_per_byte),
-            LogRow::Step { .. } => None,
-        })
+        self.evaluations().map(|evaluated| (evaluated.step as f64, evaluated.bits_per_byte)).collect()
     }
 
     /// Norm of the gradient before clipping.
@@ -143,12 +147,12 @@ pub fn write(run: &Path, title: &str, parameters: usize, profile: &Profile, obse
 fn try_write(run: &Path, title: &str, parameters: usize, profile: &Profile) -> Result<(), TrainError> {
     let (log, record) = (Log::read(run)?, RunRecord::read(&run.join(run_folder::RECORD))?);
     let (tokens, seconds) = log.totals();
-    let last = |series: Vec<(f64, f64)>, digits: usize| {
-        series.last().map_or("not measured".to_owned(), |&(_, value)| format!("{value:.digits$}"))
+    let last = |value: fn(Evaluated) -> f64| {
+        log.evaluations().next_back().map_or("not measured".to_owned(), |evaluated| format!("{:.4}", value(evaluated)))
     };
     let facts = [
-        ("held-out loss, nats per token", last(log.held_out(), 4)),
-        ("bits per byte, held out", last(log.bits_per_byte(), 4)),
+        ("held-out loss, nats per token", last(|evaluated| evaluated.loss)),
+        ("bits per byte, held out", last(|evaluated| evaluated.bits_per_byte)),
         ("parameters", units::count(parameters as u64)),
         ("time of training", units::duration(seconds)),
     ];

@@ -7,6 +7,7 @@ use tsumugi_base::FileError;
 use tsumugi_base::io::{create_folder, is_leftover};
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{Difference, RunRecord, differences};
+use tsumugi_files::{ModelFolder, NoScan};
 
 use crate::TrainError;
 
@@ -85,6 +86,13 @@ pub fn begin(
 /// resumed on another machine.
 pub fn recorded(folder: &Path, key: &str) -> Option<serde_json::Value> {
     RunRecord::read(&folder.join(RECORD)).ok()?.recipe.get(key).cloned()
+}
+
+/// A finished run's folder must still hold its model.
+pub fn check_finished(folder: &Path) -> Result<(), TrainError> {
+    let gate = NoScan { reason: "our own run wrote it, and nothing is loaded" };
+    ModelFolder::admit(folder, &gate)?.tensors()?;
+    Ok(())
 }
 
 /// Names in a folder, leftovers of killed runs not counted.

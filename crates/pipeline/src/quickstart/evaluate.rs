@@ -67,10 +67,10 @@ type LossAndBits = (f64, f64);
 /// Of the first and of the last evaluation of a stage, from its log.
 fn first_and_last(folder: &Path) -> Result<(LossAndBits, LossAndBits), PipelineError> {
     let log = Log::read(folder)?;
-    let losses = log.held_out().into_iter().map(|(_, loss)| loss);
-    let found: Vec<LossAndBits> = losses.zip(log.bits_per_byte().into_iter().map(|(_, bits)| bits)).collect();
+    let mut found = log.evaluations().map(|evaluated| (evaluated.loss, evaluated.bits_per_byte));
     let damaged = || PipelineError::Damaged { path: folder.join("log.jsonl"), problem: "it has no evaluation".into() };
-    found.first().copied().zip(found.last().copied()).ok_or_else(damaged)
+    let first = found.next().ok_or_else(damaged)?;
+    Ok((first, found.next_back().unwrap_or(first)))
 }
 
 /// Takes the stages' own evaluations, scores what they have not, and asks the chat model.

@@ -129,7 +129,7 @@ pub fn quickstart(
     let opened = run_folder::begin(&options.out, &mut record, REPORT, observer)?;
     if opened.state == Begun::Finished {
         for stage in ["base", "chat"] {
-            pretrain::check_finished(&options.out.join(stage))?;
+            run_folder::check_finished(&options.out.join(stage))?;
         }
         let measured = Some(read_result(&options.out)?);
         return Ok(QuickstartResult { was_finished: true, measured, ..result(options, true)? });

@@ -5,17 +5,15 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::progress::{Event, Observer};
-use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::units;
 use tsumugi_data::dialogue::{self, DialogueConfig};
 use tsumugi_data::{BatchSource, ConversationConfig, ConversationLoader, EvaluationSet};
-use tsumugi_models::plans::{LossPlan, LossRows};
-use tsumugi_models::{Decoder, DecoderSpec};
-use tsumugi_tensor::memory::Buffer;
-use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Segment};
+use tsumugi_models::Decoder;
+use tsumugi_models::plans::LossPlan;
+use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 use tsumugi_train::Recipe;
+use tsumugi_train::bench::RandomTraining;
 use tsumugi_train::recipe::{ComputeChoice, FamilyName};
 use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft::SftRecipe;
@@ -225,60 +223,20 @@ fn chat_recipe(size: &Size, steps: u64, seed: u64) -> SftRecipe {
     }
 }
 
-/// Random tokens of a step's shape.
-struct RandomRows {
-    tokens: Vec<u32>,
-    targets: Vec<u32>,
-    positions: Vec<u32>,
-    weights: Vec<f32>,
-    segments: Vec<Segment>,
-}
-
-impl RandomRows {
-    fn new(spec: &DecoderSpec, batch: usize) -> Self {
-        let rows = batch * spec.context;
-        let mut random = Stream::new(Key::from_seed(0));
-        let mut ids = || (0..rows).map(|_| random.below(spec.vocabulary as u64) as u32).collect();
-        Self {
-            tokens: ids(),
-            targets: ids(),
-            positions: (0..rows).map(|row| (row % spec.context) as u32).collect(),
-            weights: vec![1.0; rows],
-            segments: (0..batch).map(|i| Segment { start: i * spec.context, len: spec.context }).collect(),
-        }
-    }
-
-    fn set(&self, plan: &mut LossPlan) {
-        let Self { tokens, targets, positions, weights, segments } = self;
-        plan.set(LossRows { tokens, positions, targets, weights, segments });
-    }
-}
-
 /// Tokens per second of training and of scoring, measured over about `seconds`, after a step that touches the memory
 /// for the first time.
 fn time(size: &Size, vocabulary: usize, cpu: &Cpu, seconds: f64) -> Result<(f64, f64), PipelineError> {
-    let mut decoder = Decoder::new(size.spec(vocabulary));
-    decoder.initialize(0);
-    let rows = RandomRows::new(&decoder.spec, size.batch);
-    let mut training = LossPlan::training(&decoder, rows.tokens.len())?;
-    let mut gradients = Buffer::zeroed(decoder.parameters.buffer_len());
-    let (mut optimizer, mut partials) = (AdamW::new(&decoder.parameters), Vec::new());
-    rows.set(&mut training);
-    let mut step = || {
-        let scale = 1.0 / rows.tokens.len() as f32;
-        training.train(cpu, &decoder.parameters, &mut gradients, scale, false);
-        let norm = global_norm(cpu, &gradients, &mut partials);
-        optimizer.update(cpu, &mut decoder.parameters, &gradients, timing_step(norm));
-    };
-    let training_seconds = seconds_of(&mut step, 0.8 * seconds);
-    let mut scoring = LossPlan::scoring(&decoder, rows.tokens.len());
+    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch)?;
+    let training_seconds = seconds_of(&mut || training.step(cpu), 0.8 * seconds);
+    let RandomTraining { decoder, rows, .. } = training;
+    let tokens = size.batch * decoder.spec.context;
+    let mut scoring = LossPlan::scoring(&decoder, tokens);
     rows.set(&mut scoring);
     let mut score = || {
         scoring.score(cpu, &decoder.parameters);
     };
     let scoring_seconds = seconds_of(&mut score, 0.2 * seconds);
-    let tokens = rows.tokens.len() as f64;
-    Ok((tokens / training_seconds, tokens / scoring_seconds))
+    Ok((tokens as f64 / training_seconds, tokens as f64 / scoring_seconds))
 }
 
 /// Mean seconds of `work`, over about `seconds` and at least twice, after one time that does not count.
@@ -291,19 +249,6 @@ fn seconds_of(work: &mut dyn FnMut(), seconds: f64) -> f64 {
         count += 1;
     }
     begun.elapsed().as_secs_f64() / f64::from(count)
-}
-
-fn timing_step(norm: f32) -> AdamWStep {
-    AdamWStep {
-        learning_rate: 1e-4,
-        beta1: 0.9,
-        beta2: 0.99,
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        correction1: 1.0,
-        correction2: 1.0,
-        gradient_scale: 1.0 / norm.max(1.0),
-    }
 }
 
 /// `count` of the held-out conversations, spread over all of them.

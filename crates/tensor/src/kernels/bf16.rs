@@ -1,8 +1,8 @@
 //! bfloat16 for the matrix product: pairs along k in one 32-bit unit, as `VDPBF16PS` reads them.
 //!
 //! A unit holds the numbers of an even k (low half) and of the next odd k (high half, zero beyond k), each rounded to
-//! nearest, ties to even. A matrix of units lies, is viewed and is packed as a float32 matrix of half the depth, so that
-//! packing, blocks and epilogue of `gemm.rs` serve both; only the tile differs. Sums are float32.
+//! nearest, ties to even. A matrix of units is a float32 matrix of half the depth to the blocks and the epilogue of
+//! `gemm.rs`, which serve both; packing (`bf16_pack.rs`) and the tile differ. Sums are float32.
 //!
 //! Where the processor has no such instruction, the tile widens both halves and does two fused multiply-adds: the same
 //! formula, no faster than float32. (`VDPBF16PS` takes subnormal numbers as zero; the bound of the tests allows for it.)

@@ -18,7 +18,8 @@ use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens};
 use tsumugi_train::peak::peak_flops_per_second;
-use tsumugi_train::pretrain::{check_finished, check_memory, last_evaluation};
+use tsumugi_train::planner::check_memory;
+use tsumugi_train::report::Log;
 use tsumugi_train::run_folder::{self, Begun};
 use tsumugi_train::{Evaluated, Job, checkpoint, report, train};
 
@@ -66,9 +67,10 @@ pub struct Tuned {
 impl Tuned {
     /// Nothing was left to do.
     fn of_finished(folder: &Path, resolved: ResolvedSft, packing: PackingReport) -> Result<Self, TuneError> {
-        check_finished(folder)?;
+        run_folder::check_finished(folder)?;
         checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        let (steps, evaluated, tokens_per_second) = (resolved.train.steps, last_evaluation(folder), 0.0);
+        let (steps, evaluated, tokens_per_second) =
+            (resolved.train.steps, Log::read(folder).unwrap_or_default().evaluations().next_back(), 0.0);
         Ok(Self { resolved, finished: true, was_finished: true, steps, packing, evaluated, tokens_per_second })
     }
 }
