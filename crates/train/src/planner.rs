@@ -9,10 +9,9 @@ use tsumugi_tensor::{Compute, Cpu};
 
 use crate::bench::time_steps;
 use crate::peak::peak_flops_per_second;
+use crate::recipe::TOKENS_PER_PARAMETER;
 use crate::{Resolved, TrainError};
 
-/// Hoffmann et al. 2022: the tokens per parameter that compute is best spent on.
-pub const TOKENS_PER_PARAMETER: f64 = 20.0;
 /// Of the peak, where no step can be timed: what our benchmarks reach on models of 10 to 120 million parameters.
 const SHARE_OF_PEAK: f64 = 0.5;
 /// Longer steps than this are estimated, not timed.
@@ -198,6 +197,6 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
         tokens_per_second,
         is_timed,
         seconds: tokens / tokens_per_second,
-        compute_optimal_tokens: TOKENS_PER_PARAMETER * parameters as f64,
+        compute_optimal_tokens: (TOKENS_PER_PARAMETER * parameters) as f64,
     })
 }

@@ -205,7 +205,7 @@ const RECIPE_BYTES_MAX: u64 = 1 << 20;
 /// Width of a head where only the width is given.
 const HEAD_WIDTH: usize = 64;
 /// Hoffmann et al. 2022: compute-optimal tokens per parameter.
-const TOKENS_PER_PARAMETER: u64 = 20;
+pub const TOKENS_PER_PARAMETER: u64 = 20;
 /// More passes over a text teach little (Muennighoff et al. 2023, "Scaling data-constrained language models").
 const EPOCHS_MAX: u64 = 20;
 /// Sizes above this are a slip of the finger.

@@ -1,5 +1,5 @@
 //! How long a context the memory allows. A config may promise more positions than a machine can hold keys and values
-//! for: Llama 3.2 1B names 131,072, of 128 KiB each in float32.
+//! for: Llama 3.2 1B names 131,072, of 64 KiB each in float32.
 
 use tsumugi_tensor::KEY_BLOCK;
 
