@@ -9,8 +9,9 @@ use std::cell::RefCell;
 
 use super::bf16;
 use super::bf16_pack::{self, Lines};
+use super::element::Element;
 use super::elementwise::{self, Activation};
-use super::micro::{PanelA, PanelB, TileC, View, multiply_tile, pack_panel, tile};
+use super::micro::{PanelA, PanelB, TileC, View, pack_panel, tile};
 use crate::cpu::{Compute, Cpu};
 use crate::memory::Buffer;
 
@@ -119,16 +120,6 @@ pub enum MatrixA<'a> {
 /// Whether `len` numbers are a matrix of this size. A product that wraps is none.
 fn holds(len: usize, rows: usize, columns: usize) -> bool {
     rows.checked_mul(columns) == Some(len)
-}
-
-/// What the numbers of A and B are.
-#[derive(Clone, Copy, PartialEq)]
-enum Element {
-    F32,
-    /// Units of `bf16.rs`; whether the processor multiplies them itself.
-    Pairs {
-        fast: bool,
-    },
 }
 
 /// How the tile reads A.
@@ -242,7 +233,7 @@ fn in_pairs(cpu: &Cpu, b: View, task: &mut Task) {
         with_scratch(&PANELS_OF_B, n.next_multiple_of(width) * depth, |panels| {
             // SAFETY: the view holds `[k, n]`, as was asserted.
             unsafe { pack_pairs(cpu, b.transposed(), (n, k), width, panels) };
-            task.element = Element::Pairs { fast: bf16::is_fast(cpu.isa()) };
+            task.element = Element::of(cpu);
             task.k = depth;
             task.panels = panels.as_ptr();
             run_tasks(cpu, task);
@@ -446,10 +437,7 @@ unsafe fn multiply_panels(
                     accumulate: task.accumulate || first > 0,
                 };
                 let b = PanelB { start, k_stride: width };
-                match task.element {
-                    Element::F32 => multiply_tile(cpu.isa(), steps, a(tile_row), b, c),
-                    Element::Pairs { fast } => bf16::multiply_tile(cpu.isa(), fast, steps, a(tile_row), b, c),
-                }
+                task.element.multiply_tile(cpu.isa(), steps, a(tile_row), b, c);
             }
         }
     }
