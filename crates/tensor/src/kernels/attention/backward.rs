@@ -3,7 +3,7 @@
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
-use super::super::rows;
+use super::super::rows::{self, ScoreRows};
 use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK};
 use super::{Heads, SCRATCH, SegmentRows};
 
@@ -240,15 +240,14 @@ impl Task<'_> {
                 let b = (self.packed.at(kind, key_block).cast_const(), layout.over_width());
                 layout.multiply(queries, a, b, (to.as_mut_ptr(), KEY_BLOCK), false, scored);
             }
-            for row in 0..queries {
-                let position = first_query + row;
-                let end = (position + 1).saturating_sub(first_key).min(keys);
-                let begin = heads.first_seen(position).saturating_sub(first_key).min(end);
-                let log_sum = *rows.log_sum.add((rows.start + position) * heads.query + query_head);
-                let p = &mut self.scores[row * KEY_BLOCK..][..keys];
-                let d = &mut self.dscores[row * KEY_BLOCK..][..keys];
-                rows::attention_gradient(layout.isa, p, d, begin, end, heads.scale, log_sum, self.delta[position]);
+            let mut log_sums = [0.0; QUERY_BLOCK];
+            for (row, log_sum) in log_sums.iter_mut().enumerate().take(queries) {
+                *log_sum = *rows.log_sum.add((rows.start + first_query + row) * heads.query + query_head);
             }
+            let seen = heads.seen(first_query, queries, first_key, keys);
+            let rows = ScoreRows { seen: &seen[..queries], keys, scale: heads.scale };
+            let deltas = &self.delta[first_query..][..queries];
+            rows::attention_gradient_rows(layout.isa, self.scores, self.dscores, rows, &log_sums, deltas);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
-use super::super::rows::{self, OnlineSoftmax};
+use super::super::rows::{self, OnlineSoftmax, ScoreRows};
 use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK};
 use super::{Heads, SCRATCH, SegmentRows};
 use crate::memory::Buffer;
@@ -103,22 +103,16 @@ unsafe fn attend_block(
         let keys = (position + count - base).min(KEY_BLOCK);
         let start = block(index);
         // The last query of a tile sees the most keys.
-        let seen = |row: usize, rows: usize| (position + row + rows).saturating_sub(base).min(keys);
-        let scored = |row, rows| Part { columns: seen(row, rows), first: 0, end: width };
+        let seen_by_tile = |row: usize, rows: usize| (position + row + rows).saturating_sub(base).min(keys);
+        let scored = |row, rows| Part { columns: seen_by_tile(row, rows), first: 0, end: width };
         let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
         // SAFETY: the block holds `keys` positions; scores are ours.
         unsafe { layout.multiply(count, query, (start, layout.over_width()), scores, false, scored) };
-        for (row, state) in states.iter_mut().enumerate().take(count) {
-            let end = (position + row + 1).saturating_sub(base).min(keys);
-            let begin = heads.first_seen(position + row).saturating_sub(base).min(end);
-            let row_scores = &mut work.scores[row * KEY_BLOCK..][..keys];
-            let (next, correction) = rows::online_softmax(isa, row_scores, begin, end, heads.scale, *state);
-            *state = next;
-            if !fresh {
-                elementwise::scale(isa, correction, &mut work.sums[row * width..][..width]);
-            }
-        }
-        let mixed = |row, rows| Part { columns: width, first: 0, end: seen(row, rows) };
+        let seen = heads.seen(position, count, base, keys);
+        let rows = ScoreRows { seen: &seen[..count], keys, scale: heads.scale };
+        let sums = if fresh { &mut [][..] } else { &mut *work.sums };
+        rows::online_softmax_rows(isa, work.scores, rows, &mut states, sums, width);
+        let mixed = |row, rows| Part { columns: width, first: 0, end: seen_by_tile(row, rows) };
         let scores = View::rows(work.scores.as_ptr(), KEY_BLOCK);
         let stride = layout.element.units(KEY_BLOCK);
         // SAFETY: as above; `probabilities` has room for units of 64 rows.

@@ -3,11 +3,12 @@
 use super::super::bf16_pack::{self, Lines};
 use super::super::element::Element;
 use super::super::micro::{PanelA, PanelB, TileC, View, pack_panel, tile};
+use super::super::rows::SCORE_COLUMNS;
 use super::super::{Isa, bf16};
 use crate::cpu::Cpu;
 
 /// Positions in a block of keys and values.
-pub const KEY_BLOCK: usize = 64;
+pub const KEY_BLOCK: usize = SCORE_COLUMNS;
 /// Queries handled together.
 pub const QUERY_BLOCK: usize = 64;
 
@@ -158,14 +159,8 @@ impl BlockLayout {
         if self.element == Element::F32 {
             return from;
         }
-        for row in 0..count {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let numbers = std::slice::from_raw_parts(from.at(row, 0).start, k);
-                let units = std::slice::from_raw_parts_mut(to.add(row * stride), self.element.units(k));
-                bf16::pair_row(self.isa, numbers, units);
-            }
-        }
+        // SAFETY: the caller's promise.
+        unsafe { bf16::pair_rows(self.isa, (from.start, from.row_stride), (count, k), (to, stride)) };
         View::rows(to, stride)
     }
 

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 
 use backward::{SegmentGradients, backward_segment};
 use forward::{HeadTask, attend, forward_segment};
+use layout::QUERY_BLOCK;
 pub use layout::{BlockLayout, KEY_BLOCK};
 
 use super::micro::View;
@@ -47,6 +48,16 @@ impl Heads {
     pub fn row(&self) -> usize {
         let heads = self.key.checked_mul(2).and_then(|keys| keys.checked_add(self.query));
         heads.and_then(|heads| heads.checked_mul(self.width)).expect("a row of heads is smaller than memory")
+    }
+
+    /// Columns that each of `count` queries from `position` sees of `keys` keys from `base`: first, end.
+    fn seen(&self, position: usize, count: usize, base: usize, keys: usize) -> [(usize, usize); QUERY_BLOCK] {
+        let mut seen = [(0, 0); QUERY_BLOCK];
+        for (row, seen) in seen.iter_mut().enumerate().take(count) {
+            let end = (position + row + 1).saturating_sub(base).min(keys);
+            *seen = (self.first_seen(position + row).saturating_sub(base).min(end), end);
+        }
+        seen
     }
 
     /// First position that a query at `position` sees.
