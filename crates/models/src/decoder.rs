@@ -9,6 +9,7 @@ use tsumugi_nn::attention::AttentionConfig;
 use tsumugi_nn::{
     CausalSelfAttention, Embedding, FeedForward, FeedForwardKind, Linear, Norm, RopeScaling, init, rotary_frequencies,
 };
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
 
 /// How positions enter.
@@ -206,7 +207,7 @@ impl Decoder {
 
     /// Random weights: normal with deviation 0.02, the outputs of residual branches smaller by the root of
     /// their number (Radford et al. 2019, section 2.3); norms 1, biases 0.
-    pub fn initialize(&mut self, seed: u64) {
+    pub fn initialize(&mut self, seed: u64, pool: &Pool) {
         const DEVIATION: f32 = 0.02;
         let branches = (2.0 * self.spec.layers as f32).sqrt();
         let ids: Vec<(ParameterId, String, usize)> =
@@ -216,8 +217,8 @@ impl Decoder {
             match rank {
                 1 if name.ends_with("norm.weight") => init::constant(&mut self.parameters, id, 1.0),
                 1 => init::constant(&mut self.parameters, id, 0.0),
-                _ if branch => init::normal(&mut self.parameters, id, seed, DEVIATION / branches),
-                _ => init::normal(&mut self.parameters, id, seed, DEVIATION),
+                _ if branch => init::normal(pool, &mut self.parameters, id, seed, DEVIATION / branches),
+                _ => init::normal(pool, &mut self.parameters, id, seed, DEVIATION),
             }
         }
     }

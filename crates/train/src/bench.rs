@@ -117,7 +117,7 @@ pub fn time_steps(
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut training = RandomTraining::new(spec, batch)?;
+    let mut training = RandomTraining::new(spec, batch, cpu)?;
     let mut seconds = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
@@ -200,9 +200,9 @@ pub struct RandomTraining {
 
 impl RandomTraining {
     /// A model of random weights, on batches of `batch` sequences.
-    pub fn new(spec: &DecoderSpec, batch: usize) -> Result<Self, TrainError> {
+    pub fn new(spec: &DecoderSpec, batch: usize, cpu: &Cpu) -> Result<Self, TrainError> {
         let mut decoder = Decoder::new(spec.clone());
-        decoder.initialize(0);
+        decoder.initialize(0, cpu.pool());
         let rows = RandomRows::new(spec, batch);
         let plan = LossPlan::training(&decoder, rows.tokens.len())?;
         let gradients = Buffer::zeroed(decoder.parameters.buffer_len());

@@ -22,7 +22,7 @@ fn cpu() -> Cpu {
 
 fn decoder() -> Decoder {
     let mut decoder = Decoder::new(Llama::sized(261, CONTEXT, 32, 2, 4, 2));
-    decoder.initialize(4);
+    decoder.initialize(4, cpu().pool());
     for value in decoder.parameters.buffer_mut() {
         *value *= 4.0;
     }

@@ -9,6 +9,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{Admitted, ModelFolder, NoScan};
 use tsumugi_models::{Decoder, family};
 use tsumugi_tensor::Cpu;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::train::byte_tokenizer;
 use tsumugi_tokenizer::{Message, special_tokens};
 use tsumugi_tune::methods::sft::{self, SftRecipe, Tuned};
@@ -21,7 +22,7 @@ fn base(folder: &Path) -> Admitted<ModelFolder> {
     let mut spec = family::find("llama").unwrap().tiny();
     (spec.vocabulary, spec.context) = (tokenizer.vocabulary_size(), 64);
     let mut decoder = Decoder::new(spec);
-    decoder.initialize(5);
+    decoder.initialize(5, &Pool::new(1));
     decoder.save(folder, &BTreeMap::new()).unwrap();
     tokenizer.save(folder).unwrap();
     ModelFolder::admit(folder, &NoScan { reason: "the test made it" }).unwrap()
