@@ -114,14 +114,18 @@ impl DecoderSpec {
         6.0 * self.product_parameters() as f64 + attention
     }
 
-    fn rotary_table(&self) -> Option<Arc<RotaryTable>> {
+    fn rotary_table(&self) -> Option<RotaryTable> {
         match self.position {
             Position::Learned => None,
             Position::Rotary { base, scaling } => {
                 let frequencies = rotary_frequencies(self.head_width, base, scaling);
-                Some(Arc::new(RotaryTable::new(self.context, &frequencies, 1.0)))
+                Some(RotaryTable::new(self.context, &frequencies, 1.0))
             }
         }
+    }
+
+    fn described_rotary_table(&self) -> Option<RotaryTable> {
+        (self.position != Position::Learned).then(|| RotaryTable::described(self.head_width))
     }
 }
 
@@ -150,19 +154,25 @@ pub struct Decoder {
 impl Decoder {
     /// Zero weights; fill them from a file or with [`Self::initialize`].
     pub fn new(spec: DecoderSpec) -> Self {
-        Self::declared(spec, ParametersBuilder::build)
+        let rotary = spec.rotary_table();
+        Self::declared(spec, rotary, ParametersBuilder::build)
     }
 
     /// Names and shapes without numbers, to plan with.
     pub fn described(spec: DecoderSpec) -> Self {
-        Self::declared(spec, ParametersBuilder::describe)
+        let rotary = spec.described_rotary_table();
+        Self::declared(spec, rotary, ParametersBuilder::describe)
     }
 
-    fn declared(spec: DecoderSpec, make: impl FnOnce(ParametersBuilder) -> Parameters) -> Self {
+    fn declared(
+        spec: DecoderSpec,
+        rotary: Option<RotaryTable>,
+        make: impl FnOnce(ParametersBuilder) -> Parameters,
+    ) -> Self {
         let mut builder = ParametersBuilder::default();
         let learned = (spec.position == Position::Learned).then_some(spec.context);
         let embedding = Embedding::declare(&mut builder, spec.vocabulary, spec.width, learned);
-        let rotary = spec.rotary_table();
+        let rotary = rotary.map(Arc::new);
         let norm = |builder: &mut ParametersBuilder, name: &str| {
             Norm::declare(builder, name, spec.width, spec.norm, spec.epsilon)
         };
