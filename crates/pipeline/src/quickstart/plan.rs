@@ -256,7 +256,7 @@ pub fn with_held_out(conversations: &Conversations, count: usize) -> Conversatio
     let all = &conversations.held_out;
     let count = count.min(all.len());
     let held_out = (0..count).map(|index| all[index * all.len() / count].clone()).collect();
-    Conversations { train: conversations.train.clone(), held_out }
+    Conversations { train: conversations.train.clone(), held_out, places: None }
 }
 
 /// The characters that a reader may choose to talk with: those who speak most in the training part, the most frequent
