@@ -128,6 +128,7 @@ fn damaged_weights_are_an_error_and_stopping_stops() {
     damaged.parameters.values_mut(id)[0] = f32::NAN;
     let found = perplexity(&cpu(), &damaged, &with_bos(), TEXT, PerplexityOptions::default(), &Silent);
     assert!(matches!(found, Err(EvalError::NotANumber { index: 1, .. })), "{found:?}");
+    assert!(found.unwrap_err().hint().is_some_and(|hint| hint.contains("fetch the model again")));
     struct Stop;
     impl Observer for Stop {
         fn event(&self, _: &Event) {}
