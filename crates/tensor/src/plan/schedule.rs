@@ -2,7 +2,7 @@
 //!
 //! Forward runs at times 0 to n-1, then backward in reverse order. Where a block's values are not kept, its nodes run
 //! forward again just before its backward (Chen et al. 2016, "Training deep nets with sublinear memory cost"): only
-//! those whose results are missing, and a value that another block reads is never missing.
+//! those whose results are missing. A value that a later block reads after forward is never missing.
 
 use std::ops::Range;
 
@@ -16,6 +16,11 @@ pub(super) enum Run {
     First,
     /// Just before the backward of its block.
     Again,
+}
+
+/// Whether `mask`, as [`crate::operation::Needs`] has it, names a value.
+fn names(vars: &[Var], mask: u32, var: Var) -> bool {
+    vars.iter().enumerate().any(|(slot, other)| *other == var && mask >> slot & 1 == 1)
 }
 
 /// The order of a plan.
@@ -91,7 +96,7 @@ impl<'t> Schedule<'t> {
         let runs_backward = schedule.reach(made_by);
         let mut runs_again = vec![false; tape.nodes.len()];
         if activations == Activations::Recomputed {
-            for block in &tape.blocks {
+            for block in tape.blocks.iter().rev() {
                 schedule.recompute(block.start..block.end.min(made_by + 1), &runs_backward, &mut runs_again);
             }
         }
@@ -138,23 +143,29 @@ impl<'t> Schedule<'t> {
         runs
     }
 
-    /// Decides what of a block runs again: what backward reads of it, or a node that runs again, and that no other
-    /// block has kept alive.
+    /// Decides what of a block runs again: what its backward reads, or a node that runs again, and that nothing later
+    /// has kept there.
     fn recompute(&mut self, block: Range<usize>, runs_backward: &[bool], runs_again: &mut [bool]) {
         let mut needed = vec![false; self.tape.values.len()];
         for index in block.clone().rev() {
             let node = &self.tape.nodes[index];
             if runs_backward[index] {
                 let needs = node.operation.needs();
-                let named = |vars: &[Var], mask: u32| -> Vec<Var> {
-                    vars.iter().enumerate().filter(|(slot, _)| mask >> slot & 1 == 1).map(|(_, var)| *var).collect()
-                };
-                for var in [named(&node.inputs, needs.inputs), named(&node.outputs, needs.outputs)].concat() {
-                    needed[var.0] = true;
+                for (vars, mask) in [(&node.inputs, needs.inputs), (&node.outputs, needs.outputs)] {
+                    vars.iter().for_each(|&var| needed[var.0] |= names(vars, mask, var));
                 }
             }
-            let is_read_outside = |var: Var| self.consumers[var.0].iter().any(|&reader| reader >= block.end);
-            let missing = |var: &&Var| !self.kept[var.0] && !is_read_outside(**var);
+            // A later block is decided already: what it reads after forward is there until then.
+            let reads_later = |reader: usize, var: Var| {
+                let node = &self.tape.nodes[reader];
+                let again = runs_again[reader] && !self.from_output[reader];
+                again || (runs_backward[reader] && names(&node.inputs, node.operation.needs().inputs, var))
+            };
+            let is_there = |var: Var| {
+                let mut outside = self.consumers[var.0].iter().filter(|&&reader| reader >= block.end);
+                self.kept[var.0] || outside.any(|&reader| reads_later(reader, var))
+            };
+            let missing = |var: &&Var| !is_there(**var);
             let missing: Vec<Var> = node.outputs.iter().filter(missing).copied().collect();
             let saves = runs_backward[index] && node.operation.saved_len() > 0;
             if missing.is_empty() || !(saves || missing.iter().any(|var| needed[var.0])) {
@@ -221,10 +232,8 @@ impl<'t> Schedule<'t> {
 
     /// The last time at which a second run forward or backward reads a value, or writes it again.
     fn last_use_after_forward(&self, var: Var) -> usize {
-        let reads_in_backward = |node: usize, vars: &[Var], mask: u32| {
-            let named = vars.iter().enumerate().any(|(slot, other)| *other == var && mask >> slot & 1 == 1);
-            self.backward[node].filter(|_| named)
-        };
+        let reads_in_backward =
+            |node: usize, vars: &[Var], mask: u32| self.backward[node].filter(|_| names(vars, mask, var));
         let by_consumers = self.consumers[var.0].iter().flat_map(|&consumer| {
             let node = &self.tape.nodes[consumer];
             let again = self.again[consumer].filter(|_| !self.from_output[consumer]);
