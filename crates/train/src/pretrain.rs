@@ -103,10 +103,12 @@ pub fn run_on(
     let (text, held_out) = dialogue::split(source.text);
     let mut resolved = recipe.resolve(text.len() as u64)?;
     resolved.compute = resolved.compute.of_run(folder, cpu);
+    resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
     let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     if !folder.join(FINISHED).exists() {
-        planner::check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context, cpu)?;
+        let (spec, rows) = (resolved.spec(vocabulary), resolved.batch * resolved.context);
+        planner::check_memory(&spec, rows, resolved.train.activations(), cpu)?;
     }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);

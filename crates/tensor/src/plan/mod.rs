@@ -34,6 +34,13 @@ pub enum Activations {
     Recomputed,
 }
 
+impl Activations {
+    /// As a switch says.
+    pub fn recomputed_if(recompute: bool) -> Self {
+        if recompute { Self::Recomputed } else { Self::Kept }
+    }
+}
+
 /// Why a tape cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
