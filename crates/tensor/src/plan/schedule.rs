@@ -221,7 +221,7 @@ impl<'t> Schedule<'t> {
         }
     }
 
-    /// Until when the value that a run made is needed, itself not counted.
+    /// The last time at which the value that a run made is read; 0 if never.
     pub fn last_use(&self, var: Var, run: Run) -> usize {
         if self.kept[var.0] {
             return self.end;
