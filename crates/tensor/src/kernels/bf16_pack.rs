@@ -152,8 +152,8 @@ mod fast {
     pub unsafe fn interleave(what: Lines, lines: Range<usize>, steps: Range<usize>, target: Target) {
         // The halves of what is converted together, by turns.
         let by_turns = _mm512_set_epi16(
-            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1,
-            16, 0,
+            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
+            1, 16, 0,
         );
         let block_len = if target.width == 8 { BLOCK } else { BLOCK / 4 };
         let row_len = what.from.column_stride;

@@ -1,12 +1,12 @@
 //! Blocks that are computed again before their backward (Chen et al. 2016): the same bits for less memory.
 
-use tsumugi_tensor::{Activations, Parameters, Plan, Tape};
+use tsumugi_tensor::{Activations, Compute, Cpu, Parameters, Plan, Tape};
 
 use crate::support::{assert_same_bits, every_cpu, noise_ids, panics};
 use crate::transformer::{ROWS, VOCABULARY, parameters, record, set};
 
 /// Loss and gradients of three micro-batches, summed.
-fn accumulated(cpu: &tsumugi_tensor::Cpu, parameters: &Parameters, dropout: f32, how: Activations) -> (f32, Vec<f32>) {
+fn accumulated(cpu: &Cpu, parameters: &Parameters, dropout: f32, how: Activations) -> (f32, Vec<f32>) {
     let mut tape = Tape::new();
     let model = record(&mut tape, parameters, ROWS, dropout);
     let mut plan = Plan::training(tape, model.loss, &[], parameters, how).expect("complete");
@@ -29,16 +29,19 @@ fn recomputed_blocks_give_the_bits_of_kept_ones() {
             let id = parameters.find(name).expect("it is there");
             parameters.set_trainable(id, false);
         }
-        for (cpu, dropout) in every_cpu(1).iter().chain(&every_cpu(2)).flat_map(|cpu| [(cpu, 0.0), (cpu, 0.3)]) {
-            let kept = accumulated(cpu, &parameters, dropout, Activations::Kept);
-            let recomputed = accumulated(cpu, &parameters, dropout, Activations::Recomputed);
-            assert_same_bits("loss", &[recomputed.0], &[kept.0]);
-            assert_same_bits("gradients", &recomputed.1, &kept.1);
+        let computes = [Compute::F32, Compute::Bf16];
+        let cpus = every_cpu(2).into_iter().flat_map(|cpu| computes.map(|compute| cpu.computing(compute)));
+        for cpu in cpus {
+            for dropout in [0.0, 0.3] {
+                let kept = accumulated(&cpu, &parameters, dropout, Activations::Kept);
+                let recomputed = accumulated(&cpu, &parameters, dropout, Activations::Recomputed);
+                assert_same_bits("loss", &[recomputed.0], &[kept.0]);
+                assert_same_bits("gradients", &recomputed.1, &kept.1);
+            }
         }
     }
 }
 
-/// Calls of each operation in a step, by direction.
 #[test]
 fn only_what_is_missing_runs_again() {
     let (parameters, cpu) = (parameters(), &every_cpu(1)[0]);
