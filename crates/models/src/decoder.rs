@@ -10,7 +10,9 @@ use tsumugi_nn::{
     CausalSelfAttention, Embedding, FeedForward, FeedForwardKind, Linear, Norm, RopeScaling, init, rotary_frequencies,
 };
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
+use tsumugi_tensor::{
+    Activations, Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var,
+};
 
 /// How positions enter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,11 +100,13 @@ impl DecoderSpec {
     }
 
     /// Bytes that training takes at least: four float32 per parameter (weight, gradient, two moments) and, of each of
-    /// `rows` tokens of a micro-batch, what the layers keep for backward.
-    pub fn training_bytes_at_least(&self, rows: usize) -> u128 {
+    /// `rows` tokens of a micro-batch, what the layers keep for backward; where activations are recomputed, what enters
+    /// each layer.
+    pub fn training_bytes_at_least(&self, rows: usize, activations: Activations) -> u128 {
         let wide = self.feed_forward_width as u128 * if self.feed_forward == FeedForwardKind::SwiGlu { 3 } else { 2 };
         let qkv = (self.heads as u128 + 2 * self.key_heads as u128) * self.head_width as u128;
         let layer = 4 * self.width as u128 + qkv + self.heads as u128 * self.head_width as u128 + wide;
+        let layer = if activations == Activations::Kept { layer } else { self.width as u128 };
         let kept = layer.saturating_mul(self.layers as u128).saturating_mul(rows as u128);
         self.parameters_at_least().saturating_mul(16).saturating_add(kept.saturating_mul(4))
     }
@@ -126,6 +130,14 @@ impl DecoderSpec {
 
     fn described_rotary_table(&self) -> Option<RotaryTable> {
         (self.position != Position::Learned).then(|| RotaryTable::described(self.head_width))
+    }
+}
+
+/// The stream with what the block before fed into it, if there is one, and its norm.
+fn record_norm(norm: &Norm, tape: &mut Tape, parameters: &Parameters, fed: Option<Var>, stream: Var) -> (Var, Var) {
+    match fed {
+        Some(fed) => norm.record_add(tape, parameters, fed, stream),
+        None => (stream, norm.record(tape, parameters, stream)),
     }
 }
 
@@ -250,18 +262,18 @@ impl Decoder {
         let parameters = &self.parameters;
         let embedded = self.embedding.record(tape, parameters, tokens, positions);
         let mut stream = tape.dropout(embedded, self.spec.dropout);
-        let first = self.blocks.first().map_or(&self.final_norm, |block| &block.attention_norm);
-        let mut normal = first.record(tape, parameters, stream);
-        for (index, block) in self.blocks.iter().enumerate() {
-            let mixed = block.attention.record(tape, parameters, normal, positions);
-            let mixed = tape.dropout(mixed, self.spec.dropout);
-            (stream, normal) = block.feed_forward_norm.record_add(tape, parameters, mixed, stream);
-            let fed = block.feed_forward.record(tape, parameters, normal);
-            let fed = tape.dropout(fed, self.spec.dropout);
-            let next = self.blocks.get(index + 1).map_or(&self.final_norm, |next| &next.attention_norm);
-            (stream, normal) = next.record_add(tape, parameters, fed, stream);
+        let mut fed = None;
+        for block in &self.blocks {
+            (stream, fed) = tape.block(|tape| {
+                let (stream, normal) = record_norm(&block.attention_norm, tape, parameters, fed, stream);
+                let mixed = block.attention.record(tape, parameters, normal, positions);
+                let mixed = tape.dropout(mixed, self.spec.dropout);
+                let (stream, normal) = block.feed_forward_norm.record_add(tape, parameters, mixed, stream);
+                let fed = block.feed_forward.record(tape, parameters, normal);
+                (stream, Some(tape.dropout(fed, self.spec.dropout)))
+            });
         }
-        normal
+        record_norm(&self.final_norm, tape, parameters, fed, stream).1
     }
 
     /// Records logits `[rows, v]` of hidden states `[rows, m]`.

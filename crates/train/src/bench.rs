@@ -13,7 +13,7 @@ use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::kernels::peak;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Compute, Cpu, Segment};
+use tsumugi_tensor::{Activations, AdamW, AdamWStep, Compute, Cpu, Segment};
 
 use crate::peak::peak_flops_per_second;
 use crate::{TrainError, planner};
@@ -76,6 +76,8 @@ pub struct Measured {
     pub compute: &'static str,
     /// Threads.
     pub threads: usize,
+    /// Whether each layer's values were computed again.
+    pub recompute: bool,
     /// Parameters of the model.
     pub parameters: usize,
     /// Tokens of a step over the median step.
@@ -86,7 +88,8 @@ pub struct Measured {
     pub step_seconds_min: f64,
     /// Of the median step, clipping and AdamW.
     pub update_seconds: f64,
-    /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak.
+    /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak. What is
+    /// recomputed is work that the model does not need, and does not count.
     pub share_of_peak: f64,
     /// The probed peak, operations per second.
     pub peak_flops_per_second: f64,
@@ -103,11 +106,17 @@ pub struct Measured {
 const WARM_UP: usize = 2;
 
 /// Runs `steps` counted steps of a configuration.
-pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result<Measured, TrainError> {
+pub fn train_step(
+    case: &Case,
+    activations: Activations,
+    steps: usize,
+    profile: bool,
+    cpu: &Cpu,
+) -> Result<Measured, TrainError> {
     let spec = (case.spec)();
     let rows = case.batch * spec.context;
-    let planned = planner::memory(&spec, rows, cpu.compute(), cpu.pool().threads())?.total(false);
-    let measured = time_steps(&spec, case.batch, steps, profile, cpu)?;
+    let planned = planner::memory(&spec, rows, activations, cpu)?.total(false);
+    let measured = time_steps(&spec, case.batch, activations, steps, profile, cpu)?;
     Ok(Measured { case: case.name, planned_memory_bytes: planned, ..measured })
 }
 
@@ -115,11 +124,12 @@ pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result
 pub fn time_steps(
     spec: &DecoderSpec,
     batch: usize,
+    activations: Activations,
     steps: usize,
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut training = RandomTraining::new(spec, batch, cpu)?;
+    let mut training = RandomTraining::new(spec, batch, activations, cpu)?;
     let mut seconds: Vec<(f64, f64)> = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
@@ -146,6 +156,7 @@ pub fn time_steps(
         isa: cpu.isa().name(),
         compute: cpu.compute().name(),
         threads: cpu.pool().threads(),
+        recompute: activations == Activations::Recomputed,
         parameters: decoder.parameters.count(),
         tokens_per_second,
         step_seconds,
@@ -206,11 +217,11 @@ pub struct RandomTraining {
 
 impl RandomTraining {
     /// A model of random weights, on batches of `batch` sequences.
-    pub fn new(spec: &DecoderSpec, batch: usize, cpu: &Cpu) -> Result<Self, TrainError> {
+    pub fn new(spec: &DecoderSpec, batch: usize, activations: Activations, cpu: &Cpu) -> Result<Self, TrainError> {
         let mut decoder = Decoder::new(spec.clone());
         decoder.initialize(0, cpu.pool());
         let rows = RandomRows::new(spec, batch);
-        let plan = LossPlan::training(&decoder, rows.tokens.len())?;
+        let plan = LossPlan::training(&decoder, rows.tokens.len(), activations)?;
         let gradients = Buffer::zeroed(decoder.parameters.buffer_len());
         let optimizer = AdamW::new(&decoder.parameters);
         Ok(Self { decoder, rows, plan, gradients, optimizer, partials: Vec::new(), steps: 0 })

@@ -6,7 +6,7 @@ use tsumugi_base::units;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::memory::Buffer;
-use tsumugi_tensor::{Compute, Cpu};
+use tsumugi_tensor::{Activations, Compute, Cpu};
 
 use crate::bench::{Measured, time_steps};
 use crate::peak::peak_flops_per_second;
@@ -15,6 +15,8 @@ use crate::{Resolved, TrainError};
 
 /// Of the peak, where no step can be timed: what our benchmarks reach on models of 10 to 120 million parameters.
 const SHARE_OF_PEAK: f64 = 0.5;
+/// Of the speed, what is left where activations are recomputed: measured (docs/log.md).
+const SPEED_OF_RECOMPUTING: f64 = 0.8;
 /// Longer steps than this are estimated, not timed.
 const TIMED_STEP_SECONDS_MAX: f64 = 5.0;
 /// As are more tokens at a time: small models reach far less than half of the peak.
@@ -84,6 +86,8 @@ pub struct RunPlan {
     pub memory: MemoryPlan,
     /// Bytes in all, evaluation included.
     pub memory_bytes: u64,
+    /// The same with `--recompute`; none where the run has it.
+    pub recompute_memory_bytes: Option<u64>,
     /// What the system has; none where it does not tell.
     pub available_memory_bytes: Option<u64>,
     /// Type of the products.
@@ -99,13 +103,13 @@ pub struct RunPlan {
 }
 
 /// Memory of training a decoder on micro-batches of `rows` tokens.
-pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
-    memory_of(&described(spec, rows)?, rows, compute, threads)
+pub fn memory(spec: &DecoderSpec, rows: usize, activations: Activations, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
+    memory_of(&described(spec, rows)?, rows, activations, cpu)
 }
 
 /// The decoder without its numbers, if its sizes can be planned with.
 fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
-    let least = spec.training_bytes_at_least(rows);
+    let least = spec.training_bytes_at_least(rows, Activations::Kept);
     if least > PLANNED_BYTES_MAX {
         let bytes = units::bytes(u64::try_from(least).unwrap_or(u64::MAX));
         let problem = format!("at least {bytes} of memory follow from it: more than is planned for");
@@ -114,17 +118,17 @@ fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
     Ok(Decoder::described(spec.clone()))
 }
 
-fn memory_of(decoder: &Decoder, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
+fn memory_of(decoder: &Decoder, rows: usize, activations: Activations, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
     let held = |numbers: usize| Buffer::bytes(numbers).unwrap_or(usize::MAX) as u64;
     let weights = held(decoder.parameters.buffer_len());
-    let (activations, evaluation) = LossPlan::arena_lens(decoder, rows)?;
+    let (activations, evaluation) = LossPlan::arena_lens(decoder, rows, activations)?;
     Ok(MemoryPlan {
         weights,
         gradients: weights,
         moments: 2 * weights,
         activations: held(activations),
         evaluation: held(evaluation),
-        scratch: scratch(&decoder.spec, rows, compute, threads),
+        scratch: scratch(&decoder.spec, rows, cpu.compute(), cpu.pool().threads()),
         text: 0,
         program: PROGRAM_BYTES,
     })
@@ -151,18 +155,27 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
 
 /// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
 /// there: better told now than killed by the system in an hour.
-pub fn check_memory(spec: &DecoderSpec, rows: usize, cpu: &Cpu) -> Result<(), TrainError> {
+pub fn check_memory(spec: &DecoderSpec, rows: usize, activations: Activations, cpu: &Cpu) -> Result<(), TrainError> {
     let Some(available_bytes) = tsumugi_base::machine::available_memory_bytes() else { return Ok(()) };
-    let mut needed = spec.training_bytes_at_least(rows);
-    if needed <= u128::from(available_bytes) {
-        needed = u128::from(memory(spec, rows, cpu.compute(), cpu.pool().threads())?.total(true));
-    }
-    if needed <= u128::from(available_bytes) {
+    let needed = |activations| -> Result<u64, TrainError> {
+        // A lower bound that is too much already is not worth a plan.
+        match u64::try_from(spec.training_bytes_at_least(rows, activations)) {
+            Ok(least) if least <= available_bytes => Ok(memory(spec, rows, activations, cpu)?.total(true)),
+            least => Ok(least.unwrap_or(u64::MAX)),
+        }
+    };
+    let needed_bytes = needed(activations)?;
+    if needed_bytes <= available_bytes {
         return Ok(());
     }
+    let recompute_bytes = match activations {
+        Activations::Kept => Some(needed(Activations::Recomputed)?),
+        Activations::Recomputed => None,
+    };
     Err(TrainError::Memory {
-        needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
+        needed_bytes,
         available_bytes,
+        recompute_bytes,
         parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
         rows: rows as u64,
     })
@@ -194,15 +207,23 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     let rows = resolved.batch * resolved.context;
     let text = text_memory(resolved.tokenizer, text_bytes, cpu.pool().threads() as u64);
     let decoder = described(&spec, rows)?;
-    let memory = MemoryPlan { text, ..memory_of(&decoder, rows, cpu.compute(), cpu.pool().threads())? };
+    let activations = resolved.train.activations();
+    let memory_with =
+        |activations| Ok::<_, TrainError>(MemoryPlan { text, ..memory_of(&decoder, rows, activations, cpu)? });
+    let memory = memory_with(activations)?;
+    let recompute_memory_bytes = match activations {
+        Activations::Kept => Some(memory_with(Activations::Recomputed)?.total(true)),
+        Activations::Recomputed => None,
+    };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
-    let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
+    let slower = if activations == Activations::Recomputed { SPEED_OF_RECOMPUTING } else { 1.0 };
+    let estimated = slower * SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
     let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
     let tokens_per_second = match is_timed {
         true => {
-            let measured = time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?;
+            let measured = time_steps(&spec, resolved.batch, activations, TIMED_STEPS, false, cpu)?;
             (rows * resolved.train.accumulate) as f64 / step_seconds(&measured, resolved.train.accumulate)
         }
         false => estimated,
@@ -220,6 +241,7 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
         flops: flops_per_token * tokens,
         memory,
         memory_bytes: memory.total(true),
+        recompute_memory_bytes,
         available_memory_bytes,
         compute: cpu.compute().name(),
         tokens_per_second,
@@ -236,7 +258,7 @@ mod tests {
     #[test]
     fn the_update_is_counted_once_per_step() {
         let spec = tsumugi_models::family::find("llama").unwrap().tiny();
-        let measured = time_steps(&spec, 1, 1, false, &Cpu::detect(Some(1)).unwrap()).unwrap();
+        let measured = time_steps(&spec, 1, Activations::Kept, 1, false, &Cpu::detect(Some(1)).unwrap()).unwrap();
         assert!(measured.update_seconds > 0.0 && measured.update_seconds < measured.step_seconds);
         let measured = Measured { step_seconds: 1.0, update_seconds: 0.25, ..measured };
         assert_eq!([1, 4].map(|accumulate| step_seconds(&measured, accumulate)), [1.0, 3.25]);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use tsumugi_tensor::Activations;
+
 use crate::schedule::Shape;
 use crate::{Schedule, TrainError};
 
@@ -35,6 +37,10 @@ pub struct TrainSettings {
     pub evaluate_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Whether each layer's values are computed again before its backward instead of kept. The one setting that may
+    /// differ when a run goes on: it changes memory and time, and no bit of the result.
+    #[serde(default)]
+    pub recompute: bool,
     /// Of every random number.
     pub seed: u64,
 }
@@ -53,6 +59,11 @@ impl TrainSettings {
             }),
             None => Ok(()),
         }
+    }
+
+    /// What becomes of the layers' values.
+    pub fn activations(&self) -> Activations {
+        Activations::recomputed_if(self.recompute)
     }
 
     /// The rate of a step, which counts from 0.

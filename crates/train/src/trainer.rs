@@ -236,7 +236,7 @@ impl<'a> Run<'a> {
         let state = loaded.unwrap_or(fresh);
         let log = open_log(&job, resumed, state.step)?;
         let rows = job.source.batch(state.step, 0).rows;
-        let mut plan = LossPlan::training(&job.decoder, rows)?;
+        let mut plan = LossPlan::training(&job.decoder, rows, job.settings.activations())?;
         plan.plan.set_profiling(job.profile);
         let scoring = job.held_out.map(|set| LossPlan::scoring(&job.decoder, set.batch(0).rows));
         let gradients = Buffer::zeroed(job.decoder.parameters.buffer_len());

@@ -5,7 +5,7 @@ use serde_json::json;
 use tsumugi_base::machine::Machine;
 use tsumugi_base::units;
 use tsumugi_report::Table;
-use tsumugi_tensor::{Cpu, Isa};
+use tsumugi_tensor::{Activations, Cpu, Isa};
 use tsumugi_train::TrainError;
 use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, limits, train_step};
 use tsumugi_train::recipe::ComputeChoice;
@@ -35,6 +35,9 @@ pub struct Bench {
     /// Type of matrix products [default: auto]
     #[arg(long, conflicts_with = "machine")]
     compute: Option<ComputeChoice>,
+    /// Activation checkpointing, as `train --recompute`; what is computed again does not count for the share of the peak
+    #[arg(long, conflicts_with = "machine")]
+    recompute: bool,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -90,7 +93,8 @@ impl Bench {
     }
 
     fn train(&self, case: &Case, cpu: &Cpu) -> Result<(), Failure> {
-        let measured = train_step(case, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
+        let activations = Activations::recomputed_if(self.recompute);
+        let measured = train_step(case, activations, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
         if self.json.json { print_json(&measured) } else { print(&as_text(&measured)) }
     }
 }
@@ -113,7 +117,7 @@ fn limits_table(limits: &[Limits]) -> String {
 
 fn as_text(measured: &Measured) -> String {
     let mut text = format!(
-        "{}: {}, {:.0} % of the peak; median step {}, shortest {}; {} parameters, {} in {}, {} threads{}\n",
+        "{}: {}, {:.0} % of the peak; median step {}, shortest {}; {} parameters, {} in {}, {} threads{}{}\n",
         measured.case,
         units::rate(measured.tokens_per_second, "tokens"),
         100.0 * measured.share_of_peak,
@@ -123,6 +127,7 @@ fn as_text(measured: &Measured) -> String {
         measured.isa,
         measured.compute,
         measured.threads,
+        if measured.recompute { ", recomputing" } else { "" },
         measured.peak_memory_bytes.map_or(String::new(), |bytes| {
             format!(", {} of memory ({} planned)", units::bytes(bytes), units::bytes(measured.planned_memory_bytes))
         }),

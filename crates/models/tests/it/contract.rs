@@ -10,7 +10,7 @@ use tsumugi_models::plans::LossRows;
 use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place};
 use tsumugi_nn::FeedForwardKind;
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Activation, Cpu, Isa, Segment};
+use tsumugi_tensor::{Activation, Activations, Cpu, Isa, Segment};
 
 use crate::goldens::GATE;
 
@@ -132,7 +132,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
     };
     for spec in specs() {
         let mut decoder = random(&spec);
-        let mut plan = LossPlan::training(&decoder, ROWS).unwrap();
+        let mut plan = LossPlan::training(&decoder, ROWS, Activations::Kept).unwrap();
         plan.set(rows);
         let mut gradient = vec![0.0; decoder.parameters.buffer_len()];
         let mut discarded = gradient.clone();
@@ -148,6 +148,52 @@ fn the_gradient_is_the_slope_of_the_loss() {
         };
         let slope = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3;
         assert!((slope / norm - 1.0).abs() < 1e-2, "{spec:?}: the slope is {slope}, the gradient's norm {norm}");
+    }
+}
+
+/// Of the layers nothing but the stream that enters each is kept, `[r, m]`, and one layer's values at a time.
+#[test]
+fn recomputing_keeps_one_stream_per_layer_and_changes_no_bit() {
+    const ROWS: usize = 96;
+    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 2);
+    let ids = |factor: u32| -> Vec<u32> { (0..ROWS as u32).map(|i| (i * factor + 3) % 50).collect() };
+    let positions: Vec<u32> = (0..ROWS as u32).map(|row| row % 48).collect();
+    let rows = LossRows {
+        tokens: &ids(7),
+        positions: &positions,
+        targets: &ids(11),
+        weights: &[1.0; ROWS],
+        segments: &[Segment { start: 0, len: 48 }, Segment { start: 48, len: 48 }],
+    };
+    for spec in specs() {
+        let spec = DecoderSpec { dropout: 0.2, context: 64, layers: 3, ..spec };
+        let decoder = random(&spec);
+        let run = |activations| {
+            let mut plan = LossPlan::training(&decoder, ROWS, activations).unwrap();
+            plan.set(rows);
+            plan.plan.set_random_key(5);
+            let mut gradients = vec![0.0; decoder.parameters.buffer_len()];
+            for accumulate in [false, true] {
+                plan.train(&cpu, &decoder.parameters, &mut gradients, 1.0 / ROWS as f32, accumulate);
+            }
+            (plan.nats().to_vec(), gradients)
+        };
+        let (kept, recomputed) = (run(Activations::Kept), run(Activations::Recomputed));
+        assert!(same_bits(&kept.0, &recomputed.0) && same_bits(&kept.1, &recomputed.1), "{spec:?}");
+        let bytes = |layers, activations| {
+            let spec = DecoderSpec { layers, ..spec.clone() };
+            size_of::<f32>() * LossPlan::arena_lens(&Decoder::described(spec), ROWS, activations).unwrap().0
+        };
+        let per_layer = |activations| (bytes(12, activations) - bytes(4, activations)) / 8;
+        let stream = ROWS * spec.width * size_of::<f32>();
+        assert_eq!(per_layer(Activations::Recomputed), stream, "{spec:?}");
+        let least = |activations| {
+            (spec.training_bytes_at_least(ROWS, activations) - spec.training_bytes_at_least(0, activations)) / 3
+        };
+        for activations in [Activations::Kept, Activations::Recomputed] {
+            let per_layer = per_layer(activations) as u128;
+            assert!(per_layer >= least(activations) && per_layer < 2 * least(activations), "{spec:?}: {per_layer}");
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use tsumugi_tensor::ops::matmul::matmul_reference;
 use tsumugi_tensor::ops::normalize::normalize_reference;
 use tsumugi_tensor::ops::rotary::rotary_reference;
 use tsumugi_tensor::{
-    Activation, Cpu, Heads, Isa, NormKind, ParameterId, Parameters, ParametersBuilder, Plan, RotaryTable, Tape, Var,
+    Activation, Activations, Cpu, Heads, Isa, NormKind, ParameterId, Parameters, ParametersBuilder, Plan, RotaryTable,
+    Tape, Var,
 };
 
 use crate::support::{assert_close, assert_same_bits, every_cpu, noise, noise_ids, panics, train_once};
@@ -301,7 +302,7 @@ fn a_nan_in_any_parameter_comes_out_in_the_loss() {
         let mut parameters = transformer::parameters();
         let mut tape = Tape::new();
         let model = record(&mut tape, &parameters, ROWS, 0.0);
-        let mut plan = Plan::training(tape, model.loss, &[], &parameters).expect("complete");
+        let mut plan = Plan::training(tape, model.loss, &[], &parameters, Activations::Kept).expect("complete");
         set(&mut plan, &model);
         let mut gradients = vec![0.0; parameters.buffer_len()];
         let ids: Vec<ParameterId> = parameters.iter().map(|(id, _)| id).collect();

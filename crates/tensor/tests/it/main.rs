@@ -10,5 +10,6 @@ mod gradients;
 mod kernels;
 mod planner;
 mod random_graphs;
+mod recompute;
 mod support;
 mod transformer;

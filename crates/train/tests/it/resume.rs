@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tsumugi_base::progress::{Event, Observer, Recorder, Silent};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_train::recipe::ComputeChoice;
-use tsumugi_train::{Recipe, checkpoint};
+use tsumugi_train::{Recipe, checkpoint, run_folder};
 
 use crate::{log, recipe, train};
 
@@ -71,6 +71,25 @@ fn each_type_resumes_to_its_own_bits_and_the_choice_is_kept() {
     let other = Recipe { compute: Some(ComputeChoice::Bf16), ..recipe(STEPS) };
     let error = train(&other, &folder.path().join("F32"), 1, &Silent).unwrap_err().to_string();
     assert!(error.ends_with("compute (there \"f32\", here \"bf16\")"), "{error}");
+}
+
+/// How memory is used is the one setting that a run may change: its losses stay the same bits.
+#[test]
+fn recomputation_may_be_switched_when_a_run_goes_on() {
+    let folder = temporary_folder();
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    let said = |recompute| Recipe { recompute, layers: Some(3), ..recipe(STEPS) };
+    train(&said(None), &whole, 1, &Silent).unwrap();
+    let recorded = || run_folder::recorded(&pieces, "recompute").unwrap().as_bool().unwrap();
+    for (now, then) in [(Some(true), true), (None, true), (Some(false), false), (None, false), (Some(true), true)] {
+        let stopped = train(&said(now), &pieces, 1, &StopAfter(AtomicU64::new(5))).unwrap();
+        assert_eq!((stopped.finished, stopped.resolved.train.recompute, recorded()), (false, then, then));
+        let ran_again = stopped.profile.rows.iter().any(|row| row.1 == "again");
+        assert_eq!(ran_again, then, "said {now:?}");
+    }
+    assert!(train(&said(None), &pieces, 2, &Silent).unwrap().finished);
+    assert_eq!(log(&whole), log(&pieces));
+    assert!(weights(&whole) == weights(&pieces));
 }
 
 #[test]

@@ -157,9 +157,10 @@ pub fn run_on(
     let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
     resolved.compute = resolved.compute.of_run(folder, cpu);
+    resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
     let cpu = &resolved.compute.on(cpu);
     if !folder.join(FINISHED).exists() {
-        check_memory(&spec, resolved.batch * resolved.context, cpu)?;
+        check_memory(&spec, resolved.batch * resolved.context, resolved.train.activations(), cpu)?;
     }
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
