@@ -4,7 +4,7 @@ use tsumugi_tensor::kernels::attention::{backward, forward};
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::{Heads, Segment};
 
-use crate::harness::{Bench, medians, noise};
+use crate::harness::{Bench, noise, time};
 
 const HEADS: Heads = Heads { query: 6, key: 6, width: 64, scale: 0.125, window: None };
 /// Segments and their length.
@@ -25,9 +25,9 @@ pub fn run(bench: &Bench) {
         let mut dqkv = Buffer::zeroed(qkv.len());
         let cpu = &bench.f32;
         let pairs = (count * len * (len + 1) / 2 * HEADS.query * HEADS.width) as f64;
-        let [ahead] = medians([&mut || forward(cpu, &HEADS, &qkv, &segments, &mut output, &mut log_sum)]);
+        let [ahead] = time([&mut || forward(cpu, &HEADS, &qkv, &segments, &mut output, &mut log_sum)]);
         bench.print_flops(&name("forward"), 2.0 * 2.0 * pairs, ahead);
-        let [back] = medians([&mut || {
+        let [back] = time([&mut || {
             backward(cpu, &HEADS, &qkv, &segments, &mut output, &mut log_sum, &doutput, &mut dqkv);
         }]);
         bench.print_flops(&name("backward"), 5.0 * 2.0 * pairs, back);

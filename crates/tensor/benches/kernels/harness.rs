@@ -1,4 +1,4 @@
-//! Medians of alternating rounds, and the machine's limits.
+//! Times of alternating rounds, and the machine's limits.
 
 use std::time::Instant;
 
@@ -7,10 +7,19 @@ use tsumugi_tensor::kernels::peak;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::{Compute, Cpu};
 
-/// Rounds of a row: odd, for a median.
-const ROUNDS: usize = 11;
-/// A sample takes at least so long, or the clock counts.
-const SAMPLE_SECONDS: f64 = 2e-3;
+/// A row takes so long for each variant, within these numbers of rounds; odd, for a median.
+const ROW_SECONDS: f64 = 0.2;
+const ROUNDS: [usize; 2] = [7, 401];
+/// A sample takes at least so long, or the clock counts; no longer where it can, or it is interrupted.
+const SAMPLE_SECONDS: f64 = 3e-4;
+
+/// Of one call.
+#[derive(Clone, Copy)]
+pub struct Seconds {
+    pub median: f64,
+    /// What is least disturbed.
+    pub shortest: f64,
+}
 
 /// What was asked for, and what the machine can do.
 pub struct Bench {
@@ -59,51 +68,64 @@ impl Bench {
     }
 
     /// Prints a row of work bound by arithmetic.
-    pub fn print_flops(&self, name: &str, flops: f64, seconds: f64) {
-        let speed = flops / seconds;
+    pub fn print_flops(&self, name: &str, flops: f64, seconds: Seconds) {
+        let [speed, best] = [seconds.median, seconds.shortest].map(|seconds| flops / seconds);
         println!(
-            "{name:42} {:9.3} ms {:7.0} GFLOP/s {:4.0} % of float32",
-            1e3 * seconds,
+            "{name:42} {:9.3} ms {:7.0} GFLOP/s {:4.0} % of float32, best {:7.0}",
+            1e3 * seconds.median,
             speed / 1e9,
-            100.0 * speed / self.peaks[0]
+            100.0 * speed / self.peaks[0],
+            best / 1e9,
         );
     }
 
     /// Prints a row of a pass over memory.
-    pub fn print_bytes(&self, name: &str, bytes: f64, seconds: f64) {
-        let speed = bytes / seconds;
+    pub fn print_bytes(&self, name: &str, bytes: f64, seconds: Seconds) {
+        let [speed, best] = [seconds.median, seconds.shortest].map(|seconds| bytes / seconds);
         println!(
-            "{name:42} {:9.3} ms {:7.1} GB/s {:4.0} % of reading",
-            1e3 * seconds,
+            "{name:42} {:9.3} ms {:7.1} GB/s {:4.0} % of reading, best {:7.1}",
+            1e3 * seconds.median,
             speed / 1e9,
-            100.0 * speed / self.bandwidth
+            100.0 * speed / self.bandwidth,
+            best / 1e9,
         );
     }
 }
 
-/// Median seconds of one call of each variant; the variants take turns.
-pub fn medians<const N: usize>(mut variants: [&mut dyn FnMut(); N]) -> [f64; N] {
+/// Seconds of one call of each variant; the variants take turns.
+pub fn time<const N: usize>(mut variants: [&mut dyn FnMut(); N]) -> [Seconds; N] {
+    let mut longest = SAMPLE_SECONDS;
     let calls = variants.each_mut().map(|variant| {
         variant(); // touches its memory
         let begun = Instant::now();
         variant();
-        (SAMPLE_SECONDS / begun.elapsed().as_secs_f64().max(1e-9)).ceil().max(1.0) as usize
+        let seconds = begun.elapsed().as_secs_f64();
+        longest = longest.max(seconds);
+        (SAMPLE_SECONDS / seconds.max(1e-9)).ceil().max(1.0) as usize
     });
+    let rounds = ((ROW_SECONDS / longest) as usize).clamp(ROUNDS[0], ROUNDS[1]) | 1;
     let mut samples = [const { Vec::new() }; N];
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         for ((variant, calls), samples) in variants.iter_mut().zip(calls).zip(&mut samples) {
             let begun = Instant::now();
             (0..calls).for_each(|_| variant());
             samples.push(begun.elapsed().as_secs_f64() / calls as f64);
         }
     }
-    samples.map(median)
+    samples.map(Seconds::of)
 }
 
-/// The middle one.
-pub fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
+impl Seconds {
+    /// Of samples.
+    pub fn of(mut samples: Vec<f64>) -> Self {
+        samples.sort_by(f64::total_cmp);
+        Self { median: samples[samples.len() / 2], shortest: samples[0] }
+    }
+
+    /// How many times as long another takes: medians, and shortest.
+    pub fn ratios(self, other: Self) -> [f64; 2] {
+        [other.median / self.median, other.shortest / self.shortest]
+    }
 }
 
 /// Numbers from -1 to 1, in huge pages as values and parameters are.
