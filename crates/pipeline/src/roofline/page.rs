@@ -12,13 +12,13 @@ pub fn table(measured: &Roofline) -> Table {
         "stage",
         "type",
         "tokens",
-        "time",
+        "ms",
         "tokens/s",
         "GFLOP",
         "MB moved",
         "FLOP/byte",
         "limit",
-        "limit's time",
+        "limit's ms",
         "reached",
     ]);
     for stage in &measured.stages {
@@ -26,13 +26,13 @@ pub fn table(measured: &Roofline) -> Table {
             stage.stage.to_owned(),
             stage.compute.to_owned(),
             units::count(stage.tokens as u64),
-            units::duration(stage.seconds),
+            format!("{:.3}", 1e3 * stage.seconds),
             units::count(stage.tokens_per_second as u64),
             format!("{:.2}", stage.flops / 1e9),
             format!("{:.1}", stage.bytes / 1e6),
             format!("{:.1}", stage.flops_per_byte),
             stage.limited_by.to_owned(),
-            units::duration(stage.limit_seconds),
+            format!("{:.3}", 1e3 * stage.limit_seconds),
             format!("{:.0} %", 100.0 * stage.share_of_limit),
         ]);
     }
