@@ -54,6 +54,29 @@ pub struct Limits {
     pub memory_bytes_per_second: f64,
 }
 
+impl Limits {
+    /// The higher of each: what another program disturbed was no limit.
+    #[must_use]
+    pub fn higher(self, other: Self) -> Self {
+        let int8 = [self.int8_operations_per_second, other.int8_operations_per_second];
+        Self {
+            threads: self.threads,
+            f32_flops_per_second: self.f32_flops_per_second.max(other.f32_flops_per_second),
+            bf16_flops_per_second: self.bf16_flops_per_second.max(other.bf16_flops_per_second),
+            int8_operations_per_second: int8.into_iter().flatten().reduce(f64::max),
+            memory_bytes_per_second: self.memory_bytes_per_second.max(other.memory_bytes_per_second),
+        }
+    }
+
+    /// Operations per second in a type.
+    pub fn flops_per_second(&self, compute: Compute) -> f64 {
+        match compute {
+            Compute::F32 => self.f32_flops_per_second,
+            Compute::Bf16 => self.bf16_flops_per_second,
+        }
+    }
+}
+
 /// Measures the limits, in about two seconds.
 pub fn limits(cpu: &Cpu) -> Limits {
     Limits {
