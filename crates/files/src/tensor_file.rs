@@ -9,7 +9,8 @@ use crate::checkpoint_index::{CheckpointIndex, IndexError};
 use crate::element_type::ElementType;
 use crate::error::FilesError;
 use crate::mmap::MappedFile;
-use crate::safetensors::{TensorEntry, TensorView, parse_header};
+use crate::safetensors::parse_header;
+use crate::stored_tensor::{TensorEntry, TensorView};
 
 /// The stored tensors of a model, mapped. Cheap to clone; names are in alphabetical order everywhere.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use crate::element_type::ElementType;
 use crate::error::FilesError;
-use crate::safetensors::TensorView;
+use crate::stored_tensor::TensorView;
 
 /// The value of IEEE binary16 bits, exact.
 pub fn f32_from_f16(bits: u16) -> f32 {
