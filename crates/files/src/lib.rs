@@ -18,6 +18,7 @@
 //! ```
 
 mod admission;
+mod blocks;
 pub mod checkpoint_index;
 mod element_type;
 mod error;

@@ -18,7 +18,12 @@ pub enum LooksLike {
 }
 
 impl LooksLike {
-    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+    /// What the first bytes are instead of `expected`, where they are known.
+    pub(crate) fn instead_of(expected: Self, bytes: &[u8]) -> Option<Self> {
+        Self::of(bytes).filter(|&found| found != expected)
+    }
+
+    fn of(bytes: &[u8]) -> Option<Self> {
         let start = bytes.get(..bytes.len().min(64)).unwrap_or_default().trim_ascii_start();
         let starts = |words: &[u8]| start.len() >= words.len() && start[..words.len()].eq_ignore_ascii_case(words);
         if starts(b"version https://git-lfs") {

@@ -39,12 +39,13 @@ fn parse(bytes: &[u8]) -> Result<Header, Problem> {
         return Err(Problem::TooShort { file_bytes });
     };
     let header_bytes = u64::from_le_bytes(*length);
+    let looks_like = LooksLike::instead_of(LooksLike::Safetensors, bytes);
     let left_bytes = rest.len() as u64;
     if header_bytes > SAFETENSORS_HEADER_BYTES_MAX {
-        return Err(Problem::HeaderTooLarge { header_bytes, looks_like: LooksLike::of(bytes) });
+        return Err(Problem::HeaderTooLarge { header_bytes, looks_like });
     }
     if header_bytes > left_bytes {
-        return Err(Problem::HeaderBeyondEnd { header_bytes, left_bytes, looks_like: LooksLike::of(bytes) });
+        return Err(Problem::HeaderBeyondEnd { header_bytes, left_bytes, looks_like });
     }
     let (header, data) = rest.split_at(header_bytes as usize);
     let text = std::str::from_utf8(header)

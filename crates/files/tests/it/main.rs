@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod admission;
+mod blocks;
 mod folders;
 mod mutations;
 mod safetensors_format;
