@@ -8,6 +8,7 @@ use tsumugi_base::{FileError, Hint};
 use crate::admission::Refusal;
 use crate::checkpoint_index::IndexError;
 use crate::element_type::ElementType;
+use crate::gguf::GgufError;
 use crate::safetensors::SafetensorsError;
 
 /// What can be wrong with the files of a model. Every variant holds the values that disagreed.
@@ -26,6 +27,9 @@ pub enum FilesError {
     /// A safetensors file is wrong.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
+    /// A GGUF file is wrong.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// The index of a sharded checkpoint is wrong.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -75,6 +79,16 @@ pub enum FilesError {
         path: PathBuf,
         /// The candidates.
         files: Vec<String>,
+    },
+    /// One tensor in two parts of a model.
+    #[error("tensor `{tensor}` is in {first} and in {second}", first = .first.display(), second = .second.display())]
+    TensorInTwoFiles {
+        /// The tensor.
+        tensor: String,
+        /// One part.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
     },
     /// The room for a tensor's numbers has another size.
     #[error("tensor `{tensor}` has {elements} elements, but there is room for {room}")]
@@ -154,6 +168,7 @@ impl Hint for FilesError {
             Self::Text(error) => error.hint(),
             Self::Refused(error) => error.hint(),
             Self::Safetensors(error) => error.hint(),
+            Self::Gguf(error) => error.hint(),
             Self::Index(error) => error.hint(),
             Self::NotAFolder { path } => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -174,6 +189,7 @@ impl Hint for FilesError {
             Self::WhichWeights { .. } => {
                 Some("add model.safetensors.index.json from the same source, or leave one file".into())
             }
+            Self::TensorInTwoFiles { .. } => Some("the parts are not of one model; fetch them again together".into()),
             Self::NotWidened { .. } => {
                 Some("integers and floats of 8 bits and fewer need a loader that knows their scheme".into())
             }

@@ -143,7 +143,8 @@ fn searched_types_hold_extremes_tiny_and_constant_blocks() {
         spike[77] = -3.0;
         let back = widen(element_type, &narrow(&spike, element_type));
         assert!((back[77] + 3.0).abs() < 0.01, "{element_type}: {}", back[77]);
-        assert!(back.iter().enumerate().all(|(i, &back)| i == 77 || back == 0.0), "{element_type}");
+        // Not zero exactly: the units of scale and minimum are rounded apart.
+        assert!(back.iter().enumerate().all(|(i, &back)| i == 77 || back.abs() < 0.003), "{element_type}");
     }
 }
 

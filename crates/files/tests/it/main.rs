@@ -4,6 +4,8 @@
 mod admission;
 mod blocks;
 mod folders;
+mod gguf_format;
+mod gguf_mutations;
 mod mutations;
 mod safetensors_format;
 mod support;
