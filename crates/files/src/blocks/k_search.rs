@@ -67,68 +67,95 @@ fn multiples<const N: usize>(numbers: [f32; N], multiple_max: u8) -> (u16, [u8; 
 
 /// `(scale, minimum)` of least error of `scale · code − minimum`; neither is negative.
 fn affine_fit<const LENGTH: usize>(values: &[f32; LENGTH], search: &AffineSearch) -> (f32, f32) {
-    let weights = affine_weights(values, search.absolute);
     let lowest = values.iter().copied().fold(0.0, f32::min);
     let highest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if highest - lowest < MAGNITUDE_MIN {
         return (0.0, -lowest);
     }
+    let group = Weighted::of(values, search.absolute);
     let code_max = f32::from(search.code_max);
     // The codes when the values from −minimum to the highest are spread over that many steps.
     let codes_of = |minimum: f32, steps: f32| {
         let inverse = steps / (highest + minimum);
         values.map(|value| nearest(inverse * (value + minimum)).clamp(0.0, code_max))
     };
-    let error_of = |codes: &[f32; LENGTH], scale: f32, minimum: f32| {
-        let errors = values.iter().zip(codes).map(|(value, code)| scale * code - minimum - value);
-        let summed = errors.map(|error| if search.absolute { error.abs() } else { error * error });
-        summed.zip(&weights).map(|(error, weight)| weight * error).sum::<f32>()
-    };
     let mut best = ((highest - lowest) / code_max, -lowest);
-    let mut best_error = error_of(&codes_of(best.1, code_max), best.0, best.1);
+    let mut best_error = group.error(&codes_of(best.1, code_max), best);
     for step in 0..=search.steps {
         let codes = codes_of(best.1, code_max + search.first + 0.1 * f32::from(step));
-        let Some((scale, minimum)) = weighted_line(values, &codes, &weights) else { continue };
-        let error = error_of(&codes, scale, minimum);
+        let Some(line) = group.line(&codes) else { continue };
+        let error = group.error(&codes, line);
         if error < best_error {
-            (best, best_error) = ((scale, minimum), error);
+            (best, best_error) = (line, error);
         }
     }
     best
 }
 
-/// Large values weigh more, since they carry more of a product.
-fn affine_weights<const LENGTH: usize>(values: &[f32; LENGTH], absolute: bool) -> [f32; LENGTH] {
-    if absolute {
-        return values.map(f32::abs);
-    }
-    let mean_square = values.iter().map(|value| value * value).sum::<f32>() / LENGTH as f32;
-    values.map(|value| mean_square.sqrt() + value.abs())
+/// The values of a group with their weights: large ones weigh more, since they carry more of a product.
+struct Weighted<'a, const LENGTH: usize> {
+    values: &'a [f32; LENGTH],
+    weights: [f32; LENGTH],
+    /// Σw
+    w: f32,
+    /// Σwx
+    wx: f32,
+    absolute: bool,
 }
 
-/// The line `scale · code − minimum` of least weighted squares whose minimum is not negative. None if all codes are one.
-fn weighted_line<const LENGTH: usize>(
-    values: &[f32; LENGTH],
-    codes: &[f32; LENGTH],
-    weights: &[f32; LENGTH],
-) -> Option<(f32, f32)> {
-    let (mut w, mut wx, mut wc, mut wcc, mut wcx) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for ((x, c), weight) in values.iter().zip(codes).zip(weights) {
-        w += weight;
-        wx += weight * x;
-        wc += weight * c;
-        wcc += weight * c * c;
-        wcx += weight * c * x;
+impl<'a, const LENGTH: usize> Weighted<'a, LENGTH> {
+    fn of(values: &'a [f32; LENGTH], absolute: bool) -> Self {
+        let mean_square = sum::<LENGTH>(|i| values[i] * values[i]) / LENGTH as f32;
+        let floor = if absolute { 0.0 } else { mean_square.sqrt() };
+        let weights = values.map(|value| floor + value.abs());
+        Self {
+            values,
+            weights,
+            w: sum::<LENGTH>(|i| weights[i]),
+            wx: sum::<LENGTH>(|i| weights[i] * values[i]),
+            absolute,
+        }
     }
-    let determinant = w * wcc - wc * wc;
-    if determinant.is_nan() || determinant <= 0.0 {
-        return None;
+
+    /// `(scale, minimum)` of the line `scale · code − minimum` of least weighted squares whose minimum is not negative.
+    /// None if all codes are one.
+    fn line(&self, codes: &[f32; LENGTH]) -> Option<(f32, f32)> {
+        let (w, wx) = (self.w, self.wx);
+        let wc = sum::<LENGTH>(|i| self.weights[i] * codes[i]);
+        let wcc = sum::<LENGTH>(|i| self.weights[i] * codes[i] * codes[i]);
+        let wcx = sum::<LENGTH>(|i| self.weights[i] * codes[i] * self.values[i]);
+        let determinant = w * wcc - wc * wc;
+        if determinant.is_nan() || determinant <= 0.0 {
+            return None;
+        }
+        let minimum = (wc * wcx - wcc * wx) / determinant;
+        if minimum < 0.0 {
+            return Some((wcx / wcc, 0.0));
+        }
+        Some(((w * wcx - wx * wc) / determinant, minimum))
     }
-    let minimum = (wc * wcx - wcc * wx) / determinant;
-    if minimum < 0.0 {
-        return Some((wcx / wcc, 0.0));
+
+    /// The weighted sum of squared (or absolute) errors.
+    fn error(&self, codes: &[f32; LENGTH], (scale, minimum): (f32, f32)) -> f32 {
+        let error = |i: usize| scale * codes[i] - minimum - self.values[i];
+        if self.absolute {
+            sum::<LENGTH>(|i| self.weights[i] * error(i).abs())
+        } else {
+            sum::<LENGTH>(|i| self.weights[i] * error(i) * error(i))
+        }
     }
-    Some(((w * wcx - wx * wc) / determinant, minimum))
+}
+
+/// The sum of `LENGTH` terms in eight lanes, a fixed order that the compiler can put into vectors.
+fn sum<const LENGTH: usize>(term: impl Fn(usize) -> f32) -> f32 {
+    let mut lanes = [0.0; 8];
+    for begin in (0..LENGTH).step_by(8) {
+        for (lane, sum) in lanes.iter_mut().enumerate() {
+            *sum += term(begin + lane);
+        }
+    }
+    let [a, b, c, d, e, f, g, h] = lanes;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
 /// A block of `unit · scale · (code − middle)`; the unit is binary16.
@@ -221,8 +248,9 @@ struct Projection {
 
 impl Projection {
     fn of(values: &[f32; 16], codes: &[f32; 16], weights: &[f32; 16]) -> Self {
-        let elements = values.iter().zip(codes).zip(weights);
-        elements.fold(Self::default(), |sums, ((&value, &code), &weight)| sums.with(value, code, weight))
+        let xc = sum::<16>(|i| weights[i] * values[i] * codes[i]);
+        let cc = sum::<16>(|i| weights[i] * codes[i] * codes[i]);
+        Self { xc, cc }
     }
 
     /// With one more element, or (with its weight negated) without it.

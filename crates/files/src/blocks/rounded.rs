@@ -80,7 +80,7 @@ pub fn round_q8_0(values: &[f32; 32]) -> [u8; 34] {
     let mut block = [0; 34];
     put_half(&mut block, 0, scale);
     for (code, value) in block[2..].iter_mut().zip(values) {
-        *code = (value * inverse).round() as i8 as u8;
+        *code = round_half_away(value * inverse) as u8;
     }
     block
 }
@@ -105,10 +105,31 @@ fn codes_from_lowest(values: &[f32; 32], highest: f32, block: &mut [u8]) -> [u8;
     values.map(|value| ((value - lowest) * inverse + 0.5).min(highest) as u8)
 }
 
+/// `value.round()` for magnitudes below 2⁷: without a call, so that a loop of it becomes vectors.
+fn round_half_away(value: f32) -> i8 {
+    let whole = value.abs() as i32;
+    let magnitude = whole + i32::from(value.abs() - whole as f32 >= 0.5);
+    (if value < 0.0 { -magnitude } else { magnitude }) as i8
+}
+
 fn inverse_or_zero(scale: f32) -> f32 {
     if scale == 0.0 { 0.0 } else { 1.0 / scale }
 }
 
 pub(super) fn put_half(block: &mut [u8], at: usize, value: f32) {
     block[at..at + 2].copy_from_slice(&f16_from_f32(value).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_away_from_zero() {
+        for value in [0.0, 0.5, 0.49999997, 1.5, 2.5, 126.5, 127.0f32] {
+            for value in [value, value.next_down(), value.next_up(), -value, -value.next_up()] {
+                assert_eq!(f32::from(round_half_away(value)), value.round() + 0.0, "{value}");
+            }
+        }
+    }
 }

@@ -32,45 +32,47 @@ pub fn parse_header(bytes: &[u8], file: &Path) -> Result<Header, GgufError> {
 
 fn parse(bytes: &[u8]) -> Result<Header, Problem> {
     let mut cursor = Cursor::new(bytes);
-    let at_start = |field: &str, fault| in_field(field.into(), 0, fault);
     if !cursor.number(|magic: [u8; 4]| magic == *MAGIC).unwrap_or(false) {
         return Err(Problem::NotGguf { looks_like: LooksLike::instead_of(LooksLike::Gguf, bytes) });
     }
-    let version = cursor.number(u32::from_le_bytes).map_err(|fault| at_start("the version", fault))?;
+    let version = read_field(&mut cursor, || "the version".into(), |cursor| cursor.number(u32::from_le_bytes))?;
     match version {
         2 | 3 => {}
         _ if version.trailing_zeros() >= 16 => return Err(Problem::BigEndian),
         _ => return Err(Problem::Version { version }),
     }
-    let count = |cursor: &mut Cursor<'_>, what: &'static str, limit: usize| {
-        let offset = cursor.offset();
-        let found = cursor
-            .number(u64::from_le_bytes)
-            .map_err(|fault| in_field(format!("the number of {what}"), offset, fault))?;
-        if found > limit as u64 { Err(Problem::TooMany { what, found, limit }) } else { Ok(found) }
-    };
-    let tensor_count = count(&mut cursor, "tensors", MODEL_TENSORS_MAX)?;
-    let metadata_count = count(&mut cursor, "metadata entries", GGUF_METADATA_MAX)?;
-    let metadata = read_metadata(&mut cursor, metadata_count)?;
+    let tensor_count = read_count(&mut cursor, "tensors", MODEL_TENSORS_MAX)?;
+    let metadata_count = read_count(&mut cursor, "metadata entries", GGUF_METADATA_MAX)?;
+    let (metadata, alignment) = read_metadata(&mut cursor, metadata_count)?;
     let rows = read_table(&mut cursor, tensor_count)?;
-    let alignment = alignment_of(&metadata).map_err(|fault| in_field(metadata_field(ALIGNMENT_KEY), 0, fault))?;
     let data_start = cursor.offset().next_multiple_of(alignment);
     if data_start > bytes.len() && !rows.is_empty() {
         let fault = Fault::Ended { needed_bytes: (data_start - bytes.len()) as u64, left_bytes: 0 };
-        return Err(in_field("the data".into(), cursor.offset(), fault));
+        return Err(Problem::Field { field: "the data".into(), offset: cursor.offset() as u64, fault });
     }
     let data_bytes = bytes.len().saturating_sub(data_start);
     let place = |row: Row| {
-        let (field, offset) = (tensor_field(&row.name), row.offset);
-        row.place(alignment, data_start, data_bytes).map_err(|fault| in_field(field, offset, fault))
+        let (field, offset) = (tensor_field(&row.name), row.offset as u64);
+        row.place(alignment, data_start, data_bytes).map_err(|fault| Problem::Field { field, offset, fault })
     };
     let tensors: Vec<TensorEntry> = rows.into_iter().map(place).collect::<Result<_, _>>()?;
     check_overlaps(&tensors)?;
     Ok(Header { version, metadata, tensors })
 }
 
-fn in_field(field: String, offset: usize, fault: Fault) -> Problem {
-    Problem::Field { field, offset: offset as u64, fault }
+/// Reads one field; a fault gets the field's name and where it begins.
+fn read_field<'a, T>(
+    cursor: &mut Cursor<'a>,
+    field: impl FnOnce() -> String,
+    read: impl FnOnce(&mut Cursor<'a>) -> Result<T, Fault>,
+) -> Result<T, Problem> {
+    let offset = cursor.offset() as u64;
+    read(cursor).map_err(|fault| Problem::Field { field: field(), offset, fault })
+}
+
+fn read_count(cursor: &mut Cursor<'_>, what: &'static str, limit: usize) -> Result<u64, Problem> {
+    let found = read_field(cursor, || format!("the number of {what}"), |cursor| cursor.number(u64::from_le_bytes))?;
+    if found > limit as u64 { Err(Problem::TooMany { what, found, limit }) } else { Ok(found) }
 }
 
 pub(super) fn metadata_field(key: &str) -> String {
@@ -81,27 +83,34 @@ pub(super) fn tensor_field(name: &str) -> String {
     format!("tensor `{name}`")
 }
 
-fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Problem> {
+/// The metadata, and the alignment that it says.
+fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<(Metadata, usize), Problem> {
     let mut metadata = Metadata::default();
+    let mut alignment = ALIGNMENT_DEFAULT;
     let mut seen = BTreeSet::new();
     for number in 0..count {
-        let offset = cursor.offset();
-        let key = cursor
-            .name(GGUF_NAME_BYTES_MAX)
-            .map_err(|fault| in_field(format!("the key of metadata entry {number}"), offset, fault))?;
+        let offset = cursor.offset() as u64;
+        let field = || format!("the key of metadata entry {number}");
+        let key = read_field(cursor, field, |cursor| cursor.name(GGUF_NAME_BYTES_MAX))?;
+        let field = || metadata_field(&key);
         if !seen.insert(key.clone()) {
-            return Err(in_field(metadata_field(&key), offset, Fault::Duplicate));
+            return Err(Problem::Field { field: field(), offset, fault: Fault::Duplicate });
         }
-        let offset = cursor.offset();
-        let value = cursor.value().map_err(|fault| in_field(metadata_field(&key), offset, fault))?;
+        let value = read_field(cursor, field, |cursor| {
+            let value = cursor.value()?;
+            if key == ALIGNMENT_KEY {
+                alignment = alignment_of(Some(&value))?;
+            }
+            Ok(value)
+        })?;
         metadata.push(key, value);
     }
-    Ok(metadata)
+    Ok((metadata, alignment))
 }
 
-/// The multiple at which tensors begin.
-pub(super) fn alignment_of(metadata: &Metadata) -> Result<usize, Fault> {
-    match metadata.get(ALIGNMENT_KEY) {
+/// The multiple at which tensors begin, by the value of [`ALIGNMENT_KEY`].
+pub(super) fn alignment_of(value: Option<&Value>) -> Result<usize, Fault> {
+    match value {
         None => Ok(ALIGNMENT_DEFAULT),
         Some(&Value::U32(alignment)) if alignment.is_power_of_two() => Ok(alignment as usize),
         Some(_) => Err(Fault::BadAlignment),
@@ -125,19 +134,18 @@ fn read_table(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Row>, Problem> 
     let mut seen = BTreeSet::new();
     for number in 0..count {
         let offset = cursor.offset();
-        let name = cursor
-            .name(TENSOR_NAME_BYTES_MAX)
-            .map_err(|fault| in_field(format!("the name of tensor {number}"), offset, fault))?;
+        let field = || format!("the name of tensor {number}");
+        let name = read_field(cursor, field, |cursor| cursor.name(TENSOR_NAME_BYTES_MAX))?;
+        let at_row = |fault| Problem::Field { field: tensor_field(&name), offset: offset as u64, fault };
         if !seen.insert(name.clone()) {
-            return Err(in_field(tensor_field(&name), offset, Fault::Duplicate));
+            return Err(at_row(Fault::Duplicate));
         }
-        let field = tensor_field(&name);
-        rows.push(read_row(cursor, name, offset).map_err(|fault| in_field(field, offset, fault))?);
+        rows.push(read_row(cursor, &name, offset).map_err(at_row)?);
     }
     Ok(rows)
 }
 
-fn read_row(cursor: &mut Cursor<'_>, name: String, offset: usize) -> Result<Row, Fault> {
+fn read_row(cursor: &mut Cursor<'_>, name: &str, offset: usize) -> Result<Row, Fault> {
     let rank = cursor.number(u32::from_le_bytes)?;
     if rank as usize > RANK_MAX {
         return Err(Fault::TooManyAxes { found: rank.into() });
@@ -148,7 +156,8 @@ fn read_row(cursor: &mut Cursor<'_>, name: String, offset: usize) -> Result<Row,
     let Some(element_type) = ElementType::from_gguf_number(number) else {
         return Err(Fault::UnknownElementType { found: number.to_string() });
     };
-    Ok(Row { name, element_type, shape, begin: cursor.number(u64::from_le_bytes)?, offset })
+    let begin = cursor.number(u64::from_le_bytes)?;
+    Ok(Row { name: name.to_owned(), element_type, shape, begin, offset })
 }
 
 impl Row {

@@ -36,7 +36,7 @@ pub fn write_gguf_with(
     specs: &[TensorSpec<'_>],
     mut write_tensor: impl FnMut(usize, &mut dyn Write) -> io::Result<()>,
 ) -> Result<(), FilesError> {
-    let alignment = alignment_of(metadata)
+    let alignment = alignment_of(metadata.get(ALIGNMENT_KEY))
         .map_err(|fault| wrong(path, Problem::Unwritable { field: metadata_field(ALIGNMENT_KEY), fault }))?;
     let header = header_bytes(metadata, specs, alignment).map_err(|problem| wrong(path, problem))?;
     let mut file = AtomicFile::create(path)?;

