@@ -9,6 +9,7 @@ use tsumugi_nn::attention::AttentionConfig;
 use tsumugi_nn::{
     CausalSelfAttention, Embedding, FeedForward, FeedForwardKind, Linear, Norm, RopeScaling, init, rotary_frequencies,
 };
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
 
 /// How positions enter.
@@ -113,14 +114,18 @@ impl DecoderSpec {
         6.0 * self.product_parameters() as f64 + attention
     }
 
-    fn rotary_table(&self) -> Option<Arc<RotaryTable>> {
+    fn rotary_table(&self) -> Option<RotaryTable> {
         match self.position {
             Position::Learned => None,
             Position::Rotary { base, scaling } => {
                 let frequencies = rotary_frequencies(self.head_width, base, scaling);
-                Some(Arc::new(RotaryTable::new(self.context, &frequencies, 1.0)))
+                Some(RotaryTable::new(self.context, &frequencies, 1.0))
             }
         }
+    }
+
+    fn described_rotary_table(&self) -> Option<RotaryTable> {
+        (self.position != Position::Learned).then(|| RotaryTable::described(self.head_width))
     }
 }
 
@@ -149,19 +154,25 @@ pub struct Decoder {
 impl Decoder {
     /// Zero weights; fill them from a file or with [`Self::initialize`].
     pub fn new(spec: DecoderSpec) -> Self {
-        Self::declared(spec, ParametersBuilder::build)
+        let rotary = spec.rotary_table();
+        Self::declared(spec, rotary, ParametersBuilder::build)
     }
 
     /// Names and shapes without numbers, to plan with.
     pub fn described(spec: DecoderSpec) -> Self {
-        Self::declared(spec, ParametersBuilder::describe)
+        let rotary = spec.described_rotary_table();
+        Self::declared(spec, rotary, ParametersBuilder::describe)
     }
 
-    fn declared(spec: DecoderSpec, make: impl FnOnce(ParametersBuilder) -> Parameters) -> Self {
+    fn declared(
+        spec: DecoderSpec,
+        rotary: Option<RotaryTable>,
+        make: impl FnOnce(ParametersBuilder) -> Parameters,
+    ) -> Self {
         let mut builder = ParametersBuilder::default();
         let learned = (spec.position == Position::Learned).then_some(spec.context);
         let embedding = Embedding::declare(&mut builder, spec.vocabulary, spec.width, learned);
-        let rotary = spec.rotary_table();
+        let rotary = rotary.map(Arc::new);
         let norm = |builder: &mut ParametersBuilder, name: &str| {
             Norm::declare(builder, name, spec.width, spec.norm, spec.epsilon)
         };
@@ -206,7 +217,7 @@ impl Decoder {
 
     /// Random weights: normal with deviation 0.02, the outputs of residual branches smaller by the root of
     /// their number (Radford et al. 2019, section 2.3); norms 1, biases 0.
-    pub fn initialize(&mut self, seed: u64) {
+    pub fn initialize(&mut self, seed: u64, pool: &Pool) {
         const DEVIATION: f32 = 0.02;
         let branches = (2.0 * self.spec.layers as f32).sqrt();
         let ids: Vec<(ParameterId, String, usize)> =
@@ -216,8 +227,8 @@ impl Decoder {
             match rank {
                 1 if name.ends_with("norm.weight") => init::constant(&mut self.parameters, id, 1.0),
                 1 => init::constant(&mut self.parameters, id, 0.0),
-                _ if branch => init::normal(&mut self.parameters, id, seed, DEVIATION / branches),
-                _ => init::normal(&mut self.parameters, id, seed, DEVIATION),
+                _ if branch => init::normal(pool, &mut self.parameters, id, seed, DEVIATION / branches),
+                _ => init::normal(pool, &mut self.parameters, id, seed, DEVIATION),
             }
         }
     }

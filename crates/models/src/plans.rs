@@ -68,12 +68,12 @@ impl LossPlan {
         }
     }
 
-    /// Bytes of memory of [`Self::training`] and of [`Self::scoring`], without taking them; the decoder may be a
+    /// Numbers of the arenas of [`Self::training`] and of [`Self::scoring`], without making them; the decoder may be a
     /// [`Decoder::described`] one.
-    pub fn bytes(decoder: &Decoder, rows: usize) -> Result<(usize, usize), PlanError> {
+    pub fn arena_lens(decoder: &Decoder, rows: usize) -> Result<(usize, usize), PlanError> {
         let LossTape { tape, loss, nats, .. } = LossTape::record(decoder, rows);
-        let training = Plan::training_bytes(&tape, loss, &[nats], &decoder.parameters)?;
-        Ok((training, Plan::forward_bytes(&tape, &[loss, nats])))
+        let training = Plan::training_len(&tape, loss, &[nats], &decoder.parameters)?;
+        Ok((training, Plan::forward_len(&tape, &[loss, nats])))
     }
 
     fn record(decoder: &Decoder, rows: usize, training: bool) -> Result<Self, PlanError> {

@@ -158,16 +158,16 @@ impl Plan {
         Ok(Self::new(tape, layout))
     }
 
-    /// Bytes of the arena that [`Self::training`] would take, without taking them.
-    pub fn training_bytes(tape: &Tape, loss: Var, kept: &[Var], parameters: &Parameters) -> Result<usize, PlanError> {
+    /// Numbers of the arena of [`Self::training`], without making it.
+    pub fn training_len(tape: &Tape, loss: Var, kept: &[Var], parameters: &Parameters) -> Result<usize, PlanError> {
         let mut planner = Planner::new(tape, &[kept, &[loss]].concat(), true);
         planner.differentiate(loss, parameters)?;
-        Ok(planner.finish().arena_len * size_of::<f32>())
+        Ok(planner.finish().arena_len)
     }
 
-    /// Bytes of the arena that [`Self::forward_only`] would take, without taking them.
-    pub fn forward_bytes(tape: &Tape, kept: &[Var]) -> usize {
-        Planner::new(tape, kept, false).finish().arena_len * size_of::<f32>()
+    /// Numbers of the arena of [`Self::forward_only`], without making it.
+    pub fn forward_len(tape: &Tape, kept: &[Var]) -> usize {
+        Planner::new(tape, kept, false).finish().arena_len
     }
 
     fn new(tape: Tape, layout: Layout) -> Self {

@@ -3,7 +3,6 @@
 
 #![allow(unsafe_code)] // lends a borrowed closure and disjoint chunks to threads that are joined before return
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -173,70 +172,27 @@ impl Pool {
                 let part = &parts[i];
                 // A product that wrapped would begin inside of another task's chunk.
                 let start = index.saturating_mul(part.chunk).min(part.len);
-                let len = part.chunk.min(part.len - start);
+                let end = start + part.chunk.min(part.len - start);
                 // SAFETY: chunks of one slice are disjoint, each index runs once, and the slices are
                 // borrowed mutably for the whole call.
-                unsafe { std::slice::from_raw_parts_mut(part.start.add(start), len) }
+                unsafe { part.range(start, end) }
             });
             task(index, chunks);
         });
     }
-}
 
-/// A matrix that tasks write by strips of columns: task `i` alone touches strip `i`.
-pub struct Columns<'a> {
-    start: *mut f32,
-    rows: usize,
-    width: usize,
-    /// Columns of a strip; the last one may be narrower.
-    columns: usize,
-    _matrix: std::marker::PhantomData<&'a mut [f32]>,
-    /// Which strips are in use, to catch two tasks in one.
-    used: [AtomicBool; 512],
-}
-
-// SAFETY: `with` hands a strip to one caller at a time.
-unsafe impl Sync for Columns<'_> {}
-
-impl<'a> Columns<'a> {
-    /// Most strips of a matrix.
-    pub const STRIPS_MAX: usize = 512;
-
-    /// Strips of a row-major matrix of this width, each of `columns` columns, or of as many as it takes to have no
-    /// more than [`Self::STRIPS_MAX`] strips.
-    pub fn new(matrix: &'a mut [f32], width: usize, columns: usize) -> Self {
-        let (start, rows) = (matrix.as_mut_ptr(), matrix.len() / width.max(1));
-        let columns = columns.max(width.div_ceil(Self::STRIPS_MAX)).max(1);
-        let used = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { start, rows, width, columns, _matrix: std::marker::PhantomData, used }
-    }
-
-    /// How many strips there are.
-    pub fn strips(&self) -> usize {
-        self.width.div_ceil(self.columns)
-    }
-
-    /// The columns of a strip.
+    /// Cuts a slice at `bounds` and runs `task(i, slice[bounds[i]..bounds[i + 1]])` for every two that follow each other.
     ///
     /// # Panics
-    /// When there is no such strip.
-    pub fn range(&self, strip: usize) -> Range<usize> {
-        assert!(strip < self.strips(), "strip {strip} of {}", self.strips());
-        let first = strip * self.columns;
-        first..first + self.columns.min(self.width - first)
-    }
-
-    /// Runs `f` on the part of `row` in strip `strip`.
-    ///
-    /// # Panics
-    /// When the row or strip does not exist, or another thread is in the strip.
-    pub fn with(&self, strip: usize, row: usize, f: impl FnOnce(&mut [f32])) {
-        let range = self.range(strip);
-        assert!(row < self.rows, "row {row} of a {} x {} matrix", self.rows, self.width);
-        assert!(!self.used[strip].swap(true, Ordering::Acquire), "two tasks in strip {strip}");
-        // SAFETY: inside of the matrix; strips are disjoint, and nobody else is in this one until the flag is cleared.
-        f(unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width + range.start), range.len()) });
-        self.used[strip].store(false, Ordering::Release);
+    /// When the bounds do not rise, or leave the slice: a mistake of the caller.
+    pub fn split_at(&self, slice: &mut [f32], bounds: &[usize], task: impl Fn(usize, &mut [f32]) + Sync) {
+        assert!(bounds.is_sorted() && bounds.iter().all(|&bound| bound <= slice.len()), "bounds {bounds:?}");
+        let whole = Part { start: slice.as_mut_ptr(), len: slice.len(), chunk: 0 };
+        self.run(bounds.len().saturating_sub(1), &|index| {
+            // SAFETY: rising bounds make the parts disjoint, each index runs once, and the slice is borrowed mutably
+            // for the whole call.
+            task(index, unsafe { whole.range(bounds[index], bounds[index + 1]) });
+        });
     }
 }
 
@@ -246,8 +202,20 @@ struct Part {
     chunk: usize,
 }
 
-// SAFETY: `split` hands each chunk to exactly one task.
+// SAFETY: `split` and `split_at` hand each range to exactly one task.
 unsafe impl Sync for Part {}
+
+impl Part {
+    /// The numbers `start..end`.
+    ///
+    /// # Safety
+    /// The slice is borrowed mutably for as long as the result is used, and nothing else has a range that overlaps.
+    unsafe fn range<'a>(&self, start: usize, end: usize) -> &'a mut [f32] {
+        assert!(start <= end && end <= self.len, "{start}..{end} of {}", self.len);
+        // SAFETY: inside of the slice; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), end - start) }
+    }
+}
 
 impl Drop for Pool {
     fn drop(&mut self) {
@@ -404,26 +372,23 @@ mod tests {
     }
 
     #[test]
-    fn strips_are_disjoint_and_cover_every_column_of_any_width() {
-        for (width, columns) in [(1, 64), (64, 64), (130, 64), (512, 1), (513, 1), (32_768, 64), (40_000, 64), (7, 0)] {
-            let mut matrix = vec![0.0; 2 * width];
-            let strips = Columns::new(&mut matrix, width, columns);
-            assert!(strips.strips() <= Columns::STRIPS_MAX, "{width} by {columns}");
-            for strip in 0..strips.strips() {
-                strips.with(strip, 1, |part| part.iter_mut().for_each(|x| *x += 1.0));
-            }
-            assert!(matrix[..width].iter().all(|&x| x == 0.0) && matrix[width..].iter().all(|&x| x == 1.0), "{width}");
+    fn parts_of_any_length_cover_the_slice_between_the_bounds() {
+        let pool = Pool::new(2);
+        let mut a = vec![0.0; 10];
+        pool.split_at(&mut a, &[1, 4, 4, 9], |index, part| part.iter_mut().for_each(|x| *x += index as f32 + 1.0));
+        assert_eq!(a, [0.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 0.0]);
+        for bounds in [&[][..], &[3]] {
+            pool.split_at(&mut a, bounds, |_, _| panic!("no part lies between fewer than two bounds"));
         }
     }
 
     #[test]
-    fn a_strip_is_lent_once_at_a_time() {
-        let mut matrix = vec![0.0; 20];
-        let strips = Columns::new(&mut matrix, 10, 5);
-        let twice = std::panic::AssertUnwindSafe(|| strips.with(1, 0, |_| strips.with(1, 1, |_| ())));
-        assert!(std::panic::catch_unwind(twice).is_err());
-        strips.with(0, 0, |_| ());
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| strips.with(2, 0, |_| ()))).is_err());
+    fn bounds_that_overlap_or_leave_the_slice_are_refused() {
+        let pool = Pool::new(1);
+        for bounds in [[0, 3, 2], [0, 2, 6]] {
+            let split = std::panic::AssertUnwindSafe(|| pool.split_at(&mut [0.0; 5], &bounds, |_, _| ()));
+            assert!(std::panic::catch_unwind(split).is_err(), "{bounds:?}");
+        }
     }
 
     #[test]

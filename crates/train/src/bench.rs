@@ -84,6 +84,8 @@ pub struct Measured {
     pub step_seconds: f64,
     /// Shortest.
     pub step_seconds_min: f64,
+    /// Of the median step, clipping and AdamW.
+    pub update_seconds: f64,
     /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak.
     pub share_of_peak: f64,
     /// The probed peak, operations per second.
@@ -117,20 +119,23 @@ pub fn time_steps(
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut training = RandomTraining::new(spec, batch)?;
-    let mut seconds = Vec::new();
+    let mut training = RandomTraining::new(spec, batch, cpu)?;
+    let mut seconds: Vec<(f64, f64)> = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
             training.plan.plan.set_profiling(profile);
         }
         let begun = Instant::now();
-        training.step(cpu);
-        seconds.push(begun.elapsed().as_secs_f64());
+        training.gradient(cpu);
+        let computed = begun.elapsed();
+        training.update(cpu);
+        let taken = begun.elapsed();
+        seconds.push((taken.as_secs_f64(), (taken - computed).as_secs_f64()));
     }
     let RandomTraining { decoder, plan, rows, .. } = training;
     let mut seconds = seconds.split_off(WARM_UP);
-    seconds.sort_by(f64::total_cmp);
-    let step_seconds = seconds[seconds.len() / 2];
+    seconds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (step_seconds, update_seconds) = seconds[seconds.len() / 2];
     let tokens_per_second = rows.tokens.len() as f64 / step_seconds;
     let peak = peak_flops_per_second(cpu);
     let per_step = |(name, direction, seconds, _): &(&str, &str, f64, u64)| {
@@ -144,7 +149,8 @@ pub fn time_steps(
         parameters: decoder.parameters.count(),
         tokens_per_second,
         step_seconds,
-        step_seconds_min: seconds[0],
+        step_seconds_min: seconds[0].0,
+        update_seconds,
         share_of_peak: decoder.spec.training_flops_per_token(spec.context) * tokens_per_second / peak,
         peak_flops_per_second: peak,
         planned_memory_bytes: 0,
@@ -200,9 +206,9 @@ pub struct RandomTraining {
 
 impl RandomTraining {
     /// A model of random weights, on batches of `batch` sequences.
-    pub fn new(spec: &DecoderSpec, batch: usize) -> Result<Self, TrainError> {
+    pub fn new(spec: &DecoderSpec, batch: usize, cpu: &Cpu) -> Result<Self, TrainError> {
         let mut decoder = Decoder::new(spec.clone());
-        decoder.initialize(0);
+        decoder.initialize(0, cpu.pool());
         let rows = RandomRows::new(spec, batch);
         let plan = LossPlan::training(&decoder, rows.tokens.len())?;
         let gradients = Buffer::zeroed(decoder.parameters.buffer_len());
@@ -210,11 +216,21 @@ impl RandomTraining {
         Ok(Self { decoder, rows, plan, gradients, optimizer, partials: Vec::new(), steps: 0 })
     }
 
-    /// One step, as the trainer makes it.
+    /// One step of one micro-batch, as the trainer makes it.
     pub fn step(&mut self, cpu: &Cpu) {
+        self.gradient(cpu);
+        self.update(cpu);
+    }
+
+    /// Forward and backward.
+    fn gradient(&mut self, cpu: &Cpu) {
         self.rows.set(&mut self.plan);
         let scale = 1.0 / self.rows.tokens.len() as f32;
         self.plan.train(cpu, &self.decoder.parameters, &mut self.gradients, scale, false);
+    }
+
+    /// Clipping and AdamW.
+    fn update(&mut self, cpu: &Cpu) {
         let norm = global_norm(cpu, &self.gradients, &mut self.partials);
         self.steps += 1;
         let correction = |beta: f64| (1.0 / (1.0 - beta.powi(self.steps))) as f32;

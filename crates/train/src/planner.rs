@@ -5,11 +5,12 @@ use serde::Serialize;
 use tsumugi_base::units;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::{Compute, Cpu};
 
-use crate::bench::time_steps;
+use crate::bench::{Measured, time_steps};
 use crate::peak::peak_flops_per_second;
-use crate::recipe::TOKENS_PER_PARAMETER;
+use crate::recipe::{TOKENS_PER_PARAMETER, TokenizerKind};
 use crate::{Resolved, TrainError};
 
 /// Of the peak, where no step can be timed: what our benchmarks reach on models of 10 to 120 million parameters.
@@ -22,10 +23,15 @@ const TIMED_ROWS_MAX: usize = 1 << 15;
 const TIMED_STEPS: usize = 3;
 /// A pebibyte: no machine has it, and sizes below it cannot overflow.
 const PLANNED_BYTES_MAX: u128 = 1 << 50;
-/// Numbers of a table of rotary positions, which is made to plan.
-const POSITIONS_MAX: u128 = 1 << 30;
-/// The program, its libraries and small things, measured on Linux.
-const PROGRAM_BYTES: u64 = 16 << 20;
+/// The program, its libraries, heap and stacks: 7 MiB were measured in `bench`, 9 in `train` (Linux).
+const PROGRAM_BYTES: u64 = 8 << 20;
+/// Bytes of text for a token of a learned vocabulary, about.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Bytes of a token in the mapped shards, and what the allocator keeps of encoding it.
+const SHARD_BYTES_PER_TOKEN: u64 = 2;
+const ENCODING_BYTES_PER_TOKEN: u64 = 8;
+/// Text that a thread encodes at a time.
+const ENCODED_PIECE_BYTES: u64 = 1 << 20;
 
 /// Bytes of memory, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,7 +48,7 @@ pub struct MemoryPlan {
     pub evaluation: u64,
     /// Operands that are packed for products, per thread where each has its own.
     pub scratch: u64,
-    /// The text, which is in memory while it is trained on, and the ids of its held-out tenth.
+    /// The text, which is in memory while it is trained on, its tokens, and what encoding it took.
     pub text: u64,
     /// The program itself.
     pub program: u64,
@@ -100,8 +106,7 @@ pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize)
 /// The decoder without its numbers, if its sizes can be planned with.
 fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
     let least = spec.training_bytes_at_least(rows);
-    let positions = spec.context as u128 * spec.head_width as u128;
-    if least > PLANNED_BYTES_MAX || positions > POSITIONS_MAX {
+    if least > PLANNED_BYTES_MAX {
         let bytes = units::bytes(u64::try_from(least).unwrap_or(u64::MAX));
         let problem = format!("at least {bytes} of memory follow from it: more than is planned for");
         return Err(TrainError::Setting { key: "width", value: spec.width.to_string(), problem });
@@ -110,14 +115,15 @@ fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
 }
 
 fn memory_of(decoder: &Decoder, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
-    let weights = (decoder.parameters.buffer_len() * size_of::<f32>()) as u64;
-    let (activations, evaluation) = LossPlan::bytes(decoder, rows)?;
+    let held = |numbers: usize| Buffer::bytes(numbers).unwrap_or(usize::MAX) as u64;
+    let weights = held(decoder.parameters.buffer_len());
+    let (activations, evaluation) = LossPlan::arena_lens(decoder, rows)?;
     Ok(MemoryPlan {
         weights,
         gradients: weights,
         moments: 2 * weights,
-        activations: activations as u64,
-        evaluation: evaluation as u64,
+        activations: held(activations),
+        evaluation: held(evaluation),
         scratch: scratch(&decoder.spec, rows, compute, threads),
         text: 0,
         program: PROGRAM_BYTES,
@@ -162,12 +168,31 @@ pub fn check_memory(spec: &DecoderSpec, rows: usize, cpu: &Cpu) -> Result<(), Tr
     })
 }
 
+/// Bytes of the text, of the ids of its held-out tenth (five for each), of its mapped tokens, and of what encoding them,
+/// a share at a time, leaves with the allocator.
+fn text_memory(tokenizer: TokenizerKind, text_bytes: u64, threads: u64) -> u64 {
+    let tokens = |bytes: u64| match tokenizer {
+        TokenizerKind::Bpe => bytes / BYTES_PER_TOKEN,
+        TokenizerKind::Bytes | TokenizerKind::Characters => bytes,
+    };
+    let encoded_at_a_time = tokens(text_bytes.min(threads * ENCODED_PIECE_BYTES));
+    text_bytes
+        + tokens(text_bytes / 10) * 5
+        + tokens(text_bytes) * SHARD_BYTES_PER_TOKEN
+        + encoded_at_a_time * ENCODING_BYTES_PER_TOKEN
+}
+
+/// Seconds of a step of `accumulate` micro-batches, of which the last is followed by clipping and AdamW.
+fn step_seconds(measured: &Measured, accumulate: usize) -> f64 {
+    let Measured { step_seconds, update_seconds, .. } = measured;
+    accumulate as f64 * (step_seconds - update_seconds) + update_seconds
+}
+
 /// Plans a run of a recipe on a text of so many bytes, whose tokenizer has `vocabulary` tokens. `cpu` computes in the type of the run.
 pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) -> Result<RunPlan, TrainError> {
     let spec = resolved.spec(vocabulary);
     let rows = resolved.batch * resolved.context;
-    // Five bytes for an id of the held-out tenth, of at most a byte of text each.
-    let text = text_bytes + text_bytes / 10 * 5;
+    let text = text_memory(resolved.tokenizer, text_bytes, cpu.pool().threads() as u64);
     let decoder = described(&spec, rows)?;
     let memory = MemoryPlan { text, ..memory_of(&decoder, rows, cpu.compute(), cpu.pool().threads())? };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
@@ -176,7 +201,10 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
     let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
     let tokens_per_second = match is_timed {
-        true => time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?.tokens_per_second,
+        true => {
+            let measured = time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?;
+            (rows * resolved.train.accumulate) as f64 / step_seconds(&measured, resolved.train.accumulate)
+        }
         false => estimated,
     };
     let parameters = decoder.parameters.count() as u64;
@@ -199,4 +227,18 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
         seconds: tokens / tokens_per_second,
         compute_optimal_tokens: (TOKENS_PER_PARAMETER * parameters) as f64,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_update_is_counted_once_per_step() {
+        let spec = tsumugi_models::family::find("llama").unwrap().tiny();
+        let measured = time_steps(&spec, 1, 1, false, &Cpu::detect(Some(1)).unwrap()).unwrap();
+        assert!(measured.update_seconds > 0.0 && measured.update_seconds < measured.step_seconds);
+        let measured = Measured { step_seconds: 1.0, update_seconds: 0.25, ..measured };
+        assert_eq!([1, 4].map(|accumulate| step_seconds(&measured, accumulate)), [1.0, 3.25]);
+    }
 }

@@ -128,7 +128,7 @@ pub fn run_on(
     let set = EvaluationSet::from_text(&tokenizer, held_out, resolved.context, resolved.batch)?;
     let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
     let mut decoder = Decoder::new(resolved.spec(tokenizer.vocabulary_size()));
-    decoder.initialize(resolved.train.seed);
+    decoder.initialize(resolved.train.seed, cpu.pool());
     let parameters = decoder.parameters.count();
     describe(&resolved, &shards, parameters, observer);
     let loader = PretrainLoader::new(Arc::new(shards), windows(&resolved))?;

@@ -9,6 +9,7 @@ use tsumugi_models::llama::Llama;
 use tsumugi_models::plans::LossRows;
 use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place};
 use tsumugi_nn::FeedForwardKind;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Activation, Cpu, Isa, Segment};
 
 use crate::goldens::GATE;
@@ -53,7 +54,7 @@ fn numbered(spec: &DecoderSpec) -> Decoder {
 
 fn random(spec: &DecoderSpec) -> Decoder {
     let mut decoder = Decoder::new(spec.clone());
-    decoder.initialize(3);
+    decoder.initialize(3, &Pool::new(1));
     for value in decoder.parameters.buffer_mut() {
         *value *= 3.0;
     }

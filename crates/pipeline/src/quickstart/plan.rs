@@ -226,7 +226,7 @@ fn chat_recipe(size: &Size, steps: u64, seed: u64) -> SftRecipe {
 /// Tokens per second of training and of scoring, measured over about `seconds`, after a step that touches the memory
 /// for the first time.
 fn time(size: &Size, vocabulary: usize, cpu: &Cpu, seconds: f64) -> Result<(f64, f64), PipelineError> {
-    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch)?;
+    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch, cpu)?;
     let training_seconds = seconds_of(&mut || training.step(cpu), 0.8 * seconds);
     let RandomTraining { decoder, rows, .. } = training;
     let tokens = size.batch * decoder.spec.context;
@@ -256,7 +256,7 @@ pub fn with_held_out(conversations: &Conversations, count: usize) -> Conversatio
     let all = &conversations.held_out;
     let count = count.min(all.len());
     let held_out = (0..count).map(|index| all[index * all.len() / count].clone()).collect();
-    Conversations { train: conversations.train.clone(), held_out }
+    Conversations { train: conversations.train.clone(), held_out, places: None }
 }
 
 /// The characters that a reader may choose to talk with: those who speak most in the training part, the most frequent

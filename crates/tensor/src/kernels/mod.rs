@@ -12,6 +12,7 @@ mod avx2;
 mod avx512;
 pub mod bf16;
 mod bf16_pack;
+mod element;
 pub mod elementwise;
 pub mod gemm;
 pub mod math;

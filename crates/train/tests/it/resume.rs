@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tsumugi_base::progress::{Event, Observer, Silent};
+use tsumugi_base::progress::{Event, Observer, Recorder, Silent};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::{Recipe, checkpoint};
@@ -116,5 +116,56 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_serves() {
         std::fs::remove_dir_all(&newest).unwrap();
         assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
         assert_eq!(log(&whole), log(&run), "{file}");
+    }
+}
+
+/// A bit that flipped in a tensor, and a file of the step before.
+#[test]
+fn a_checkpoint_of_other_content_is_refused() {
+    let folder = temporary_folder();
+    for file in ["parameters.safetensors", "first-moments.safetensors", "second-moments.safetensors"] {
+        let run = folder.path().join(file);
+        train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+        let newest = run.join("checkpoints/step-00000016").join(file);
+        let written = std::fs::read(&newest).unwrap();
+        let mut flipped = written.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let of_the_step_before = std::fs::read(run.join("checkpoints/step-00000014").join(file)).unwrap();
+        for other in [flipped, of_the_step_before] {
+            std::fs::write(&newest, other).unwrap();
+            let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err();
+            let wanted = format!("step-00000016: {file} is not the file that was written");
+            assert!(error.to_string().contains(&wanted), "{error}");
+            assert!(tsumugi_base::Hint::hint(&error).unwrap().starts_with("remove "));
+        }
+        std::fs::write(&newest, written).unwrap();
+        assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+    }
+}
+
+#[test]
+fn lines_that_the_log_lost_are_told_and_the_run_goes_on_the_same() {
+    let folder = temporary_folder();
+    let whole = folder.path().join("whole");
+    train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
+    for lines_left in [None, Some(3), Some(usize::MAX)] {
+        let run = folder.path().join(format!("{lines_left:?}"));
+        train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+        let file = run.join("log.jsonl");
+        match lines_left {
+            None => std::fs::remove_file(&file).unwrap(),
+            Some(lines) => {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let left: String = text.split_inclusive('\n').take(lines).collect();
+                std::fs::write(&file, left).unwrap();
+            }
+        }
+        let recorder = Recorder::default();
+        assert!(train(&recipe(STEPS), &run, 1, &recorder).unwrap().finished);
+        let told = recorder.events().iter().any(
+            |event| matches!(event, Event::Warning { message } if message.contains("log.jsonl has lines of only")),
+        );
+        assert_eq!(told, lines_left != Some(usize::MAX), "{lines_left:?}");
+        assert!(weights(&whole) == weights(&run), "{lines_left:?}: the weights differ");
     }
 }

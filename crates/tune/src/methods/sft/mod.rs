@@ -169,7 +169,8 @@ pub fn run_on(
         micro_batches: resolved.train.accumulate,
         seed: resolved.train.seed,
     };
-    let loader = ConversationLoader::new(&tokenizer, &template, &source.conversations.train, config)?;
+    let loader = ConversationLoader::new(&tokenizer, &template, &source.conversations.train, config)
+        .map_err(|error| source.conversations.placed(error, false))?;
     let packing = loader.report();
     recipe.set_steps(&mut resolved, packing.rows)?;
     let mut record =
@@ -237,7 +238,7 @@ fn held_out(
     match EvaluationSet::from_conversations(tokenizer, template, held_out, context, batch) {
         Ok(set) => Ok(Some(set)),
         Err(tsumugi_data::DataError::NothingTrained { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(source.conversations.placed(error, true)),
     }
 }
 
