@@ -67,14 +67,16 @@ impl Bench {
         self.words.iter().all(|word| name.contains(word))
     }
 
-    /// Prints a row of work bound by arithmetic.
-    pub fn print_flops(&self, name: &str, flops: f64, seconds: Seconds) {
+    /// Prints a row of work bound by the arithmetic of what `cpu` computes products in.
+    pub fn print_flops(&self, name: &str, cpu: &Cpu, flops: f64, seconds: Seconds) {
+        let peak = self.peaks[usize::from(cpu.compute() == Compute::Bf16)];
         let [speed, best] = [seconds.median, seconds.shortest].map(|seconds| flops / seconds);
         println!(
-            "{name:42} {:9.3} ms {:7.0} GFLOP/s {:4.0} % of float32, best {:7.0}",
+            "{name:42} {:9.3} ms {:7.0} GFLOP/s {:4.0} % of {}, best {:7.0}",
             1e3 * seconds.median,
             speed / 1e9,
-            100.0 * speed / self.peaks[0],
+            100.0 * speed / peak,
+            cpu.compute().name(),
             best / 1e9,
         );
     }

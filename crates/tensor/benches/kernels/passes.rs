@@ -149,9 +149,9 @@ fn operation(bench: &Bench, name: &str, bytes: [f64; 2], record: Record) {
     }
 }
 
-/// The head's rows: a chunk of logits that stays in the last cache becomes its own gradient.
+/// The head's rows: logits become their own gradient.
 fn cross_entropy(bench: &Bench) {
-    let name = "cross-entropy of rows, in cache";
+    let name = "cross-entropy of rows";
     if !bench.wants(name) {
         return;
     }

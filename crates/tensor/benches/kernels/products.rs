@@ -21,9 +21,9 @@ const SHAPES: [(usize, usize, usize); 24] = [
     (256, 3072, 768),
     (256, 768, 3072),
     (3072, 768, 256),
-    (256, 50_257, 768),
-    (256, 768, 50_257),
-    (50_257, 768, 256),
+    (512, 50_257, 768),
+    (512, 768, 50_257),
+    (50_257, 768, 512),
     (768, 384, 128),
     (768, 128, 128),
     (768, 512, 128),
@@ -67,7 +67,7 @@ pub fn run(bench: &Bench) {
     }
 }
 
-/// Prints a row; returns how many times as fast bfloat16 is, by medians or by shortest times, whichever favours it.
+/// Prints a row; returns how many times as fast bfloat16 is, by medians.
 fn row(bench: &Bench, name: &str, size: (usize, usize, usize), operands: &[Buffer; 2], form: Form) -> f64 {
     let (m, n, k) = size;
     let [mut c, mut c_bf16] = [Buffer::zeroed(m * n), Buffer::zeroed(m * n)];
@@ -89,5 +89,5 @@ fn row(bench: &Bench, name: &str, size: (usize, usize, usize), operands: &[Buffe
     }
     let [ratio, of_shortest] = seconds[1].ratios(seconds[0]);
     println!("{line}  bf16/f32 {ratio:.2}, of the shortest {of_shortest:.2}");
-    ratio.max(of_shortest)
+    ratio
 }

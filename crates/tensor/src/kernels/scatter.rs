@@ -43,7 +43,7 @@ fn row_at(order: &[f32], place: usize) -> usize {
     order[place].to_bits() as usize
 }
 
-/// The rows `0..ids.len()`, sorted by id, equal ids in order: a radix sort over the bytes that differ. `scratch` holds
+/// The rows `0..ids.len()`, sorted by id, equal ids in order: a radix sort over the bytes that the largest id has. `scratch` holds
 /// twice as many numbers.
 fn sort_rows<'s>(ids: &[u32], scratch: &'s mut [f32]) -> &'s [f32] {
     let (mut order, mut next) = scratch[..2 * ids.len()].split_at_mut(ids.len());

@@ -46,6 +46,7 @@ pub fn embedding_backward_reference(tokens: &[u32], dy: &[f32], width: usize, dt
 
 /// Rows in a task of forward.
 const ROWS: usize = 64;
+
 fn copy_row(table: Operand<'_>, index: usize, to: &mut [f32]) {
     match table {
         Operand::Values(values) => to.copy_from_slice(&values[index * to.len()..][..to.len()]),
