@@ -167,18 +167,39 @@ impl Pool {
         task: impl Fn(usize, [&mut [f32]; N]) + Sync,
     ) {
         let count = outputs.iter().map(|(slice, chunk)| slice.len().div_ceil((*chunk).max(1))).max().unwrap_or(0);
-        let parts = outputs.map(|(slice, chunk)| Part { start: slice.as_mut_ptr(), len: slice.len(), chunk });
+        let parts = outputs.map(|(slice, chunk)| (Part::of(slice), chunk));
         self.run(count, &|index| {
             let chunks = std::array::from_fn(|i| {
-                let part = &parts[i];
+                let (part, chunk) = &parts[i];
                 // A product that wrapped would begin inside of another task's chunk.
-                let start = index.saturating_mul(part.chunk).min(part.len);
-                let len = part.chunk.min(part.len - start);
+                let start = index.saturating_mul(*chunk).min(part.len);
                 // SAFETY: chunks of one slice are disjoint, each index runs once, and the slices are
                 // borrowed mutably for the whole call.
-                unsafe { std::slice::from_raw_parts_mut(part.start.add(start), len) }
+                unsafe { part.lend(start..start + (*chunk).min(part.len - start)) }
             });
             task(index, chunks);
+        });
+    }
+
+    /// Runs `task(index, parts)` for every range, with that range of each of `N` slices.
+    ///
+    /// # Panics
+    /// When the ranges overlap or do not ascend, or one reaches beyond a slice: a mistake of the caller.
+    pub fn split_ranges<const N: usize>(
+        &self,
+        ranges: &[Range<usize>],
+        outputs: [&mut [f32]; N],
+        task: impl Fn(usize, [&mut [f32]; N]) + Sync,
+    ) {
+        assert!(ranges.iter().all(|range| range.start <= range.end), "a range ends before it begins");
+        assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "ranges overlap or do not ascend");
+        let end = ranges.last().map_or(0, |range| range.end);
+        assert!(outputs.iter().all(|slice| end <= slice.len()), "a range ends at {end}, beyond its slice");
+        let parts = outputs.map(Part::of);
+        self.run(ranges.len(), &|index| {
+            // SAFETY: ranges are disjoint and inside of every slice, each index runs once, and the slices are borrowed
+            // mutably for the whole call.
+            task(index, std::array::from_fn(|i| unsafe { parts[i].lend(ranges[index].clone()) }));
         });
     }
 }
@@ -240,14 +261,28 @@ impl<'a> Columns<'a> {
     }
 }
 
+/// A slice whose parts go to tasks.
 struct Part {
     start: *mut f32,
     len: usize,
-    chunk: usize,
 }
 
-// SAFETY: `split` hands each chunk to exactly one task.
+// SAFETY: whoever lends a part hands it to exactly one task.
 unsafe impl Sync for Part {}
+
+impl Part {
+    fn of(slice: &mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len() }
+    }
+
+    /// # Safety
+    /// The range is inside of the slice, which is borrowed for `'a`, and nobody else has any of it.
+    #[allow(clippy::mut_from_ref)] // disjoint parts of what one mutable borrow gave
+    unsafe fn lend<'a>(&self, range: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
 
 impl Drop for Pool {
     fn drop(&mut self) {
@@ -336,6 +371,26 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn each_range_of_each_slice_goes_to_one_task() {
+        let pool = Pool::new(3);
+        let (mut x, mut y) = ([0.0; 10], [0.0; 12]);
+        let ranges = [1..3, 3..3, 4..9, 9..10];
+        pool.split_ranges(&ranges, [&mut x, &mut y], |index, [x, y]| {
+            assert_eq!((x.len(), y.len()), (ranges[index].len(), ranges[index].len()));
+            x.iter_mut().chain(y).for_each(|value| *value += 1.0 + index as f32);
+        });
+        assert_eq!(x, [0.0, 1.0, 1.0, 0.0, 3.0, 3.0, 3.0, 3.0, 3.0, 4.0]);
+        assert_eq!((&y[..10], &y[10..]), (&x[..], &[0.0, 0.0][..]));
+        let mut split = |ranges: &[Range<usize>]| {
+            let call = || pool.split_ranges(ranges, [&mut x], |_, _| {});
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_ok()
+        };
+        assert!(split(&[]) && split(&[0..4, 4..10]));
+        let backwards = Range { start: 3, end: 2 };
+        assert!(!split(&[0..4, 3..5]) && !split(&[4..5, 0..1]) && !split(&[8..11]) && !split(&[backwards]));
     }
 
     #[test]

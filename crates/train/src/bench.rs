@@ -1,5 +1,5 @@
 //! The speed of a training step on the configurations that `bench/peers/pytorch_train` runs in PyTorch:
-//! forward, backward, clipping and AdamW, on random tokens.
+//! forward, backward, clipping and the update, on random tokens.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::kernels::peak;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Compute, Cpu, Segment};
+use tsumugi_tensor::{AdamWStep, Compute, Cpu, Segment};
 
 use crate::peak::peak_flops_per_second;
-use crate::{TrainError, planner};
+use crate::{Optimizer, OptimizerKind, TrainError, planner};
 
 /// A configuration.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +74,8 @@ pub struct Measured {
     pub isa: &'static str,
     /// Type of matrix products.
     pub compute: &'static str,
+    /// What updates the parameters.
+    pub optimizer: &'static str,
     /// Threads.
     pub threads: usize,
     /// Parameters of the model.
@@ -101,11 +103,17 @@ pub struct Measured {
 const WARM_UP: usize = 2;
 
 /// Runs `steps` counted steps of a configuration.
-pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result<Measured, TrainError> {
+pub fn train_step(
+    case: &Case,
+    optimizer: OptimizerKind,
+    steps: usize,
+    profile: bool,
+    cpu: &Cpu,
+) -> Result<Measured, TrainError> {
     let spec = (case.spec)();
     let rows = case.batch * spec.context;
-    let planned = planner::memory(&spec, rows, cpu.compute(), cpu.pool().threads())?.total(false);
-    let measured = time_steps(&spec, case.batch, steps, profile, cpu)?;
+    let planned = planner::memory(&spec, rows, optimizer, cpu.compute(), cpu.pool().threads())?.total(false);
+    let measured = time_steps(&spec, case.batch, optimizer, steps, profile, cpu)?;
     Ok(Measured { case: case.name, planned_memory_bytes: planned, ..measured })
 }
 
@@ -113,11 +121,12 @@ pub fn train_step(case: &Case, steps: usize, profile: bool, cpu: &Cpu) -> Result
 pub fn time_steps(
     spec: &DecoderSpec,
     batch: usize,
+    optimizer: OptimizerKind,
     steps: usize,
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut training = RandomTraining::new(spec, batch)?;
+    let mut training = RandomTraining::new(spec, batch, optimizer)?;
     let mut seconds = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
@@ -140,6 +149,7 @@ pub fn time_steps(
         case: "",
         isa: cpu.isa().name(),
         compute: cpu.compute().name(),
+        optimizer: optimizer.name(),
         threads: cpu.pool().threads(),
         parameters: decoder.parameters.count(),
         tokens_per_second,
@@ -185,7 +195,7 @@ impl RandomRows {
     }
 }
 
-/// Training steps on random tokens, to be timed: forward, backward, clipping, AdamW.
+/// Training steps on random tokens, to be timed: forward, backward, clipping, update.
 pub struct RandomTraining {
     /// The model.
     pub decoder: Decoder,
@@ -193,20 +203,20 @@ pub struct RandomTraining {
     pub rows: RandomRows,
     plan: LossPlan,
     gradients: Buffer,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     partials: Vec<f32>,
     steps: i32,
 }
 
 impl RandomTraining {
     /// A model of random weights, on batches of `batch` sequences.
-    pub fn new(spec: &DecoderSpec, batch: usize) -> Result<Self, TrainError> {
+    pub fn new(spec: &DecoderSpec, batch: usize, optimizer: OptimizerKind) -> Result<Self, TrainError> {
         let mut decoder = Decoder::new(spec.clone());
         decoder.initialize(0);
         let rows = RandomRows::new(spec, batch);
         let plan = LossPlan::training(&decoder, rows.tokens.len())?;
         let gradients = Buffer::zeroed(decoder.parameters.buffer_len());
-        let optimizer = AdamW::new(&decoder.parameters);
+        let optimizer = Optimizer::new(optimizer, &decoder.parameters);
         Ok(Self { decoder, rows, plan, gradients, optimizer, partials: Vec::new(), steps: 0 })
     }
 

@@ -10,7 +10,7 @@ use tsumugi_tensor::{Compute, Cpu};
 use crate::bench::time_steps;
 use crate::peak::peak_flops_per_second;
 use crate::recipe::TOKENS_PER_PARAMETER;
-use crate::{Resolved, TrainError};
+use crate::{OptimizerKind, Resolved, TrainError};
 
 /// Of the peak, where no step can be timed: what our benchmarks reach on models of 10 to 120 million parameters.
 const SHARE_OF_PEAK: f64 = 0.5;
@@ -34,7 +34,7 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// Their gradients.
     pub gradients: u64,
-    /// AdamW's two moments.
+    /// The optimizer's moments.
     pub moments: u64,
     /// Values, saved statistics and gradients of one micro-batch, laid out by the tape's planner.
     pub activations: u64,
@@ -93,8 +93,14 @@ pub struct RunPlan {
 }
 
 /// Memory of training a decoder on micro-batches of `rows` tokens.
-pub fn memory(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
-    memory_of(&described(spec, rows)?, rows, compute, threads)
+pub fn memory(
+    spec: &DecoderSpec,
+    rows: usize,
+    optimizer: OptimizerKind,
+    compute: Compute,
+    threads: usize,
+) -> Result<MemoryPlan, TrainError> {
+    memory_of(&described(spec, rows)?, rows, optimizer, compute, threads)
 }
 
 /// The decoder without its numbers, if its sizes can be planned with.
@@ -109,16 +115,23 @@ fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
     Ok(Decoder::described(spec.clone()))
 }
 
-fn memory_of(decoder: &Decoder, rows: usize, compute: Compute, threads: usize) -> Result<MemoryPlan, TrainError> {
+fn memory_of(
+    decoder: &Decoder,
+    rows: usize,
+    optimizer: OptimizerKind,
+    compute: Compute,
+    threads: usize,
+) -> Result<MemoryPlan, TrainError> {
+    let (moments, per_thread) = optimizer.memory(&decoder.parameters);
     let weights = (decoder.parameters.buffer_len() * size_of::<f32>()) as u64;
     let (activations, evaluation) = LossPlan::bytes(decoder, rows)?;
     Ok(MemoryPlan {
         weights,
         gradients: weights,
-        moments: 2 * weights,
+        moments: (moments * size_of::<f32>()) as u64,
         activations: activations as u64,
         evaluation: evaluation as u64,
-        scratch: scratch(&decoder.spec, rows, compute, threads),
+        scratch: scratch(&decoder.spec, rows, compute, threads) + (threads * per_thread * size_of::<f32>()) as u64,
         text: 0,
         program: PROGRAM_BYTES,
     })
@@ -145,11 +158,11 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
 
 /// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
 /// there: better told now than killed by the system in an hour.
-pub fn check_memory(spec: &DecoderSpec, rows: usize, cpu: &Cpu) -> Result<(), TrainError> {
+pub fn check_memory(spec: &DecoderSpec, rows: usize, optimizer: OptimizerKind, cpu: &Cpu) -> Result<(), TrainError> {
     let Some(available_bytes) = tsumugi_base::machine::available_memory_bytes() else { return Ok(()) };
     let mut needed = spec.training_bytes_at_least(rows);
     if needed <= u128::from(available_bytes) {
-        needed = u128::from(memory(spec, rows, cpu.compute(), cpu.pool().threads())?.total(true));
+        needed = u128::from(memory(spec, rows, optimizer, cpu.compute(), cpu.pool().threads())?.total(true));
     }
     if needed <= u128::from(available_bytes) {
         return Ok(());
@@ -169,14 +182,15 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     // Five bytes for an id of the held-out tenth, of at most a byte of text each.
     let text = text_bytes + text_bytes / 10 * 5;
     let decoder = described(&spec, rows)?;
-    let memory = MemoryPlan { text, ..memory_of(&decoder, rows, cpu.compute(), cpu.pool().threads())? };
+    let optimizer = resolved.train.optimizer;
+    let memory = MemoryPlan { text, ..memory_of(&decoder, rows, optimizer, cpu.compute(), cpu.pool().threads())? };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
     let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
     let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
     let tokens_per_second = match is_timed {
-        true => time_steps(&spec, resolved.batch, TIMED_STEPS, false, cpu)?.tokens_per_second,
+        true => time_steps(&spec, resolved.batch, optimizer, TIMED_STEPS, false, cpu)?.tokens_per_second,
         false => estimated,
     };
     let parameters = decoder.parameters.count() as u64;

@@ -106,7 +106,8 @@ pub fn run_on(
     let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     if !folder.join(FINISHED).exists() {
-        planner::check_memory(&resolved.spec(vocabulary), resolved.batch * resolved.context, cpu)?;
+        let (spec, rows) = (resolved.spec(vocabulary), resolved.batch * resolved.context);
+        planner::check_memory(&spec, rows, resolved.train.optimizer, cpu)?;
     }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::Shape;
-use crate::{Schedule, TrainError};
+use crate::{OptimizerKind, Schedule, TrainError};
 
 /// What the trainer needs besides a model and batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct TrainSettings {
     pub steps: u64,
     /// Micro-batches summed up for a step.
     pub accumulate: usize,
+    /// What updates the parameters.
+    pub optimizer: OptimizerKind,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// How the rate falls.

@@ -6,9 +6,9 @@ use tsumugi_base::machine::Machine;
 use tsumugi_base::units;
 use tsumugi_report::Table;
 use tsumugi_tensor::{Cpu, Isa};
-use tsumugi_train::TrainError;
 use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, limits, train_step};
 use tsumugi_train::recipe::ComputeChoice;
+use tsumugi_train::{OptimizerKind, TrainError};
 
 use super::Command;
 use crate::flags::{Json, Threads, positive};
@@ -32,6 +32,9 @@ pub struct Bench {
     /// Time each operation too
     #[arg(long, conflicts_with = "machine")]
     profile: bool,
+    /// What updates the parameters [default: adamw]
+    #[arg(long, conflicts_with = "machine")]
+    optimizer: Option<OptimizerKind>,
     /// Type of matrix products [default: auto]
     #[arg(long, conflicts_with = "machine")]
     compute: Option<ComputeChoice>,
@@ -90,7 +93,8 @@ impl Bench {
     }
 
     fn train(&self, case: &Case, cpu: &Cpu) -> Result<(), Failure> {
-        let measured = train_step(case, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
+        let optimizer = self.optimizer.unwrap_or_default();
+        let measured = train_step(case, optimizer, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
         if self.json.json { print_json(&measured) } else { print(&as_text(&measured)) }
     }
 }

@@ -12,6 +12,7 @@ use tsumugi_models::Decoder;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
+use tsumugi_train::OptimizerKind;
 use tsumugi_train::Recipe;
 use tsumugi_train::bench::RandomTraining;
 use tsumugi_train::recipe::{ComputeChoice, FamilyName};
@@ -226,7 +227,7 @@ fn chat_recipe(size: &Size, steps: u64, seed: u64) -> SftRecipe {
 /// Tokens per second of training and of scoring, measured over about `seconds`, after a step that touches the memory
 /// for the first time.
 fn time(size: &Size, vocabulary: usize, cpu: &Cpu, seconds: f64) -> Result<(f64, f64), PipelineError> {
-    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch)?;
+    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch, OptimizerKind::AdamW)?;
     let training_seconds = seconds_of(&mut || training.step(cpu), 0.8 * seconds);
     let RandomTraining { decoder, rows, .. } = training;
     let tokens = size.batch * decoder.spec.context;

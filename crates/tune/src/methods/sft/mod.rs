@@ -159,7 +159,7 @@ pub fn run_on(
     resolved.compute = resolved.compute.of_run(folder, cpu);
     let cpu = &resolved.compute.on(cpu);
     if !folder.join(FINISHED).exists() {
-        check_memory(&spec, resolved.batch * resolved.context, cpu)?;
+        check_memory(&spec, resolved.batch * resolved.context, resolved.train.optimizer, cpu)?;
     }
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
