@@ -5,6 +5,9 @@
 //! The step of a `[rows, columns]` matrix is `0.2 sqrt(max(rows, columns))` times its orthogonalized mean: elements with a
 //! root mean square of 0.2 or less, as AdamW's have, so that rates and weight decay found for AdamW serve here (Liu et al.
 //! 2025, "Muon is Scalable for LLM Training", section 2.2). Layers that share one product are orthogonalized one by one.
+//!
+//! The products of a square matrix of width n are those of training it on 5 n tokens more (30 n^3 against 6 n^2 for each
+//! token), however many the step has: small batches pay most.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -88,6 +91,16 @@ impl Muon {
     pub fn scratch_len(parameters: &Parameters) -> usize {
         let shapes = parameters.iter().flat_map(|(_, parameter)| shapes(parameter));
         shapes.map(|(rows, columns)| rows * columns + scratch_len(rows, columns)).max().unwrap_or(0)
+    }
+
+    /// Floating-point operations of the products of an update.
+    pub fn flops(parameters: &Parameters) -> f64 {
+        let products = |(rows, columns): (usize, usize)| {
+            let (least, most) = (rows.min(columns) as f64, rows.max(columns) as f64);
+            2.0 * least * least * (2.0 * most + least)
+        };
+        let shapes = parameters.iter().flat_map(|(_, parameter)| shapes(parameter));
+        ITERATIONS as f64 * shapes.map(products).sum::<f64>()
     }
 
     /// Updates every trainable parameter. Rate, clipping and weight decay of `step` hold for all of them, the betas for

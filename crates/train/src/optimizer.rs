@@ -15,7 +15,8 @@ pub enum OptimizerKind {
     #[value(name = "adamw")]
     #[serde(rename = "adamw")]
     AdamW,
-    /// Muon for the matrices of the layers (Jordan et al. 2024), AdamW for the rest.
+    /// Muon for the matrices of the layers (Jordan et al. 2024), AdamW for the rest; a step takes as long as some five times
+    /// the width in tokens more would.
     Muon,
 }
 
@@ -25,6 +26,14 @@ impl OptimizerKind {
         match self {
             Self::AdamW => "adamw",
             Self::Muon => "muon",
+        }
+    }
+
+    /// Floating-point operations of the products of an update.
+    pub fn flops(self, parameters: &Parameters) -> f64 {
+        match self {
+            Self::AdamW => 0.0,
+            Self::Muon => Muon::flops(parameters),
         }
     }
 

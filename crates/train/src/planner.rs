@@ -72,7 +72,7 @@ pub struct RunPlan {
     pub tokens: f64,
     /// Floating-point operations per token: 6 N, and attention.
     pub flops_per_token: f64,
-    /// Of the whole run.
+    /// Of the whole run, the update's products included.
     pub flops: f64,
     /// Bytes.
     pub memory: MemoryPlan,
@@ -186,7 +186,9 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     let memory = MemoryPlan { text, ..memory_of(&decoder, rows, optimizer, cpu.compute(), cpu.pool().threads())? };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
-    let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
+    let tokens_per_step = (rows * resolved.train.accumulate) as u64;
+    let update_per_token = optimizer.flops(&decoder.parameters) / tokens_per_step as f64;
+    let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / (flops_per_token + update_per_token);
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
     let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
     let tokens_per_second = match is_timed {
@@ -194,7 +196,6 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
         false => estimated,
     };
     let parameters = decoder.parameters.count() as u64;
-    let tokens_per_step = (rows * resolved.train.accumulate) as u64;
     let tokens = resolved.train.steps as f64 * tokens_per_step as f64;
     Ok(RunPlan {
         parameters,
@@ -203,7 +204,7 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
         tokens_per_step,
         tokens,
         flops_per_token,
-        flops: flops_per_token * tokens,
+        flops: (flops_per_token + update_per_token) * tokens,
         memory,
         memory_bytes: memory.total(true),
         available_memory_bytes,

@@ -242,6 +242,16 @@ fn frozen_parameters_stay_and_only_the_rest_has_second_moments() {
 }
 
 #[test]
+fn the_operations_are_those_of_five_iterations() {
+    let mut builder = ParametersBuilder::default();
+    builder.add("embedding", &[100, 8]);
+    builder.add_matrices("square", &[8], 8);
+    builder.add_matrices("wide", &[4], 16);
+    let (square, wide) = (3 * 2 * 8 * 8 * 8, 2 * (4 * 4 * 16) * 2 + 2 * 4 * 4 * 4);
+    assert_eq!(Muon::flops(&builder.build()), f64::from(5 * (square + wide)));
+}
+
+#[test]
 fn an_update_allocates_nothing_after_the_first() {
     let cpu = &every_cpu(1)[0];
     let mut parameters = parameters();
@@ -273,7 +283,7 @@ fn steps_are_those_of_pytorch() {
         ..step(1)
     };
     for cpu in every_cpu(2) {
-        for (compute, tolerance) in [(Compute::F32, 2e-6), (Compute::Bf16, 2e-4)] {
+        for (compute, tolerance) in [(Compute::F32, 2e-6), (Compute::Bf16, 5e-4)] {
             for matrix in golden["matrices"].as_array().unwrap() {
                 let [rows, columns] = ["rows", "columns"].map(|key| matrix[key].as_u64().unwrap() as usize);
                 let mut builder = ParametersBuilder::default();
