@@ -136,6 +136,11 @@ fn end_of_last_whole_line(file: &mut File) -> io::Result<u64> {
 /// Reads every record. Empty lines are passed over; a torn last line (without its line feed, and not JSON) is left
 /// out, because a killed run may leave one.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, JsonLinesError> {
+    Ok(read_numbered(path)?.into_iter().map(|(_, record)| record).collect())
+}
+
+/// [`read`], each record with the number of its line, from 1.
+pub fn read_numbered<T: DeserializeOwned>(path: &Path) -> Result<Vec<(u64, T)>, JsonLinesError> {
     let mut records = Vec::new();
     for_each_line(path, |number, line| {
         let record = serde_json::from_slice(line).map_err(|source| JsonLinesError::Line {
@@ -143,7 +148,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, JsonLinesError> 
             line: number,
             source,
         })?;
-        records.push(record);
+        records.push((number, record));
         Ok(())
     })?;
     Ok(records)

@@ -56,7 +56,9 @@ fn sentence(text: Option<&StyledStr>) -> String {
 fn argument(arg: &Arg) -> String {
     let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     let takes_value = arg.get_action().takes_values();
+    let may_be_bare = arg.get_num_args().is_some_and(|count| takes_value && count.min_values() == 0);
     let name = match (arg.get_long(), value) {
+        (Some(long), Some(value)) if may_be_bare => format!("--{long}[={value}]"),
         (Some(long), Some(value)) if takes_value => format!("--{long} {value}"),
         (Some(long), _) => format!("--{long}"),
         (None, value) => value.unwrap_or_else(|| arg.get_id().to_string().to_uppercase()),

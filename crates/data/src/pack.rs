@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tsumugi_base::FileError;
-use tsumugi_base::io::{AtomicFile, AtomicFolder, write_atomic};
+use tsumugi_base::io::{AtomicFile, AtomicFolder, create_folder, write_atomic};
 use tsumugi_base::progress::{Meter, Observer};
 use tsumugi_base::run_record::sha256;
 use tsumugi_files::mmap::MappedFile;
@@ -46,6 +46,9 @@ pub fn pack_text<T: AsRef<str> + Sync>(
             () if index.tokenizer_sha256 != tokenizer_sha256 => Err(other("tokenizer")),
             () => TokenShards::open_indexed(folder, &index),
         };
+    }
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        create_folder(parent)?;
     }
     let partial = AtomicFolder::create(folder)?;
     let token_bytes = if tokenizer.vocabulary_size() <= 1 << 16 { 2 } else { 4 };

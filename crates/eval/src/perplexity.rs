@@ -10,6 +10,7 @@ use serde::Serialize;
 use tsumugi_base::Hint;
 use tsumugi_base::progress::{Meter, Observer};
 use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_infer::sample::DAMAGED_HINT;
 use tsumugi_infer::text::{LoadError, load_tokenizer};
 use tsumugi_infer::{Scorer, Window};
 use tsumugi_models::Decoder;
@@ -116,7 +117,8 @@ impl Hint for EvalError {
             Self::Window { context, .. } => Some(format!("give a window from 1 to {context}, or leave it out")),
             Self::Stride { window, .. } => Some(format!("a quarter of the window is usual: {}", (window / 4).max(1))),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
-            Self::NotANumber { .. } | Self::Stopped { .. } => None,
+            Self::NotANumber { .. } => Some(DAMAGED_HINT.into()),
+            Self::Stopped { .. } => None,
         }
     }
 }

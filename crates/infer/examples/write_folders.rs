@@ -15,6 +15,7 @@ use tsumugi_files::{ModelFolder, NoScan};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::{Decoder, DecoderSpec, LogitsPlan};
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Segment};
 use tsumugi_tokenizer::{ChatTemplate, Message, special_tokens, train::byte_tokenizer};
 
@@ -22,7 +23,7 @@ const TEXT: &str = "To be, or not to be — that is the question.";
 
 fn write(folder: &Path, spec: DecoderSpec) -> Result<(), Box<dyn Error>> {
     let mut decoder = Decoder::new(spec);
-    decoder.initialize(1);
+    decoder.initialize(1, &Pool::new(1));
     for value in decoder.parameters.buffer_mut() {
         *value *= 4.0;
     }

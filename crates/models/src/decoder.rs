@@ -3,13 +3,17 @@
 //! Pre-norm blocks: `x + attention(norm x)`, then `x + feed_forward(norm x)` (Radford et al. 2019;
 //! Touvron et al. 2023). The residual addition is recorded with the norm that follows it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tsumugi_nn::attention::AttentionConfig;
 use tsumugi_nn::{
     CausalSelfAttention, Embedding, FeedForward, FeedForwardKind, Linear, Norm, RopeScaling, init, rotary_frequencies,
 };
-use tsumugi_tensor::{Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
+use tsumugi_tensor::threads::Pool;
+use tsumugi_tensor::{
+    Activations, Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var,
+};
 
 /// How positions enter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -97,11 +101,13 @@ impl DecoderSpec {
     }
 
     /// Bytes that training takes at least: three float32 per parameter (weight, gradient, one moment) and, of each of
-    /// `rows` tokens of a micro-batch, what the layers keep for backward.
-    pub fn training_bytes_at_least(&self, rows: usize) -> u128 {
+    /// `rows` tokens of a micro-batch, what the layers keep for backward; where activations are recomputed, what enters
+    /// each layer.
+    pub fn training_bytes_at_least(&self, rows: usize, activations: Activations) -> u128 {
         let wide = self.feed_forward_width as u128 * if self.feed_forward == FeedForwardKind::SwiGlu { 3 } else { 2 };
         let qkv = (self.heads as u128 + 2 * self.key_heads as u128) * self.head_width as u128;
         let layer = 4 * self.width as u128 + qkv + self.heads as u128 * self.head_width as u128 + wide;
+        let layer = if activations == Activations::Kept { layer } else { self.width as u128 };
         let kept = layer.saturating_mul(self.layers as u128).saturating_mul(rows as u128);
         self.parameters_at_least().saturating_mul(12).saturating_add(kept.saturating_mul(4))
     }
@@ -113,14 +119,37 @@ impl DecoderSpec {
         6.0 * self.product_parameters() as f64 + attention
     }
 
-    fn rotary_table(&self) -> Option<Arc<RotaryTable>> {
+    /// Floating-point operations of a forward pass over the tokens at `positions` of one sequence, with logits of `outputs`
+    /// of them. Each token attends to itself and to every position before it.
+    pub fn forward_flops(&self, positions: Range<usize>, outputs: usize) -> f64 {
+        let head = (self.vocabulary * self.width) as f64;
+        let blocks = self.product_parameters() as f64 - head;
+        let pairs_before = |position: usize| position as f64 * (position as f64 + 1.0) / 2.0;
+        let pairs = pairs_before(positions.end) - pairs_before(positions.start);
+        let attention = 4.0 * (self.layers * self.heads * self.head_width) as f64 * pairs;
+        2.0 * (blocks * positions.len() as f64 + head * outputs as f64) + attention
+    }
+
+    fn rotary_table(&self) -> Option<RotaryTable> {
         match self.position {
             Position::Learned => None,
             Position::Rotary { base, scaling } => {
                 let frequencies = rotary_frequencies(self.head_width, base, scaling);
-                Some(Arc::new(RotaryTable::new(self.context, &frequencies, 1.0)))
+                Some(RotaryTable::new(self.context, &frequencies, 1.0))
             }
         }
+    }
+
+    fn described_rotary_table(&self) -> Option<RotaryTable> {
+        (self.position != Position::Learned).then(|| RotaryTable::described(self.head_width))
+    }
+}
+
+/// The stream with what the block before fed into it, if there is one, and its norm.
+fn record_norm(norm: &Norm, tape: &mut Tape, parameters: &Parameters, fed: Option<Var>, stream: Var) -> (Var, Var) {
+    match fed {
+        Some(fed) => norm.record_add(tape, parameters, fed, stream),
+        None => (stream, norm.record(tape, parameters, stream)),
     }
 }
 
@@ -149,19 +178,25 @@ pub struct Decoder {
 impl Decoder {
     /// Zero weights; fill them from a file or with [`Self::initialize`].
     pub fn new(spec: DecoderSpec) -> Self {
-        Self::declared(spec, ParametersBuilder::build)
+        let rotary = spec.rotary_table();
+        Self::declared(spec, rotary, ParametersBuilder::build)
     }
 
     /// Names and shapes without numbers, to plan with.
     pub fn described(spec: DecoderSpec) -> Self {
-        Self::declared(spec, ParametersBuilder::describe)
+        let rotary = spec.described_rotary_table();
+        Self::declared(spec, rotary, ParametersBuilder::describe)
     }
 
-    fn declared(spec: DecoderSpec, make: impl FnOnce(ParametersBuilder) -> Parameters) -> Self {
+    fn declared(
+        spec: DecoderSpec,
+        rotary: Option<RotaryTable>,
+        make: impl FnOnce(ParametersBuilder) -> Parameters,
+    ) -> Self {
         let mut builder = ParametersBuilder::default();
         let learned = (spec.position == Position::Learned).then_some(spec.context);
         let embedding = Embedding::declare(&mut builder, spec.vocabulary, spec.width, learned);
-        let rotary = spec.rotary_table();
+        let rotary = rotary.map(Arc::new);
         let norm = |builder: &mut ParametersBuilder, name: &str| {
             Norm::declare(builder, name, spec.width, spec.norm, spec.epsilon)
         };
@@ -206,7 +241,7 @@ impl Decoder {
 
     /// Random weights: normal with deviation 0.02, the outputs of residual branches smaller by the root of
     /// their number (Radford et al. 2019, section 2.3); norms 1, biases 0.
-    pub fn initialize(&mut self, seed: u64) {
+    pub fn initialize(&mut self, seed: u64, pool: &Pool) {
         const DEVIATION: f32 = 0.02;
         let branches = (2.0 * self.spec.layers as f32).sqrt();
         let ids: Vec<(ParameterId, String, usize)> =
@@ -216,8 +251,8 @@ impl Decoder {
             match rank {
                 1 if name.ends_with("norm.weight") => init::constant(&mut self.parameters, id, 1.0),
                 1 => init::constant(&mut self.parameters, id, 0.0),
-                _ if branch => init::normal(&mut self.parameters, id, seed, DEVIATION / branches),
-                _ => init::normal(&mut self.parameters, id, seed, DEVIATION),
+                _ if branch => init::normal(pool, &mut self.parameters, id, seed, DEVIATION / branches),
+                _ => init::normal(pool, &mut self.parameters, id, seed, DEVIATION),
             }
         }
     }
@@ -239,18 +274,18 @@ impl Decoder {
         let parameters = &self.parameters;
         let embedded = self.embedding.record(tape, parameters, tokens, positions);
         let mut stream = tape.dropout(embedded, self.spec.dropout);
-        let first = self.blocks.first().map_or(&self.final_norm, |block| &block.attention_norm);
-        let mut normal = first.record(tape, parameters, stream);
-        for (index, block) in self.blocks.iter().enumerate() {
-            let mixed = block.attention.record(tape, parameters, normal, positions);
-            let mixed = tape.dropout(mixed, self.spec.dropout);
-            (stream, normal) = block.feed_forward_norm.record_add(tape, parameters, mixed, stream);
-            let fed = block.feed_forward.record(tape, parameters, normal);
-            let fed = tape.dropout(fed, self.spec.dropout);
-            let next = self.blocks.get(index + 1).map_or(&self.final_norm, |next| &next.attention_norm);
-            (stream, normal) = next.record_add(tape, parameters, fed, stream);
+        let mut fed = None;
+        for block in &self.blocks {
+            (stream, fed) = tape.block(|tape| {
+                let (stream, normal) = record_norm(&block.attention_norm, tape, parameters, fed, stream);
+                let mixed = block.attention.record(tape, parameters, normal, positions);
+                let mixed = tape.dropout(mixed, self.spec.dropout);
+                let (stream, normal) = block.feed_forward_norm.record_add(tape, parameters, mixed, stream);
+                let fed = block.feed_forward.record(tape, parameters, normal);
+                (stream, Some(tape.dropout(fed, self.spec.dropout)))
+            });
         }
-        normal
+        record_norm(&self.final_norm, tape, parameters, fed, stream).1
     }
 
     /// Records logits `[rows, v]` of hidden states `[rows, m]`.

@@ -1,6 +1,8 @@
 //! A decoder's tapes, planned: for training and scoring (loss), and for the engine (logits).
 
-use tsumugi_tensor::{CachedRows, Cpu, Ids, KeyValueBlocks, Parameters, Plan, PlanError, Segment, Tape, Var};
+use tsumugi_tensor::{
+    Activations, CachedRows, Cpu, Ids, KeyValueBlocks, Parameters, Plan, PlanError, Segment, Tape, Var,
+};
 
 use crate::Decoder;
 
@@ -56,34 +58,25 @@ pub struct LossRows<'a> {
 
 impl LossPlan {
     /// Forward and backward for `rows` rows.
-    pub fn training(decoder: &Decoder, rows: usize) -> Result<Self, PlanError> {
-        Self::record(decoder, rows, true)
+    pub fn training(decoder: &Decoder, rows: usize, activations: Activations) -> Result<Self, PlanError> {
+        let LossTape { tape, tokens, positions, targets, weights, loss, nats } = LossTape::record(decoder, rows);
+        let plan = Plan::training(tape, loss, &[nats], &decoder.parameters, activations)?;
+        Ok(Self { plan, tokens, positions, targets, weights, loss, nats })
     }
 
     /// Forward only.
     pub fn scoring(decoder: &Decoder, rows: usize) -> Self {
-        match Self::record(decoder, rows, false) {
-            Ok(plan) => plan,
-            Err(error) => unreachable!("a plan without gradients has none to miss: {error}"),
-        }
-    }
-
-    /// Bytes of memory of [`Self::training`] and of [`Self::scoring`], without taking them; the decoder may be a
-    /// [`Decoder::described`] one.
-    pub fn bytes(decoder: &Decoder, rows: usize) -> Result<(usize, usize), PlanError> {
-        let LossTape { tape, loss, nats, .. } = LossTape::record(decoder, rows);
-        let training = Plan::training_bytes(&tape, loss, &[nats], &decoder.parameters)?;
-        Ok((training, Plan::forward_bytes(&tape, &[loss, nats])))
-    }
-
-    fn record(decoder: &Decoder, rows: usize, training: bool) -> Result<Self, PlanError> {
         let LossTape { tape, tokens, positions, targets, weights, loss, nats } = LossTape::record(decoder, rows);
-        let plan = if training {
-            Plan::training(tape, loss, &[nats], &decoder.parameters)?
-        } else {
-            Plan::forward_only(tape, &[loss, nats])
-        };
-        Ok(Self { plan, tokens, positions, targets, weights, loss, nats })
+        let plan = Plan::forward_only(tape, &[loss, nats]);
+        Self { plan, tokens, positions, targets, weights, loss, nats }
+    }
+
+    /// Numbers of the arenas of [`Self::training`] and of [`Self::scoring`], without making them; the decoder may be a
+    /// [`Decoder::described`] one.
+    pub fn arena_lens(decoder: &Decoder, rows: usize, activations: Activations) -> Result<(usize, usize), PlanError> {
+        let LossTape { tape, loss, nats, .. } = LossTape::record(decoder, rows);
+        let training = Plan::training_len(&tape, loss, &[nats], &decoder.parameters, activations)?;
+        Ok((training, Plan::forward_len(&tape, &[loss, nats])))
     }
 
     /// Sets the batch.

@@ -44,6 +44,9 @@ pub struct Options {
     pub api_keys: Vec<String>,
     /// Requests that may wait while another is answered; more get 503 with `Retry-After`.
     pub max_waiting: usize,
+    /// Open connections. Where one more comes, the oldest that has asked nothing yet is closed; if all have, it waits.
+    /// With the limit of a body this bounds the memory of requests.
+    pub max_connections: usize,
     /// A request body above this gets 413.
     pub max_body_bytes: usize,
     /// What a request that says nothing gets, and what the page starts with. Its seed is not used: a request
@@ -63,6 +66,7 @@ impl Default for Options {
             port: 8080,
             api_keys: Vec::new(),
             max_waiting: 32,
+            max_connections: 256,
             max_body_bytes: REQUEST_BYTES_MAX,
             sampling: SamplingParameters::default(),
             suggested_system_messages: Vec::new(),

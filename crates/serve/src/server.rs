@@ -1,11 +1,13 @@
 //! The listening socket, connections with time limits, shutdown.
 //!
-//! `axum::serve` has no time limits, so the accept loop is ours: at most [`MAX_CONNECTIONS`] at a time, a header
-//! must arrive within [`HEADER_TIMEOUT`], and a client that stops reading is cut off after [`WRITE_TIMEOUT`].
+//! `axum::serve` has no time limits, so the accept loop is ours: at most [`Options::max_connections`] at a time, a header
+//! must arrive within [`HEADER_TIMEOUT`], and a client that stops reading is cut off after [`WRITE_TIMEOUT`]. Where all
+//! connections are taken, the one that has been silent the longest since it was opened makes room.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::http::Request;
@@ -17,7 +19,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tsumugi_infer::text::TextModel;
@@ -26,10 +28,8 @@ use crate::routes::{App, router};
 use crate::worker::Queue;
 use crate::{Options, Ready, ServeError};
 
-/// Open connections; more wait in the system's backlog. With the limit of a body it bounds the memory of requests.
-const MAX_CONNECTIONS: usize = 256;
 /// To send a whole header; an idle keep-alive connection counts too.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a byte of the answer being taken.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often it is looked whether the client of a waiting request is still there.
@@ -82,9 +82,10 @@ async fn listen_and_answer(
         .spawn(move || worker_queue.work())
         .map_err(|source| ServeError::Start { source })?;
 
+    let slots = Arc::new(Semaphore::new(options.max_connections.max(1)));
     let app = Arc::new(App::new(options, models, queue.clone()));
     on_ready(Ready { address, open_to_network });
-    let connections = accept_until(&listener, app, shutdown).await;
+    let connections = accept_until(&listener, app, slots, shutdown).await;
     drop(listener);
 
     queue.stop();
@@ -98,10 +99,15 @@ async fn listen_and_answer(
 }
 
 /// Accepts connections until `shutdown` returns true, and returns the open ones.
-async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn() -> bool) -> GracefulShutdown {
+async fn accept_until(
+    listener: &TcpListener,
+    app: Arc<App>,
+    slots: Arc<Semaphore>,
+    shutdown: impl Fn() -> bool,
+) -> GracefulShutdown {
     let routes = TowerToHyperService::new(router(app));
     let connections = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let silent = Silent::default();
     let stop = async {
         while !shutdown() {
             sleep(SHUTDOWN_POLL).await;
@@ -110,20 +116,25 @@ async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn()
     tokio::pin!(stop);
     loop {
         let next = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listener.accept().await)
+            let (stream, _) = listener.accept().await?;
+            if slots.available_permits() == 0 {
+                silent.close_oldest();
+            }
+            // Where all of them are asking something, this one waits, and those behind it in the system's backlog.
+            Ok::<_, io::Error>((stream, slots.clone().acquire_owned().await))
         };
-        let (slot, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = &mut stop => return connections,
             accepted = next => accepted,
         };
         // Out of file handles, or a client that was gone again: both pass.
-        let Ok((stream, _)) = accepted else {
+        let Ok((stream, slot)) = accepted else {
             sleep(SHUTDOWN_POLL).await;
             continue;
         };
         let Ok((stream, client)) = Client::watch(stream) else { continue };
-        let service = ForClient { routes: routes.clone(), client };
+        let (opened, close) = silent.open();
+        let service = ForClient { routes: routes.clone(), client, opened };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -131,9 +142,61 @@ async fn accept_until(listener: &TcpListener, app: Arc<App>, shutdown: impl Fn()
         let connection = connections.watch(connection);
         tokio::spawn(async move {
             // An error here is the client's: garbage, a time-out, a connection that was cut.
-            let _ = connection.await;
+            tokio::select! {
+                _ = connection => {}
+                () = close.notified() => {}
+            }
             drop(slot);
         });
+    }
+}
+
+/// Connections that have not sent a whole header yet, by the order in which they were opened.
+#[derive(Clone, Default)]
+struct Silent(Arc<Mutex<SilentList>>);
+
+#[derive(Default)]
+struct SilentList {
+    opened: u64,
+    waiting: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// A connection's place among the silent ones, until it speaks or ends.
+struct Opened {
+    number: u64,
+    silent: Silent,
+}
+
+impl Silent {
+    fn list(&self) -> MutexGuard<'_, SilentList> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new connection; it is to be closed when it is notified.
+    fn open(&self) -> (Opened, Arc<Notify>) {
+        let mut list = self.list();
+        let (number, close) = (list.opened, Arc::new(Notify::new()));
+        list.opened += 1;
+        list.waiting.insert(number, close.clone());
+        (Opened { number, silent: self.clone() }, close)
+    }
+
+    fn close_oldest(&self) {
+        if let Some((_, close)) = self.list().waiting.pop_first() {
+            close.notify_one();
+        }
+    }
+}
+
+impl Opened {
+    fn spoke(&self) {
+        self.silent.list().waiting.remove(&self.number);
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.spoke();
     }
 }
 
@@ -168,6 +231,7 @@ impl Client {
 struct ForClient {
     routes: TowerToHyperService<axum::Router>,
     client: Client,
+    opened: Opened,
 }
 
 impl Service<Request<Incoming>> for ForClient {
@@ -176,6 +240,7 @@ impl Service<Request<Incoming>> for ForClient {
     type Future = <TowerToHyperService<axum::Router> as Service<Request<Incoming>>>::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.opened.spoke();
         request.extensions_mut().insert(self.client.clone());
         self.routes.call(request)
     }

@@ -28,5 +28,5 @@ pub use operation::{CachedRows, Ids, KeyValueBlocks, Segment};
 pub use ops::rotary::RotaryTable;
 pub use optimizer_step::AdamW;
 pub use parameters::{Parameter, ParameterId, Parameters, ParametersBuilder, Weight};
-pub use plan::{Plan, PlanError, Profile};
+pub use plan::{Activations, Plan, PlanError, Profile};
 pub use tape::{Tape, Var};

@@ -24,6 +24,12 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
+    /// Bytes of memory that a buffer of `len` numbers takes: whole cache lines or huge pages. None if that is more than
+    /// the address space.
+    pub fn bytes(len: usize) -> Option<usize> {
+        layout(len).map(|layout| layout.size())
+    }
+
     /// Zeroed.
     ///
     /// # Panics
@@ -158,7 +164,8 @@ mod tests {
         for len in [usize::MAX / 4 + 2, usize::MAX / 4, usize::MAX, 1 << 62] {
             assert_eq!(layout(len), None, "{len}");
         }
-        assert_eq!(layout(0).unwrap().size(), CACHE_LINE);
+        assert_eq!(Buffer::bytes(0), Some(CACHE_LINE));
+        assert_eq!(Buffer::bytes(600_000), Some(2 * HUGE_PAGE), "2.3 MiB");
     }
 
     #[test]

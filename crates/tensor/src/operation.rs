@@ -126,6 +126,9 @@ pub struct Forward<'a> {
     pub feed: &'a Feed,
     /// The engine's cache, if the run has one.
     pub cache: Option<&'a mut dyn KeyValueBlocks>,
+    /// Output 0 holds its values already, and of the inputs only parameters are filled: the rest is made from it
+    /// (only where [`Operation::remakes_from_output`]).
+    pub from_output: bool,
 }
 
 /// Where an input's gradient goes.
@@ -176,6 +179,12 @@ pub trait Operation: Send + Sync {
 
     /// Output 0 begins as input 0, in the same memory where nobody else needs it; forward changes it in place.
     fn in_place(&self) -> bool {
+        false
+    }
+
+    /// Whether a second run forward can make the other outputs and `saved` from output 0 and parameters: then a block
+    /// that is recomputed keeps that one value in place of all that enters here.
+    fn remakes_from_output(&self) -> bool {
         false
     }
 

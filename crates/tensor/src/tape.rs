@@ -1,4 +1,6 @@
-//! The tape: operations recorded once per shape, then planned (`plan.rs`) and replayed.
+//! The tape: operations recorded once per shape, then planned (`plan/`) and replayed.
+
+use std::ops::Range;
 
 use crate::operation::{INPUTS_MAX, Ids, OUTPUTS_MAX, Operation};
 use crate::parameters::{ParameterId, Parameters};
@@ -42,6 +44,8 @@ pub struct Tape {
     pub(crate) values: Vec<Value>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) id_lens: Vec<usize>,
+    /// Nodes of each block, in order.
+    pub(crate) blocks: Vec<Range<usize>>,
     parameters: Vec<(ParameterId, Var)>,
 }
 
@@ -96,6 +100,19 @@ impl Tape {
         let outputs: Vec<Var> = outputs.iter().map(|shape| self.value(shape.clone(), Origin::Node { node })).collect();
         self.nodes.push(Node { operation: Box::new(operation), inputs: inputs.to_vec(), outputs: outputs.clone() });
         outputs
+    }
+
+    /// Records a block: what `record` records can be computed again from what enters it, so that between forward and
+    /// backward only that is kept ([`crate::Activations::Recomputed`]). A layer of a model is one.
+    ///
+    /// # Panics
+    /// When blocks are nested: a mistake of the model.
+    pub fn block<T>(&mut self, record: impl FnOnce(&mut Self) -> T) -> T {
+        let start = self.nodes.len();
+        let made = record(self);
+        assert!(self.blocks.last().is_none_or(|before| before.end <= start), "a block is recorded inside of another");
+        self.blocks.push(start..self.nodes.len());
+        made
     }
 
     /// Records an operation with one output.

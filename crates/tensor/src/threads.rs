@@ -204,63 +204,6 @@ impl Pool {
     }
 }
 
-/// A matrix that tasks write by strips of columns: task `i` alone touches strip `i`.
-pub struct Columns<'a> {
-    start: *mut f32,
-    rows: usize,
-    width: usize,
-    /// Columns of a strip; the last one may be narrower.
-    columns: usize,
-    _matrix: std::marker::PhantomData<&'a mut [f32]>,
-    /// Which strips are in use, to catch two tasks in one.
-    used: [AtomicBool; 512],
-}
-
-// SAFETY: `with` hands a strip to one caller at a time.
-unsafe impl Sync for Columns<'_> {}
-
-impl<'a> Columns<'a> {
-    /// Most strips of a matrix.
-    pub const STRIPS_MAX: usize = 512;
-
-    /// Strips of a row-major matrix of this width, each of `columns` columns, or of as many as it takes to have no
-    /// more than [`Self::STRIPS_MAX`] strips.
-    pub fn new(matrix: &'a mut [f32], width: usize, columns: usize) -> Self {
-        let (start, rows) = (matrix.as_mut_ptr(), matrix.len() / width.max(1));
-        let columns = columns.max(width.div_ceil(Self::STRIPS_MAX)).max(1);
-        let used = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { start, rows, width, columns, _matrix: std::marker::PhantomData, used }
-    }
-
-    /// How many strips there are.
-    pub fn strips(&self) -> usize {
-        self.width.div_ceil(self.columns)
-    }
-
-    /// The columns of a strip.
-    ///
-    /// # Panics
-    /// When there is no such strip.
-    pub fn range(&self, strip: usize) -> Range<usize> {
-        assert!(strip < self.strips(), "strip {strip} of {}", self.strips());
-        let first = strip * self.columns;
-        first..first + self.columns.min(self.width - first)
-    }
-
-    /// Runs `f` on the part of `row` in strip `strip`.
-    ///
-    /// # Panics
-    /// When the row or strip does not exist, or another thread is in the strip.
-    pub fn with(&self, strip: usize, row: usize, f: impl FnOnce(&mut [f32])) {
-        let range = self.range(strip);
-        assert!(row < self.rows, "row {row} of a {} x {} matrix", self.rows, self.width);
-        assert!(!self.used[strip].swap(true, Ordering::Acquire), "two tasks in strip {strip}");
-        // SAFETY: inside of the matrix; strips are disjoint, and nobody else is in this one until the flag is cleared.
-        f(unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.width + range.start), range.len()) });
-        self.used[strip].store(false, Ordering::Release);
-    }
-}
-
 /// A slice whose parts go to tasks.
 struct Part {
     start: *mut f32,
@@ -277,7 +220,6 @@ impl Part {
 
     /// # Safety
     /// The range is inside of the slice, which is borrowed for `'a`, and nobody else has any of it.
-    #[allow(clippy::mut_from_ref)] // disjoint parts of what one mutable borrow gave
     unsafe fn lend<'a>(&self, range: Range<usize>) -> &'a mut [f32] {
         // SAFETY: the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
@@ -456,29 +398,6 @@ mod tests {
         pool.split([(&mut a, 1), (&mut b, 1 << 63)], |index, [_, b]| {
             assert_eq!(b.len(), if index == 0 { 5 } else { 0 });
         });
-    }
-
-    #[test]
-    fn strips_are_disjoint_and_cover_every_column_of_any_width() {
-        for (width, columns) in [(1, 64), (64, 64), (130, 64), (512, 1), (513, 1), (32_768, 64), (40_000, 64), (7, 0)] {
-            let mut matrix = vec![0.0; 2 * width];
-            let strips = Columns::new(&mut matrix, width, columns);
-            assert!(strips.strips() <= Columns::STRIPS_MAX, "{width} by {columns}");
-            for strip in 0..strips.strips() {
-                strips.with(strip, 1, |part| part.iter_mut().for_each(|x| *x += 1.0));
-            }
-            assert!(matrix[..width].iter().all(|&x| x == 0.0) && matrix[width..].iter().all(|&x| x == 1.0), "{width}");
-        }
-    }
-
-    #[test]
-    fn a_strip_is_lent_once_at_a_time() {
-        let mut matrix = vec![0.0; 20];
-        let strips = Columns::new(&mut matrix, 10, 5);
-        let twice = std::panic::AssertUnwindSafe(|| strips.with(1, 0, |_| strips.with(1, 1, |_| ())));
-        assert!(std::panic::catch_unwind(twice).is_err());
-        strips.with(0, 0, |_| ());
-        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| strips.with(2, 0, |_| ()))).is_err());
     }
 
     #[test]

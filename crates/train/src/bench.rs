@@ -13,10 +13,10 @@ use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::kernels::peak;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamWStep, Compute, Cpu, Segment};
+use tsumugi_tensor::{Activations, AdamWStep, Compute, Cpu, Segment};
 
 use crate::peak::peak_flops_per_second;
-use crate::{Optimizer, OptimizerKind, TrainError, planner};
+use crate::{Optimizer, StepOptions, TrainError, planner};
 
 /// A configuration.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,29 @@ pub struct Limits {
     pub memory_bytes_per_second: f64,
 }
 
+impl Limits {
+    /// The higher of each: what another program disturbed was no limit.
+    #[must_use]
+    pub fn higher(self, other: Self) -> Self {
+        let int8 = [self.int8_operations_per_second, other.int8_operations_per_second];
+        Self {
+            threads: self.threads,
+            f32_flops_per_second: self.f32_flops_per_second.max(other.f32_flops_per_second),
+            bf16_flops_per_second: self.bf16_flops_per_second.max(other.bf16_flops_per_second),
+            int8_operations_per_second: int8.into_iter().flatten().reduce(f64::max),
+            memory_bytes_per_second: self.memory_bytes_per_second.max(other.memory_bytes_per_second),
+        }
+    }
+
+    /// Operations per second in a type.
+    pub fn flops_per_second(&self, compute: Compute) -> f64 {
+        match compute {
+            Compute::F32 => self.f32_flops_per_second,
+            Compute::Bf16 => self.bf16_flops_per_second,
+        }
+    }
+}
+
 /// Measures the limits, in about two seconds.
 pub fn limits(cpu: &Cpu) -> Limits {
     Limits {
@@ -78,6 +101,8 @@ pub struct Measured {
     pub optimizer: &'static str,
     /// Threads.
     pub threads: usize,
+    /// Whether each layer's values were computed again.
+    pub recompute: bool,
     /// Parameters of the model.
     pub parameters: usize,
     /// Tokens of a step over the median step.
@@ -86,7 +111,10 @@ pub struct Measured {
     pub step_seconds: f64,
     /// Shortest.
     pub step_seconds_min: f64,
-    /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak.
+    /// Of the median step, clipping and the update.
+    pub update_seconds: f64,
+    /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak. What is
+    /// recomputed is work that the model does not need, and does not count.
     pub share_of_peak: f64,
     /// The probed peak, operations per second.
     pub peak_flops_per_second: f64,
@@ -105,15 +133,15 @@ const WARM_UP: usize = 2;
 /// Runs `steps` counted steps of a configuration.
 pub fn train_step(
     case: &Case,
-    optimizer: OptimizerKind,
+    options: StepOptions,
     steps: usize,
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
     let spec = (case.spec)();
     let rows = case.batch * spec.context;
-    let planned = planner::memory(&spec, rows, optimizer, cpu.compute(), cpu.pool().threads())?.total(false);
-    let measured = time_steps(&spec, case.batch, optimizer, steps, profile, cpu)?;
+    let planned = planner::memory(&spec, rows, options, cpu)?.total(false);
+    let measured = time_steps(&spec, case.batch, options, steps, profile, cpu)?;
     Ok(Measured { case: case.name, planned_memory_bytes: planned, ..measured })
 }
 
@@ -121,25 +149,28 @@ pub fn train_step(
 pub fn time_steps(
     spec: &DecoderSpec,
     batch: usize,
-    optimizer: OptimizerKind,
+    options: StepOptions,
     steps: usize,
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut training = RandomTraining::new(spec, batch, optimizer)?;
-    let mut seconds = Vec::new();
+    let mut training = RandomTraining::new(spec, batch, options, cpu)?;
+    let mut seconds: Vec<(f64, f64)> = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
             training.plan.plan.set_profiling(profile);
         }
         let begun = Instant::now();
-        training.step(cpu);
-        seconds.push(begun.elapsed().as_secs_f64());
+        training.gradient(cpu);
+        let computed = begun.elapsed();
+        training.update(cpu);
+        let taken = begun.elapsed();
+        seconds.push((taken.as_secs_f64(), (taken - computed).as_secs_f64()));
     }
     let RandomTraining { decoder, plan, rows, .. } = training;
     let mut seconds = seconds.split_off(WARM_UP);
-    seconds.sort_by(f64::total_cmp);
-    let step_seconds = seconds[seconds.len() / 2];
+    seconds.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let (step_seconds, update_seconds) = seconds[seconds.len() / 2];
     let tokens_per_second = rows.tokens.len() as f64 / step_seconds;
     let peak = peak_flops_per_second(cpu);
     let per_step = |(name, direction, seconds, _): &(&str, &str, f64, u64)| {
@@ -149,12 +180,14 @@ pub fn time_steps(
         case: "",
         isa: cpu.isa().name(),
         compute: cpu.compute().name(),
-        optimizer: optimizer.name(),
+        optimizer: options.optimizer.name(),
         threads: cpu.pool().threads(),
+        recompute: options.activations == Activations::Recomputed,
         parameters: decoder.parameters.count(),
         tokens_per_second,
         step_seconds,
-        step_seconds_min: seconds[0],
+        step_seconds_min: seconds[0].0,
+        update_seconds,
         share_of_peak: decoder.spec.training_flops_per_token(spec.context) * tokens_per_second / peak,
         peak_flops_per_second: peak,
         planned_memory_bytes: 0,
@@ -210,21 +243,31 @@ pub struct RandomTraining {
 
 impl RandomTraining {
     /// A model of random weights, on batches of `batch` sequences.
-    pub fn new(spec: &DecoderSpec, batch: usize, optimizer: OptimizerKind) -> Result<Self, TrainError> {
+    pub fn new(spec: &DecoderSpec, batch: usize, options: StepOptions, cpu: &Cpu) -> Result<Self, TrainError> {
         let mut decoder = Decoder::new(spec.clone());
-        decoder.initialize(0);
+        decoder.initialize(0, cpu.pool());
         let rows = RandomRows::new(spec, batch);
-        let plan = LossPlan::training(&decoder, rows.tokens.len())?;
+        let plan = LossPlan::training(&decoder, rows.tokens.len(), options.activations)?;
         let gradients = Buffer::zeroed(decoder.parameters.buffer_len());
-        let optimizer = Optimizer::new(optimizer, &decoder.parameters);
+        let optimizer = Optimizer::new(options.optimizer, &decoder.parameters);
         Ok(Self { decoder, rows, plan, gradients, optimizer, partials: Vec::new(), steps: 0 })
     }
 
-    /// One step, as the trainer makes it.
+    /// One step of one micro-batch, as the trainer makes it.
     pub fn step(&mut self, cpu: &Cpu) {
+        self.gradient(cpu);
+        self.update(cpu);
+    }
+
+    /// Forward and backward.
+    fn gradient(&mut self, cpu: &Cpu) {
         self.rows.set(&mut self.plan);
         let scale = 1.0 / self.rows.tokens.len() as f32;
         self.plan.train(cpu, &self.decoder.parameters, &mut self.gradients, scale, false);
+    }
+
+    /// Clipping and the update.
+    fn update(&mut self, cpu: &Cpu) {
         let norm = global_norm(cpu, &self.gradients, &mut self.partials);
         self.steps += 1;
         let correction = |beta: f64| (1.0 / (1.0 - beta.powi(self.steps))) as f32;

@@ -1,4 +1,5 @@
-//! Checkpoints: weights and optimizer state of a step, written whole or not at all, bit for bit.
+//! Checkpoints: weights and optimizer state of a step, written whole or not at all, bit for bit, with the hashes of their
+//! files: a flipped bit or a file of another step would go on to other losses, and nobody would know.
 //!
 //! `DIR/checkpoints/step-NNNNNNNN/` holds `state.json`, `parameters.safetensors`, `first-moments.safetensors` and
 //! `second-moments.safetensors` under our own names; they are no model folder for others.
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::io::{AtomicFolder, create_folder, read_to_string_limited, write_atomic};
+use tsumugi_base::run_record::sha256;
 use tsumugi_files::mmap::MappedFile;
 use tsumugi_files::safetensors::write_safetensors_with;
 use tsumugi_files::{ElementType, FilesError, TensorFile, TensorSpec, read_f32_into};
@@ -21,6 +23,10 @@ use crate::{Optimizer, OptimizerKind, TrainError};
 const KEPT: usize = 2;
 const FOLDER: &str = "checkpoints";
 const STATE_BYTES_MAX: u64 = 1 << 20;
+
+const PARAMETERS: &str = "parameters.safetensors";
+const FIRST_MOMENTS: &str = "first-moments.safetensors";
+const SECOND_MOMENTS: &str = "second-moments.safetensors";
 
 /// What a checkpoint knows besides numbers of the model's shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +44,19 @@ pub struct State {
     pub tokens: u64,
     /// Seconds spent training so far.
     pub seconds: f64,
+}
+
+/// What is in `state.json`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateFile {
+    state: State,
+    /// Of each of the other files.
+    sha256: BTreeMap<String, String>,
+}
+
+fn hash(path: &Path) -> Result<String, FilesError> {
+    Ok(sha256(&MappedFile::open(path)?))
 }
 
 fn name(step: u64) -> String {
@@ -85,18 +104,24 @@ fn write_buffer(
     Ok(())
 }
 
-/// Reads what [`write_buffer`] wrote.
+/// Reads what [`write_buffer`] wrote, if it still has the hash that it had then.
 fn read_buffer(
-    path: &Path,
+    folder: &Path,
+    name: &str,
+    hashes: &BTreeMap<String, String>,
     parameters: &Parameters,
     buffer: &mut [f32],
     range: impl Fn(ParameterId) -> Range<usize>,
 ) -> Result<(), TrainError> {
-    let folder = path.parent().unwrap_or(path);
     let problem = |problem: String| TrainError::Checkpoint { folder: folder.to_owned(), problem };
     let damaged = |error: FilesError| problem(error.to_string());
-    let file =
-        TensorFile::single(MappedFile::open(path).map_err(|error| problem(error.to_string()))?).map_err(damaged)?;
+    let mapped = MappedFile::open(&folder.join(name)).map_err(|error| problem(error.to_string()))?;
+    if hashes.get(name) != Some(&sha256(&mapped)) {
+        return Err(problem(format!(
+            "{name} is not the file that was written: its content does not have the hash in state.json"
+        )));
+    }
+    let file = TensorFile::single(mapped).map_err(damaged)?;
     for (id, parameter) in parameters.iter().filter(|(id, parameter)| range(*id).len() == parameter.len()) {
         let tensor = file.get(&parameter.name).ok_or_else(|| problem(format!("no tensor `{}`", parameter.name)))?;
         if tensor.shape != parameter.shape {
@@ -115,12 +140,17 @@ pub fn save(run: &Path, state: &State, parameters: &Parameters, optimizer: &Opti
     if !target.exists() {
         let folder = AtomicFolder::create(&target)?;
         let path = |file: &str| folder.partial_path().join(file);
+        let mut file = StateFile { state: state.clone(), sha256: BTreeMap::new() };
+        let mut write = |name: &str, buffer, range: &dyn Fn(ParameterId) -> Range<usize>| {
+            write_buffer(&path(name), parameters, buffer, range)?;
+            file.sha256.insert(name.into(), hash(&path(name))?);
+            Ok::<_, TrainError>(())
+        };
         let [first, second] = optimizer.moments();
-        let (whole, seconds) = (|id| parameters.range(id), |id| optimizer.second_range(parameters, id));
-        write_buffer(&path("parameters.safetensors"), parameters, parameters.buffer(), whole)?;
-        write_buffer(&path("first-moments.safetensors"), parameters, first, whole)?;
-        write_buffer(&path("second-moments.safetensors"), parameters, second, seconds)?;
-        let text = serde_json::to_string_pretty(state).unwrap_or_default();
+        write(PARAMETERS, parameters.buffer(), &|id| parameters.range(id))?;
+        write(FIRST_MOMENTS, first, &|id| parameters.range(id))?;
+        write(SECOND_MOMENTS, second, &|id| optimizer.second_range(parameters, id))?;
+        let text = serde_json::to_string_pretty(&file).unwrap_or_default();
         write_atomic(&path("state.json"), text.as_bytes())?;
         folder.commit()?;
     }
@@ -142,18 +172,19 @@ pub fn load_newest(
     let problem = |problem: String| TrainError::Checkpoint { folder: folder.clone(), problem };
     let text = read_to_string_limited(&folder.join("state.json"), STATE_BYTES_MAX)
         .map_err(|error| problem(error.to_string()))?;
-    let state: State = serde_json::from_str(&text).map_err(|error| problem(format!("state.json: {error}")))?;
+    let StateFile { state, sha256 } =
+        serde_json::from_str(&text).map_err(|error| problem(format!("state.json: {error}")))?;
     if state.optimizer != optimizer.kind() {
         let (there, here) = (state.optimizer.name(), optimizer.kind().name());
         return Err(TrainError::OtherOptimizer { folder, there, here });
     }
     let whole = |id| parameters.range(id);
     let mut values = vec![0.0; parameters.buffer_len()];
-    read_buffer(&folder.join("parameters.safetensors"), parameters, &mut values, whole)?;
+    read_buffer(&folder, PARAMETERS, &sha256, parameters, &mut values, whole)?;
     let seconds: Vec<_> = parameters.iter().map(|(id, _)| optimizer.second_range(parameters, id)).collect();
     let [first, second] = optimizer.moments_mut();
-    read_buffer(&folder.join("first-moments.safetensors"), parameters, first, whole)?;
-    read_buffer(&folder.join("second-moments.safetensors"), parameters, second, |id| seconds[id.0].clone())?;
+    read_buffer(&folder, FIRST_MOMENTS, &sha256, parameters, first, whole)?;
+    read_buffer(&folder, SECOND_MOMENTS, &sha256, parameters, second, |id| seconds[id.0].clone())?;
     parameters.buffer_mut().copy_from_slice(&values);
     Ok(Some(state))
 }

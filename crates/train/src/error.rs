@@ -74,12 +74,14 @@ pub enum TrainError {
         folder: PathBuf,
     },
     /// More memory than there is.
-    #[error("training needs at least {needed} of memory ({parameters} parameters, {rows} tokens at a time), but {available} is available", needed = units::bytes(*needed_bytes), parameters = units::count(*parameters), available = units::bytes(*available_bytes))]
+    #[error("training needs at least {needed} of memory ({parameters} parameters, {rows} tokens at a time), but {available} is available{}", recompute_bytes.map_or(String::new(), |bytes| format!("; with --recompute {}", units::bytes(bytes))), needed = units::bytes(*needed_bytes), parameters = units::count(*parameters), available = units::bytes(*available_bytes))]
     Memory {
         /// The least it takes.
         needed_bytes: u64,
         /// What the system has.
         available_bytes: u64,
+        /// The least it takes with `--recompute`; none where the run has it.
+        recompute_bytes: Option<u64>,
         /// Of the model.
         parameters: u64,
         /// Tokens of a micro-batch.
@@ -139,7 +141,11 @@ impl Hint for TrainError {
                 Some("repeat the settings of that run to resume it, or choose another --out".into())
             }
             Self::InUse { .. } => Some("wait for it, stop it, or choose another --out".into()),
-            Self::Memory { .. } => Some("a smaller --depth (or --width), --batch or --context".into()),
+            Self::Memory { available_bytes, recompute_bytes, .. } => {
+                let smaller = "a smaller --depth (or --width), --batch or --context";
+                let fits = recompute_bytes.is_some_and(|bytes| bytes <= *available_bytes);
+                Some(if fits { format!("--recompute, or {smaller}") } else { smaller.into() })
+            }
             Self::NotARun { .. } => Some("choose an empty or new folder with --out".into()),
             Self::Checkpoint { folder, .. } => {
                 Some(format!("remove {} to resume from the checkpoint before it", folder.display()))

@@ -22,5 +22,5 @@ pub use error::TrainError;
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use recipe::{Recipe, Resolved};
 pub use schedule::Schedule;
-pub use settings::TrainSettings;
+pub use settings::{StepOptions, TrainSettings};
 pub use trainer::{Evaluated, Job, LogRow, Trained, train};

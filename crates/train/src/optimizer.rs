@@ -37,12 +37,12 @@ impl OptimizerKind {
         }
     }
 
-    /// Numbers of its state, and of the working memory of each thread.
-    pub fn memory(self, parameters: &Parameters) -> (usize, usize) {
+    /// Numbers of its first and second moments, and of the working memory of each thread.
+    pub fn memory(self, parameters: &Parameters) -> ([usize; 2], usize) {
         let all = parameters.buffer_len();
         match self {
-            Self::AdamW => (2 * all, 0),
-            Self::Muon => (all + Muon::second_len(parameters), Muon::scratch_len(parameters)),
+            Self::AdamW => ([all, all], 0),
+            Self::Muon => ([all, Muon::second_len(parameters)], Muon::scratch_len(parameters)),
         }
     }
 }

@@ -5,15 +5,18 @@ use serde::Serialize;
 use tsumugi_base::units;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_models::{Decoder, DecoderSpec};
-use tsumugi_tensor::{Compute, Cpu};
+use tsumugi_tensor::memory::Buffer;
+use tsumugi_tensor::{Activations, Compute, Cpu};
 
-use crate::bench::time_steps;
+use crate::bench::{Measured, time_steps};
 use crate::peak::peak_flops_per_second;
-use crate::recipe::TOKENS_PER_PARAMETER;
-use crate::{OptimizerKind, Resolved, TrainError};
+use crate::recipe::{TOKENS_PER_PARAMETER, TokenizerKind};
+use crate::{Resolved, StepOptions, TrainError};
 
 /// Of the peak, where no step can be timed: what our benchmarks reach on models of 10 to 120 million parameters.
 const SHARE_OF_PEAK: f64 = 0.5;
+/// Of the speed, what is left where activations are recomputed: measured (docs/log.md).
+const SPEED_OF_RECOMPUTING: f64 = 0.8;
 /// Longer steps than this are estimated, not timed.
 const TIMED_STEP_SECONDS_MAX: f64 = 5.0;
 /// As are more tokens at a time: small models reach far less than half of the peak.
@@ -22,10 +25,15 @@ const TIMED_ROWS_MAX: usize = 1 << 15;
 const TIMED_STEPS: usize = 3;
 /// A pebibyte: no machine has it, and sizes below it cannot overflow.
 const PLANNED_BYTES_MAX: u128 = 1 << 50;
-/// Numbers of a table of rotary positions, which is made to plan.
-const POSITIONS_MAX: u128 = 1 << 30;
-/// The program, its libraries and small things, measured on Linux.
-const PROGRAM_BYTES: u64 = 16 << 20;
+/// The program, its libraries, heap and stacks: 7 MiB were measured in `bench`, 9 in `train` (Linux).
+const PROGRAM_BYTES: u64 = 8 << 20;
+/// Bytes of text for a token of a learned vocabulary, about.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Bytes of a token in the mapped shards, and what the allocator keeps of encoding it.
+const SHARD_BYTES_PER_TOKEN: u64 = 2;
+const ENCODING_BYTES_PER_TOKEN: u64 = 8;
+/// Text that a thread encodes at a time.
+const ENCODED_PIECE_BYTES: u64 = 1 << 20;
 
 /// Bytes of memory, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,7 +50,7 @@ pub struct MemoryPlan {
     pub evaluation: u64,
     /// Operands that are packed for products, per thread where each has its own.
     pub scratch: u64,
-    /// The text, which is in memory while it is trained on, and the ids of its held-out tenth.
+    /// The text, which is in memory while it is trained on, its tokens, and what encoding it took.
     pub text: u64,
     /// The program itself.
     pub program: u64,
@@ -78,6 +86,8 @@ pub struct RunPlan {
     pub memory: MemoryPlan,
     /// Bytes in all, evaluation included.
     pub memory_bytes: u64,
+    /// The same with `--recompute`; none where the run has it.
+    pub recompute_memory_bytes: Option<u64>,
     /// What the system has; none where it does not tell.
     pub available_memory_bytes: Option<u64>,
     /// Type of the products.
@@ -93,21 +103,14 @@ pub struct RunPlan {
 }
 
 /// Memory of training a decoder on micro-batches of `rows` tokens.
-pub fn memory(
-    spec: &DecoderSpec,
-    rows: usize,
-    optimizer: OptimizerKind,
-    compute: Compute,
-    threads: usize,
-) -> Result<MemoryPlan, TrainError> {
-    memory_of(&described(spec, rows)?, rows, optimizer, compute, threads)
+pub fn memory(spec: &DecoderSpec, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
+    memory_of(&described(spec, rows)?, rows, options, cpu)
 }
 
 /// The decoder without its numbers, if its sizes can be planned with.
 fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
-    let least = spec.training_bytes_at_least(rows);
-    let positions = spec.context as u128 * spec.head_width as u128;
-    if least > PLANNED_BYTES_MAX || positions > POSITIONS_MAX {
+    let least = spec.training_bytes_at_least(rows, Activations::Kept);
+    if least > PLANNED_BYTES_MAX {
         let bytes = units::bytes(u64::try_from(least).unwrap_or(u64::MAX));
         let problem = format!("at least {bytes} of memory follow from it: more than is planned for");
         return Err(TrainError::Setting { key: "width", value: spec.width.to_string(), problem });
@@ -115,23 +118,19 @@ fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
     Ok(Decoder::described(spec.clone()))
 }
 
-fn memory_of(
-    decoder: &Decoder,
-    rows: usize,
-    optimizer: OptimizerKind,
-    compute: Compute,
-    threads: usize,
-) -> Result<MemoryPlan, TrainError> {
-    let (moments, per_thread) = optimizer.memory(&decoder.parameters);
-    let weights = (decoder.parameters.buffer_len() * size_of::<f32>()) as u64;
-    let (activations, evaluation) = LossPlan::bytes(decoder, rows)?;
+fn memory_of(decoder: &Decoder, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
+    let held = |numbers: usize| Buffer::bytes(numbers).unwrap_or(usize::MAX) as u64;
+    let weights = held(decoder.parameters.buffer_len());
+    let (moments, per_thread) = options.optimizer.memory(&decoder.parameters);
+    let (activations, evaluation) = LossPlan::arena_lens(decoder, rows, options.activations)?;
+    let threads = cpu.pool().threads();
     Ok(MemoryPlan {
         weights,
         gradients: weights,
-        moments: (moments * size_of::<f32>()) as u64,
-        activations: activations as u64,
-        evaluation: evaluation as u64,
-        scratch: scratch(&decoder.spec, rows, compute, threads) + (threads * per_thread * size_of::<f32>()) as u64,
+        moments: moments.into_iter().map(held).sum(),
+        activations: held(activations),
+        evaluation: held(evaluation),
+        scratch: scratch(&decoder.spec, rows, cpu.compute(), threads) + threads as u64 * held(per_thread),
         text: 0,
         program: PROGRAM_BYTES,
     })
@@ -156,62 +155,120 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
     ((numbers + threads * per_thread) * size_of::<f32>()) as u64
 }
 
-/// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
+/// Parameters, gradients and moments, and what backward reads of a micro-batch, must fit into the memory that is
 /// there: better told now than killed by the system in an hour.
-pub fn check_memory(spec: &DecoderSpec, rows: usize, optimizer: OptimizerKind, cpu: &Cpu) -> Result<(), TrainError> {
+pub fn check_memory(spec: &DecoderSpec, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<(), TrainError> {
     let Some(available_bytes) = tsumugi_base::machine::available_memory_bytes() else { return Ok(()) };
-    let mut needed = spec.training_bytes_at_least(rows);
-    if needed <= u128::from(available_bytes) {
-        needed = u128::from(memory(spec, rows, optimizer, cpu.compute(), cpu.pool().threads())?.total(true));
-    }
-    if needed <= u128::from(available_bytes) {
+    let needed = |activations| -> Result<u64, TrainError> {
+        // A lower bound that is too much already is not worth a plan.
+        match u64::try_from(spec.training_bytes_at_least(rows, activations)) {
+            Ok(least) if least <= available_bytes => {
+                Ok(memory(spec, rows, StepOptions { activations, ..options }, cpu)?.total(true))
+            }
+            least => Ok(least.unwrap_or(u64::MAX)),
+        }
+    };
+    let needed_bytes = needed(options.activations)?;
+    if needed_bytes <= available_bytes {
         return Ok(());
     }
+    let recompute_bytes = match options.activations {
+        Activations::Kept => Some(needed(Activations::Recomputed)?),
+        Activations::Recomputed => None,
+    };
     Err(TrainError::Memory {
-        needed_bytes: u64::try_from(needed).unwrap_or(u64::MAX),
+        needed_bytes,
         available_bytes,
+        recompute_bytes,
         parameters: u64::try_from(spec.parameters_at_least()).unwrap_or(u64::MAX),
         rows: rows as u64,
     })
+}
+
+/// Bytes of the text, of the ids of its held-out tenth (five for each), of its mapped tokens, and of what encoding them,
+/// a share at a time, leaves with the allocator.
+fn text_memory(tokenizer: TokenizerKind, text_bytes: u64, threads: u64) -> u64 {
+    let tokens = |bytes: u64| match tokenizer {
+        TokenizerKind::Bpe => bytes / BYTES_PER_TOKEN,
+        TokenizerKind::Bytes | TokenizerKind::Characters => bytes,
+    };
+    let encoded_at_a_time = tokens(text_bytes.min(threads * ENCODED_PIECE_BYTES));
+    text_bytes
+        + tokens(text_bytes / 10) * 5
+        + tokens(text_bytes) * SHARD_BYTES_PER_TOKEN
+        + encoded_at_a_time * ENCODING_BYTES_PER_TOKEN
+}
+
+/// Seconds of a step of `accumulate` micro-batches, of which the last is followed by clipping and the update.
+fn step_seconds(measured: &Measured, accumulate: usize) -> f64 {
+    let Measured { step_seconds, update_seconds, .. } = measured;
+    accumulate as f64 * (step_seconds - update_seconds) + update_seconds
 }
 
 /// Plans a run of a recipe on a text of so many bytes, whose tokenizer has `vocabulary` tokens. `cpu` computes in the type of the run.
 pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) -> Result<RunPlan, TrainError> {
     let spec = resolved.spec(vocabulary);
     let rows = resolved.batch * resolved.context;
-    // Five bytes for an id of the held-out tenth, of at most a byte of text each.
-    let text = text_bytes + text_bytes / 10 * 5;
+    let text = text_memory(resolved.tokenizer, text_bytes, cpu.pool().threads() as u64);
     let decoder = described(&spec, rows)?;
-    let optimizer = resolved.train.optimizer;
-    let memory = MemoryPlan { text, ..memory_of(&decoder, rows, optimizer, cpu.compute(), cpu.pool().threads())? };
+    let options = resolved.train.options();
+    let memory_with = |activations| {
+        let options = StepOptions { activations, ..options };
+        Ok::<_, TrainError>(MemoryPlan { text, ..memory_of(&decoder, rows, options, cpu)? })
+    };
+    let memory = memory_with(options.activations)?;
+    let recompute_memory_bytes = match options.activations {
+        Activations::Kept => Some(memory_with(Activations::Recomputed)?.total(true)),
+        Activations::Recomputed => None,
+    };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
-    let tokens_per_step = (rows * resolved.train.accumulate) as u64;
-    let update_per_token = optimizer.flops(&decoder.parameters) / tokens_per_step as f64;
-    let estimated = SHARE_OF_PEAK * peak_flops_per_second(cpu) / (flops_per_token + update_per_token);
+    let update_flops = options.optimizer.flops(&decoder.parameters);
+    let slower = if options.activations == Activations::Recomputed { 1.0 / SPEED_OF_RECOMPUTING } else { 1.0 };
+    let peak = SHARE_OF_PEAK * peak_flops_per_second(cpu);
+    let estimated = |accumulate| ((accumulate * rows) as f64 * slower * flops_per_token + update_flops) / peak;
+    let accumulate = resolved.train.accumulate;
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
-    let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
-    let tokens_per_second = match is_timed {
-        true => time_steps(&spec, resolved.batch, optimizer, TIMED_STEPS, false, cpu)?.tokens_per_second,
-        false => estimated,
+    let is_timed = fits && rows <= TIMED_ROWS_MAX && estimated(1) < TIMED_STEP_SECONDS_MAX;
+    let seconds_per_step = match is_timed {
+        true => step_seconds(&time_steps(&spec, resolved.batch, options, TIMED_STEPS, false, cpu)?, accumulate),
+        false => estimated(accumulate),
     };
     let parameters = decoder.parameters.count() as u64;
-    let tokens = resolved.train.steps as f64 * tokens_per_step as f64;
+    let tokens_per_step = (rows * accumulate) as u64;
+    let steps = resolved.train.steps;
+    let tokens = steps as f64 * tokens_per_step as f64;
     Ok(RunPlan {
         parameters,
         product_parameters: spec.product_parameters() as u64,
-        steps: resolved.train.steps,
+        steps,
         tokens_per_step,
         tokens,
         flops_per_token,
-        flops: (flops_per_token + update_per_token) * tokens,
+        flops: flops_per_token * tokens + update_flops * steps as f64,
         memory,
         memory_bytes: memory.total(true),
+        recompute_memory_bytes,
         available_memory_bytes,
         compute: cpu.compute().name(),
-        tokens_per_second,
+        tokens_per_second: tokens_per_step as f64 / seconds_per_step,
         is_timed,
-        seconds: tokens / tokens_per_second,
+        seconds: steps as f64 * seconds_per_step,
         compute_optimal_tokens: (TOKENS_PER_PARAMETER * parameters) as f64,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_update_is_counted_once_per_step() {
+        let cpu = Cpu::detect(Some(1)).unwrap();
+        let spec = tsumugi_models::family::find("llama").unwrap().tiny();
+        let measured = time_steps(&spec, 1, StepOptions::default(), 1, false, &cpu).unwrap();
+        assert!(measured.update_seconds > 0.0 && measured.update_seconds < measured.step_seconds);
+        let measured = Measured { step_seconds: 1.0, update_seconds: 0.25, ..measured };
+        assert_eq!([1, 4].map(|accumulate| step_seconds(&measured, accumulate)), [1.0, 3.25]);
+    }
 }

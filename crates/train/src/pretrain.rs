@@ -104,13 +104,12 @@ pub fn run_on(
     on_evaluation: &mut dyn FnMut(Evaluated, &Decoder, &Tokenizer),
 ) -> Result<Pretrained, TrainError> {
     let (text, held_out) = dialogue::split(source.text);
-    let mut resolved = recipe.resolve(text.len() as u64)?;
-    resolved.compute = resolved.compute.of_run(folder, cpu);
+    let resolved = resolve_for(recipe, text.len() as u64, folder, cpu)?;
     let cpu = &resolved.compute.on(cpu);
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     if !folder.join(FINISHED).exists() {
         let (spec, rows) = (resolved.spec(vocabulary), resolved.batch * resolved.context);
-        planner::check_memory(&spec, rows, resolved.train.optimizer, cpu)?;
+        planner::check_memory(&spec, rows, resolved.train.options(), cpu)?;
     }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
@@ -130,7 +129,7 @@ pub fn run_on(
     let set = EvaluationSet::from_text(&tokenizer, held_out, resolved.context, resolved.batch)?;
     let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
     let mut decoder = Decoder::new(resolved.spec(tokenizer.vocabulary_size()));
-    decoder.initialize(resolved.train.seed);
+    decoder.initialize(resolved.train.seed, cpu.pool());
     let parameters = decoder.parameters.count();
     describe(&resolved, &shards, parameters, observer);
     let loader = PretrainLoader::new(Arc::new(shards), windows(&resolved))?;
@@ -162,6 +161,14 @@ pub fn run_on(
         parameters: Some(parameters),
         profile: trained.profile,
     })
+}
+
+/// The settings of a run in this folder: what it may choose and was not told, it keeps as it was begun.
+fn resolve_for(recipe: &Recipe, text_bytes: u64, folder: &Path, cpu: &Cpu) -> Result<Resolved, TrainError> {
+    let mut resolved = recipe.resolve(text_bytes)?;
+    resolved.compute = resolved.compute.of_run(folder, cpu);
+    resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
+    Ok(resolved)
 }
 
 fn windows(resolved: &Resolved) -> PretrainConfig {

@@ -166,6 +166,10 @@ pub struct Recipe {
     /// Type of matrix products; sums, weights and moments are float32 [default: auto]
     #[arg(long)]
     pub compute: Option<ComputeChoice>,
+    /// Activation checkpointing: each layer's values are computed again before its backward instead of kept; a fraction of
+    /// their memory for a fifth more time, the same bits [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub recompute: Option<bool>,
     /// Of every random number [default: 0]
     #[arg(skip)]
     pub seed: Option<u64>,
@@ -264,6 +268,7 @@ impl Recipe {
             evaluate_every,
             checkpoint_every,
             compute,
+            recompute,
             seed
         )
     }
@@ -334,6 +339,7 @@ impl Recipe {
             clip: self.clip.unwrap_or(1.0),
             evaluate_every: 1,
             checkpoint_every: 1,
+            recompute: self.recompute.unwrap_or(false),
             seed: self.seed.unwrap_or(0),
         }
     }

@@ -21,6 +21,9 @@ const BEFORE_THE_FIRST_STEP: [&str; 5] =
 /// The entry of a record's versions that says which kernels ran.
 pub const KERNELS: &str = "kernels";
 
+/// The setting that a run may change when it goes on: memory and time follow from it, and no bit of the result.
+const RECOMPUTE: &str = "recompute";
+
 /// What a folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begun {
@@ -69,9 +72,16 @@ pub fn begin(
         let differences = run_differences(&there, record);
         if differences.is_empty() {
             tell_other_kernels(&there, record, observer);
+            let recompute = record.recipe.get(RECOMPUTE).cloned();
             *record = there;
-            let state = if folder.join(finished).exists() { Begun::Finished } else { Begun::Resumed };
-            return Ok(Opened { state, lock });
+            if folder.join(finished).exists() {
+                return Ok(Opened { state: Begun::Finished, lock });
+            }
+            if let Some(recompute) = recompute.filter(|now| record.recipe.get(RECOMPUTE) != Some(now)) {
+                record.recipe[RECOMPUTE] = recompute;
+                record.write(&file)?;
+            }
+            return Ok(Opened { state: Begun::Resumed, lock });
         }
         if entries(folder).iter().any(|name| name != LOCK && !BEFORE_THE_FIRST_STEP.contains(&name.as_str())) {
             return Err(TrainError::OtherRun { folder: folder.to_owned(), differences });
@@ -86,6 +96,11 @@ pub fn begin(
 /// resumed on another machine.
 pub fn recorded(folder: &Path, key: &str) -> Option<serde_json::Value> {
     RunRecord::read(&folder.join(RECORD)).ok()?.recipe.get(key).cloned()
+}
+
+/// Whether a run recomputes activations: as was said; if nothing was, as the run in `folder` does; else not.
+pub fn recompute_of_run(said: Option<bool>, folder: &Path) -> bool {
+    said.or_else(|| recorded(folder, RECOMPUTE)?.as_bool()).unwrap_or(false)
 }
 
 /// A finished run's folder must still hold its model.
@@ -136,7 +151,7 @@ fn run_differences(there: &RunRecord, here: &RunRecord) -> Vec<String> {
     let known = !there.inputs.is_empty();
     let mut found: Vec<String> = differences(&there.recipe, &here.recipe)
         .into_iter()
-        .filter(|difference| !(known && is_path(difference)))
+        .filter(|difference| difference.key != RECOMPUTE && !(known && is_path(difference)))
         .map(|difference| difference.to_string())
         .collect();
     if hashes(there) != hashes(here) {

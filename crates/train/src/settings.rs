@@ -1,9 +1,19 @@
 //! The numbers of a training run, all decided.
 
 use serde::{Deserialize, Serialize};
+use tsumugi_tensor::Activations;
 
 use crate::schedule::Shape;
 use crate::{OptimizerKind, Schedule, TrainError};
+
+/// How a training step is made: with the sizes of model and batch, it decides memory and time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepOptions {
+    /// What becomes of the layers' values.
+    pub activations: Activations,
+    /// What updates the parameters.
+    pub optimizer: OptimizerKind,
+}
 
 /// What the trainer needs besides a model and batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +47,10 @@ pub struct TrainSettings {
     pub evaluate_every: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    /// Whether each layer's values are computed again before its backward instead of kept. The one setting that may
+    /// differ when a run goes on: it changes memory and time, and no bit of the result.
+    #[serde(default)]
+    pub recompute: bool,
     /// Of every random number.
     pub seed: u64,
 }
@@ -55,6 +69,11 @@ impl TrainSettings {
             }),
             None => Ok(()),
         }
+    }
+
+    /// How its steps are made.
+    pub fn options(&self) -> StepOptions {
+        StepOptions { activations: Activations::recomputed_if(self.recompute), optimizer: self.optimizer }
     }
 
     /// The rate of a step, which counts from 0.

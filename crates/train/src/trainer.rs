@@ -145,6 +145,33 @@ pub fn evaluate(cpu: &Cpu, decoder: &Decoder, plan: &mut LossPlan, set: &Evaluat
     Evaluated { step, loss: nats / set.scored_tokens().max(1) as f64, bits_per_byte: set.bits_per_byte(nats) }
 }
 
+/// Opens the log with what belongs to the first `step` steps of a run that was resumed; a new run's is empty. Lines that
+/// are missing are told: no number of the run depends on them, but its report does.
+fn open_log(job: &Job<'_>, resumed: bool, step: u64) -> Result<JsonLinesWriter, TrainError> {
+    let path = job.folder.join("log.jsonl");
+    let mut steps_there = 0;
+    let log = JsonLinesWriter::open_keeping(&path, |row| {
+        let is_evaluation = row.get("held_out_loss").is_some();
+        // An evaluation belongs to the step that follows it: the resumed run makes that of its first step again.
+        let keep = row["step"].as_u64().is_some_and(|row| resumed && row + u64::from(is_evaluation) <= step);
+        steps_there += u64::from(keep && !is_evaluation);
+        keep
+    })?;
+    if resumed {
+        let message = format!("resumed from step {step} of {}", job.settings.steps);
+        job.observer.event(&Event::Note { message });
+    }
+    if resumed && steps_there < step {
+        let message = format!(
+            "{} has lines of only {steps_there} of the {step} steps of this run: the others were lost, and the report will \
+             lack them; the training itself goes on unchanged",
+            path.display()
+        );
+        job.observer.event(&Event::Warning { message });
+    }
+    Ok(log)
+}
+
 struct Run<'a> {
     job: Job<'a>,
     optimizer: Optimizer,
@@ -208,18 +235,9 @@ impl<'a> Run<'a> {
         let kind = job.settings.optimizer;
         let fresh = State { step: 0, optimizer: kind, updates: 0, guard: Default::default(), tokens: 0, seconds: 0.0 };
         let state = loaded.unwrap_or(fresh);
-        // An evaluation belongs to the step that follows it: the resumed run makes that of its first step again.
-        let keep = |row: &serde_json::Value| {
-            let is_evaluation = row.get("held_out_loss").is_some();
-            row["step"].as_u64().is_some_and(|step| resumed && step + u64::from(is_evaluation) <= state.step)
-        };
-        let log = JsonLinesWriter::open_keeping(&job.folder.join("log.jsonl"), keep)?;
-        if resumed {
-            let message = format!("resumed from step {} of {}", state.step, job.settings.steps);
-            job.observer.event(&Event::Note { message });
-        }
+        let log = open_log(&job, resumed, state.step)?;
         let rows = job.source.batch(state.step, 0).rows;
-        let mut plan = LossPlan::training(&job.decoder, rows)?;
+        let mut plan = LossPlan::training(&job.decoder, rows, job.settings.options().activations)?;
         plan.plan.set_profiling(job.profile);
         let scoring = job.held_out.map(|set| LossPlan::scoring(&job.decoder, set.batch(0).rows));
         let gradients = Buffer::zeroed(job.decoder.parameters.buffer_len());

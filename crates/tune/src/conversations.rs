@@ -38,6 +38,17 @@ pub struct Conversations {
     pub train: Vec<Vec<Message>>,
     /// Never trained on.
     pub held_out: Vec<Vec<Message>>,
+    /// Where they stand, if they are of a file of messages.
+    pub places: Option<Places>,
+}
+
+/// Where conversations stand in a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Places {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1, of each conversation: those that are trained on, then those held out.
+    pub lines: Vec<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +61,7 @@ impl Conversations {
     pub fn of_drama(text: &str, config: &DialogueConfig) -> Result<Self, DataError> {
         let (train, held_out) = dialogue::split(text);
         let of = |text: &str| Ok::<_, DataError>(dialogue::conversations(&dialogue::speeches(text)?, config));
-        Ok(Self { train: of(train)?, held_out: of(held_out).unwrap_or_default() })
+        Ok(Self { train: of(train)?, held_out: of(held_out).unwrap_or_default(), places: None })
     }
 
     /// Of a file. Of messages the last tenth, at least one, is held out: a file is in an order that its maker chose,
@@ -59,23 +70,36 @@ impl Conversations {
         if format == Format::Drama {
             return Ok(Self::of_drama(&read_text(file)?, config)?);
         }
-        let mut train = messages(file)?;
-        if train.len() < 2 {
-            return Err(TuneError::TooFew { file: PathBuf::from(file), conversations: train.len() });
+        let mut read = Self::of_messages(file)?;
+        let count = read.train.len();
+        if count < 2 {
+            return Err(TuneError::TooFew { file: PathBuf::from(file), conversations: count });
         }
-        let held_out = train.split_off(train.len() - (train.len() / 10).max(1));
-        Ok(Self { train, held_out })
+        read.held_out = read.train.split_off(count - (count / 10).max(1));
+        Ok(read)
     }
-}
 
-/// All conversations of a file of JSON lines, checked.
-pub fn messages(file: &Path) -> Result<Vec<Vec<Message>>, TuneError> {
-    let lines: Vec<Line> = jsonl::read(file)?;
-    for (index, line) in lines.iter().enumerate() {
-        let (file, number) = (file.to_owned(), index + 1);
-        check(&line.messages).map_err(|problem| TuneError::Conversation { file, number, problem })?;
+    /// All conversations of a file of JSON lines, checked; none is held out.
+    pub fn of_messages(file: &Path) -> Result<Self, TuneError> {
+        let read: Vec<(u64, Line)> = jsonl::read_numbered(file)?;
+        for (line, Line { messages }) in &read {
+            let (file, line) = (file.to_owned(), *line);
+            check(messages).map_err(|problem| TuneError::Conversation { file, line, problem })?;
+        }
+        let (lines, train) = read.into_iter().map(|(line, Line { messages })| (line, messages)).unzip();
+        Ok(Self { train, held_out: Vec::new(), places: Some(Places { file: file.to_owned(), lines }) })
     }
-    Ok(lines.into_iter().map(|line| line.messages).collect())
+
+    /// An error of packing the conversations that are trained on, or those held out, with the line of the one at fault.
+    pub fn placed(&self, error: DataError, held_out: bool) -> TuneError {
+        match (error, &self.places) {
+            (DataError::Conversation { number, problem }, Some(Places { file, lines })) => {
+                let index = number - 1 + if held_out { self.train.len() } else { 0 };
+                TuneError::Rendering { file: file.clone(), line: lines[index], problem }
+            }
+            (error, _) => error.into(),
+        }
+    }
 }
 
 /// A conversation must have known roles, something to answer, and an answer.

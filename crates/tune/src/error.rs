@@ -59,14 +59,24 @@ pub enum TuneError {
         missing: &'static str,
     },
     /// A conversation that cannot be trained on.
-    #[error("{}, conversation {number}: {problem}", file.display())]
+    #[error("{}, line {line}: {problem}", file.display())]
     Conversation {
         /// The file.
         file: PathBuf,
-        /// Its line, from 1.
-        number: usize,
+        /// From 1.
+        line: u64,
         /// What is wrong.
         problem: String,
+    },
+    /// A conversation that the chat template refused.
+    #[error("{}, line {line}: {problem}", file.display())]
+    Rendering {
+        /// The file.
+        file: PathBuf,
+        /// From 1.
+        line: u64,
+        /// Why.
+        problem: TokenizerError,
     },
     /// Too few to hold some out.
     #[error("{}: {conversations} conversations are too few to train on and to hold some out", file.display())]
@@ -86,7 +96,7 @@ impl Hint for TuneError {
             Self::Model(error) => error.hint(),
             Self::Files(error) => error.hint(),
             Self::File(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
+            Self::Tokenizer(error) | Self::Rendering { problem: error, .. } => error.hint(),
             Self::Lines(error) => error.hint(),
             Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),

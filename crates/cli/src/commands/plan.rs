@@ -94,6 +94,11 @@ fn as_text(plan: &RunPlan) -> String {
     .map(|(name, bytes)| format!("{name} {}", units::bytes(bytes)));
     let available =
         plan.available_memory_bytes.map_or(String::new(), |bytes| format!(" of {} available", units::bytes(bytes)));
+    let fits = plan.available_memory_bytes.is_none_or(|available| plan.memory_bytes <= available);
+    let problem = if fits { "" } else { ": does not fit" };
+    let recompute = plan
+        .recompute_memory_bytes
+        .map_or(String::new(), |bytes| format!("; with --recompute {}", units::bytes(bytes)));
     let speed = if plan.is_timed { "timed" } else { "assumed: half of the peak" };
     let ratio = plan.tokens / plan.compute_optimal_tokens;
     Table::new(["", ""])
@@ -108,7 +113,7 @@ fn as_text(plan: &RunPlan) -> String {
             "operations".to_owned(),
             format!("{:.2e}, {} per token: 6 N and attention", plan.flops, large(plan.flops_per_token)),
         ])
-        .row(["memory".to_owned(), format!("{}{available}", units::bytes(plan.memory_bytes))])
+        .row(["memory".to_owned(), format!("{}{available}{problem}{recompute}", units::bytes(plan.memory_bytes))])
         .row([String::new(), parts[..4].join(", ")])
         .row([String::new(), parts[4..].join(", ")])
         .row([

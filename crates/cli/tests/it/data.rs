@@ -16,6 +16,8 @@ fn pack_says_what_it_made_and_does_it_once() {
     assert_eq!(first["documents"], 2);
     assert!(path.join("tokens/index.json").is_file());
     assert_eq!(tsumugi(path, &pack).json(), first);
+    let deep = ["data", "pack", "a.txt", "b.txt", "--tokenizer", "model", "--out", "new/folders/tokens", "--json"];
+    assert_eq!(tsumugi(path, &deep).json()["tokens"], first["tokens"], "folders above --out are made");
     tsumugi(path, &["data", "pack", "b.txt", "--tokenizer", "model", "--out", "tokens"]).is("
         exit 2
         ---- stderr

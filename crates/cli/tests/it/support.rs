@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tsumugi_models::{Decoder, family};
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
@@ -129,7 +130,7 @@ pub fn tiny_model(folder: &Path, chat: bool) {
     spec.vocabulary = tokenizer.vocabulary_size();
     spec.context = 64;
     let mut decoder = Decoder::new(spec);
-    decoder.initialize(1);
+    decoder.initialize(1, &Pool::new(1));
     std::fs::create_dir_all(folder).unwrap();
     decoder.save(folder, &BTreeMap::new()).unwrap();
     match chat {

@@ -33,6 +33,31 @@ fn losses(folder: &Path) -> String {
     losses.collect()
 }
 
+/// As a flag, with a value, and as a key of a recipe.
+#[test]
+fn recomputation_is_planned_and_shows_in_the_step() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("recipe.toml"), "recompute = true\n").unwrap();
+    let plan =
+        |more: &[&str]| tsumugi(path, &[&["plan"], &TINY[..], &["--json", "--threads", "1"], more].concat()).json();
+    let kept = plan(&[]);
+    for more in [&["--recompute"][..], &["--recompute=true"], &["recipe.toml"]] {
+        let recomputed = plan(more);
+        assert_eq!(recomputed["memory_bytes"], kept["recompute_memory_bytes"], "{more:?}");
+        assert!(recomputed["recompute_memory_bytes"].is_null(), "{more:?}");
+    }
+    assert_eq!(plan(&["--recompute=false", "recipe.toml"])["memory_bytes"], kept["memory_bytes"]);
+    let table = tsumugi(path, &[&["plan"], &TINY[..]].concat()).stdout;
+    assert!(table.contains("; with --recompute ") && !table.contains("does not fit"), "{table}");
+
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    train(path, &["--steps", "3", "--out", "kept"]);
+    let profiled = train(path, &["--steps", "3", "--recompute", "--profile", "--out", "recomputed"]);
+    assert!(profiled.stdout.contains("linear again"), "{}", profiled.stdout);
+    assert_eq!(losses(&path.join("kept")), losses(&path.join("recomputed")));
+}
+
 #[test]
 fn a_run_becomes_a_model_and_is_not_done_twice() {
     let folder = temporary_folder();

@@ -50,10 +50,6 @@ fn what_cannot_be_tuned_is_refused() {
     assert!(prose.stderr.contains("\n\nhint: "), "{}", prose.stderr);
     std::fs::write(path.join("c.jsonl"), "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}\n").unwrap();
     let unanswered = tune(&["base", "--data", "c.jsonl"]);
-    assert!(
-        unanswered.stderr.starts_with("error: c.jsonl, conversation 1: no message has the role"),
-        "{}",
-        unanswered.stderr
-    );
+    assert!(unanswered.stderr.starts_with("error: c.jsonl, line 1: no message has the role"), "{}", unanswered.stderr);
     assert!(!path.join("chat").exists(), "nothing half-written");
 }

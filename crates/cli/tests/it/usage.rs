@@ -24,6 +24,22 @@ fn a_mistyped_command_suggests_the_near_one() {
 }
 
 #[test]
+fn help_is_a_word_as_well_as_a_flag() {
+    let folder = temporary_folder();
+    for (word, flag) in [
+        (&["help"][..], &["--help"][..]),
+        (&["help", "train"], &["train", "--help"]),
+        (&["help", "tune", "sft"], &["tune", "sft", "--help"]),
+        (&["help", "tokenizer"], &["tokenizer", "--help"]),
+        (&["help", "trian"], &["trian", "--help"]),
+    ] {
+        let (by_word, by_flag) = (tsumugi(folder.path(), word), tsumugi(folder.path(), flag));
+        assert_eq!((by_word.code, &by_word.stdout, &by_word.stderr), (by_flag.code, &by_flag.stdout, &by_flag.stderr));
+        assert_eq!(by_word.code, if word.contains(&"trian") { 2 } else { 0 }, "{word:?}");
+    }
+}
+
+#[test]
 fn a_mistyped_flag_and_a_bad_value_are_usage_errors() {
     let folder = temporary_folder();
     let ran = tsumugi(folder.path(), &["generate", "x", "--prompt", "a", "--temprature", "1"]);

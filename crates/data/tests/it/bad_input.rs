@@ -62,9 +62,11 @@ fn empty_texts_are_refused_and_leave_nothing() {
 }
 
 #[test]
-fn a_missing_parent_folder_is_an_error() {
+fn folders_above_are_made_and_a_file_in_the_way_is_an_error() {
     let folder = temporary_folder();
-    let path = folder.path().join("no/such/folder");
+    pack_text(&["text"], &tokenizer(), &folder.path().join("no/such/folder"), &Silent).expect("it is made");
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let path = folder.path().join("file/tokens");
     let error = pack_text(&["text"], &tokenizer(), &path, &Silent).expect_err("it must fail");
     assert!(error.to_string().contains("cannot create"), "{error}");
 }

@@ -22,7 +22,7 @@ fn cpu() -> Cpu {
 
 fn decoder() -> Decoder {
     let mut decoder = Decoder::new(Llama::sized(261, CONTEXT, 32, 2, 4, 2));
-    decoder.initialize(4);
+    decoder.initialize(4, cpu().pool());
     for value in decoder.parameters.buffer_mut() {
         *value *= 4.0;
     }
@@ -128,6 +128,7 @@ fn damaged_weights_are_an_error_and_stopping_stops() {
     damaged.parameters.values_mut(id)[0] = f32::NAN;
     let found = perplexity(&cpu(), &damaged, &with_bos(), TEXT, PerplexityOptions::default(), &Silent);
     assert!(matches!(found, Err(EvalError::NotANumber { index: 1, .. })), "{found:?}");
+    assert!(found.unwrap_err().hint().is_some_and(|hint| hint.contains("fetch the model again")));
     struct Stop;
     impl Observer for Stop {
         fn event(&self, _: &Event) {}

@@ -60,17 +60,18 @@ pub enum SampleError {
         value: f32,
     },
     /// Every token has probability 0.
-    #[error("no token has a probability above 0")]
+    #[error("no token has a probability above 0: the model's weights are damaged")]
     NothingLeft,
 }
+
+/// What to do with a model that computes what is no number.
+pub const DAMAGED_HINT: &str = "fetch the model again, or look at its training for a diverged loss";
 
 impl Hint for SampleError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotANumber { .. } => {
-                Some("fetch the model again, or look at its training for a diverged loss".into())
-            }
-            Self::BadParameter { .. } | Self::NothingLeft => None,
+            Self::NotANumber { .. } | Self::NothingLeft => Some(DAMAGED_HINT.into()),
+            Self::BadParameter { .. } => None,
         }
     }
 }

@@ -272,17 +272,17 @@ impl LocalModel {
         })
     }
 
+    fn not_sampled(&self, error: SampleError) -> GenerateError {
+        match error {
+            SampleError::BadParameter { name, value, expected } => {
+                GenerateError::BadParameter { name, value, expected }
+            }
+            reason => GenerateError::Damaged { model: self.name.clone(), reason },
+        }
+    }
+
     fn internal(error: &EngineError) -> GenerateError {
         GenerateError::Internal { reason: error.to_string() }
-    }
-}
-
-impl From<SampleError> for GenerateError {
-    fn from(error: SampleError) -> Self {
-        match error {
-            SampleError::BadParameter { name, value, expected } => Self::BadParameter { name, value, expected },
-            other => Self::Internal { reason: other.to_string() },
-        }
     }
 }
 
@@ -377,7 +377,7 @@ impl TextModel for LocalModel {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Completion, GenerateError> {
         let mut tokens = self.encode(&request.prompt)?;
-        let mut sampler = Sampler::new(&request.sampling)?;
+        let mut sampler = Sampler::new(&request.sampling).map_err(|error| self.not_sampled(error))?;
         let (prompt_tokens, context_length) = (tokens.len(), self.context);
         if prompt_tokens >= context_length {
             return Err(GenerateError::ContextLengthExceeded {
@@ -434,7 +434,8 @@ impl LocalModel {
         answer: &mut Answer<'_>,
     ) -> Result<End, GenerateError> {
         while answer.tokens < answer.max_tokens {
-            let token = sampler.sample(&engine.last_logits()[..self.choices], tokens)?;
+            let logits = &engine.last_logits()[..self.choices];
+            let token = sampler.sample(logits, tokens).map_err(|error| self.not_sampled(error))?;
             tokens.push(token);
             answer.tokens += 1;
             if self.end_tokens.binary_search(&token).is_ok() {

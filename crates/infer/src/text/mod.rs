@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 use tsumugi_base::Hint;
 use tsumugi_tokenizer::Message;
 
+use crate::sample::SampleError;
 pub use crate::sample::{SamplingParameters, ranges};
 pub use chat_file::{CHAT_FILE, chat_file};
 pub use fit::fit_to_context;
@@ -89,7 +90,7 @@ pub struct Completion {
     pub completion_seconds: f64,
 }
 
-/// Why a request could not be served. The caller's fault unless it is `Internal`.
+/// Why a request could not be served. The caller's fault unless it is `Damaged` or `Internal`.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum GenerateError {
     /// The prompt leaves no room for a single new token.
@@ -129,6 +130,14 @@ pub enum GenerateError {
         /// The range.
         expected: &'static str,
     },
+    /// The model computes what is no probability.
+    #[error("`{model}` cannot answer: {reason}")]
+    Damaged {
+        /// The model's name.
+        model: String,
+        /// What it computed.
+        reason: SampleError,
+    },
     /// Our own mistake.
     #[error("internal error: {reason}")]
     Internal {
@@ -141,6 +150,7 @@ impl Hint for GenerateError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::ContextLengthExceeded { .. } => Some("shorten the prompt, or leave out the oldest turns".into()),
+            Self::Damaged { reason, .. } => reason.hint(),
             Self::Template { .. } => Some("a base model continues plain text: give it a prompt instead".into()),
             _ => None,
         }

@@ -288,3 +288,25 @@ fn a_conversation_goes_on_from_the_cache_with_the_same_answers() {
         messages.push(Message::new("user", "Go on."));
     }
 }
+
+#[test]
+fn damaged_weights_are_named_as_the_cause() {
+    let folder = temporary_folder();
+    let mut damaged = tiny();
+    let id = damaged.parameters.find("final_norm.weight").unwrap();
+    damaged.parameters.values_mut(id)[0] = f32::NAN;
+    write_chat_model(folder.path(), &damaged);
+    let options = Options { threads: Some(1), name: Some("tiny".into()), ..Options::default() };
+    let model = LocalModel::load(&admit(folder.path()), options).unwrap();
+    for temperature in [0.0, 0.8] {
+        let mut request = request("To be");
+        request.sampling.temperature = temperature;
+        let error = model.generate(&request, &mut |_| ControlFlow::Continue(())).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`tiny` cannot answer: the logit of token 0 is NaN: the model's weights are damaged"
+        );
+        let hint = tsumugi_base::Hint::hint(&error).unwrap();
+        assert!(hint.starts_with("fetch the model again"), "{hint}");
+    }
+}

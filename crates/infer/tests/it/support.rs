@@ -7,6 +7,7 @@ use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_files::{Admitted, ModelFolder, NoScan};
 use tsumugi_models::{Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, special_tokens, train::byte_tokenizer};
 
 pub const GATE: NoScan = NoScan { reason: "made by this test" };
@@ -17,7 +18,7 @@ pub const VOCABULARY: usize = 261;
 /// Random weights, large enough that no two logits are nearly equal.
 pub fn decoder(spec: DecoderSpec, seed: u64) -> Decoder {
     let mut decoder = Decoder::new(spec);
-    decoder.initialize(seed);
+    decoder.initialize(seed, &Pool::new(1));
     let ids: Vec<_> = decoder.parameters.iter().map(|(id, parameter)| (id, parameter.shape.len())).collect();
     let mut noise = Stream::new(Key::from_seed(seed).derive(&[1]));
     for (id, rank) in ids {

@@ -9,7 +9,8 @@ use tsumugi_models::llama::Llama;
 use tsumugi_models::plans::LossRows;
 use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place};
 use tsumugi_nn::FeedForwardKind;
-use tsumugi_tensor::{Activation, Cpu, Isa, Segment};
+use tsumugi_tensor::threads::Pool;
+use tsumugi_tensor::{Activation, Activations, Cpu, Isa, Segment, Tape};
 
 use crate::goldens::GATE;
 
@@ -53,7 +54,7 @@ fn numbered(spec: &DecoderSpec) -> Decoder {
 
 fn random(spec: &DecoderSpec) -> Decoder {
     let mut decoder = Decoder::new(spec.clone());
-    decoder.initialize(3);
+    decoder.initialize(3, &Pool::new(1));
     for value in decoder.parameters.buffer_mut() {
         *value *= 3.0;
     }
@@ -131,7 +132,7 @@ fn the_gradient_is_the_slope_of_the_loss() {
     };
     for spec in specs() {
         let mut decoder = random(&spec);
-        let mut plan = LossPlan::training(&decoder, ROWS).unwrap();
+        let mut plan = LossPlan::training(&decoder, ROWS, Activations::Kept).unwrap();
         plan.set(rows);
         let mut gradient = vec![0.0; decoder.parameters.buffer_len()];
         let mut discarded = gradient.clone();
@@ -147,6 +148,52 @@ fn the_gradient_is_the_slope_of_the_loss() {
         };
         let slope = (loss_at(1e-3) - loss_at(-1e-3)) / 2e-3;
         assert!((slope / norm - 1.0).abs() < 1e-2, "{spec:?}: the slope is {slope}, the gradient's norm {norm}");
+    }
+}
+
+/// Of the layers nothing but the stream that enters each is kept, `[r, m]`, and one layer's values at a time.
+#[test]
+fn recomputing_keeps_one_stream_per_layer_and_changes_no_bit() {
+    const ROWS: usize = 96;
+    let cpu = Cpu::with_isa(Isa::detect().unwrap(), 2);
+    let ids = |factor: u32| -> Vec<u32> { (0..ROWS as u32).map(|i| (i * factor + 3) % 50).collect() };
+    let positions: Vec<u32> = (0..ROWS as u32).map(|row| row % 48).collect();
+    let rows = LossRows {
+        tokens: &ids(7),
+        positions: &positions,
+        targets: &ids(11),
+        weights: &[1.0; ROWS],
+        segments: &[Segment { start: 0, len: 48 }, Segment { start: 48, len: 48 }],
+    };
+    for spec in specs() {
+        let spec = DecoderSpec { dropout: 0.2, context: 64, layers: 3, ..spec };
+        let decoder = random(&spec);
+        let run = |activations| {
+            let mut plan = LossPlan::training(&decoder, ROWS, activations).unwrap();
+            plan.set(rows);
+            plan.plan.set_random_key(5);
+            let mut gradients = vec![0.0; decoder.parameters.buffer_len()];
+            for accumulate in [false, true] {
+                plan.train(&cpu, &decoder.parameters, &mut gradients, 1.0 / ROWS as f32, accumulate);
+            }
+            (plan.nats().to_vec(), gradients)
+        };
+        let (kept, recomputed) = (run(Activations::Kept), run(Activations::Recomputed));
+        assert!(same_bits(&kept.0, &recomputed.0) && same_bits(&kept.1, &recomputed.1), "{spec:?}");
+        let bytes = |layers, activations| {
+            let spec = DecoderSpec { layers, ..spec.clone() };
+            size_of::<f32>() * LossPlan::arena_lens(&Decoder::described(spec), ROWS, activations).unwrap().0
+        };
+        let per_layer = |activations| (bytes(12, activations) - bytes(4, activations)) / 8;
+        let stream = ROWS * spec.width * size_of::<f32>();
+        assert_eq!(per_layer(Activations::Recomputed), stream, "{spec:?}");
+        let least = |activations| {
+            (spec.training_bytes_at_least(ROWS, activations) - spec.training_bytes_at_least(0, activations)) / 3
+        };
+        for activations in [Activations::Kept, Activations::Recomputed] {
+            let per_layer = per_layer(activations) as u128;
+            assert!(per_layer >= least(activations) && per_layer < 2 * least(activations), "{spec:?}: {per_layer}");
+        }
     }
 }
 
@@ -218,5 +265,29 @@ fn hidden_matrices_are_known_one_by_one() {
         }
         let hidden = decoder.parameters.iter().filter(|(_, parameter)| !parameter.matrix_rows.is_empty()).count();
         assert_eq!(hidden, 4 * spec.layers);
+    }
+}
+
+/// Products are counted by the tape's own operations; attention pair by pair.
+#[test]
+fn the_operations_of_a_pass_are_those_that_the_tape_counts_and_attention() {
+    for spec in specs() {
+        let (first, rows, outputs) = (3, 5, 2);
+        let mut tape = Tape::new();
+        let (tokens, positions, selected) = (tape.ids(rows), tape.ids(rows), tape.ids(outputs));
+        let decoder = Decoder::described(spec.clone());
+        let hidden = decoder.record_hidden(&mut tape, tokens, positions);
+        let hidden = tape.select_rows(hidden, selected);
+        decoder.record_logits(&mut tape, hidden);
+        let per_pair = 2.0 * 2.0 * (spec.layers * spec.heads * spec.head_width) as f64; // a score and a share of a value
+        let pairs: usize = (first..first + rows).map(|position| position + 1).sum();
+        let counted = spec.forward_flops(first..first + rows, outputs);
+        assert_eq!(counted, tape.forward_flops() + per_pair * pairs as f64, "{spec:?}");
+        // Backward is twice forward; the formula of training takes half of the square for the triangle.
+        let (length, n) = (64, 64.0);
+        let training = spec.training_flops_per_token(length) * n;
+        let diagonal = 3.0 * per_pair * n / 2.0;
+        let forward = 3.0 * spec.forward_flops(0..length, length);
+        assert!((training + diagonal - forward).abs() <= 1e-9 * forward, "{spec:?}");
     }
 }

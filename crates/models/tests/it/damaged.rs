@@ -11,12 +11,13 @@ use tsumugi_files::{ElementType, ModelFolder, TensorView, to_f32, write_safetens
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::{ALL, Decoder, Family, ModelError};
+use tsumugi_tensor::threads::Pool;
 
 use crate::goldens::GATE;
 
 fn write(family: &dyn Family, folder: &Path) {
     let mut decoder = Decoder::new(family.tiny());
-    decoder.initialize(1);
+    decoder.initialize(1, &Pool::new(1));
     decoder.save(folder, &BTreeMap::new()).unwrap();
 }
 

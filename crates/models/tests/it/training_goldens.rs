@@ -9,7 +9,7 @@ use tsumugi_files::{ModelFolder, to_f32};
 use tsumugi_models::plans::LossRows;
 use tsumugi_models::{Decoder, LossPlan};
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Isa, Segment};
+use tsumugi_tensor::{Activations, AdamW, AdamWStep, Cpu, Isa, Segment};
 
 use crate::goldens::{GATE, fixtures};
 
@@ -42,7 +42,7 @@ struct Trainer {
 
 impl Trainer {
     fn new(decoder: &Decoder, golden: &Golden) -> Self {
-        let mut plan = LossPlan::training(decoder, golden.tokens.len()).unwrap();
+        let mut plan = LossPlan::training(decoder, golden.tokens.len(), Activations::Kept).unwrap();
         plan.set(LossRows {
             tokens: &golden.tokens,
             positions: &golden.positions,

@@ -12,10 +12,9 @@ use tsumugi_models::Decoder;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
-use tsumugi_train::OptimizerKind;
-use tsumugi_train::Recipe;
 use tsumugi_train::bench::RandomTraining;
 use tsumugi_train::recipe::{ComputeChoice, FamilyName};
+use tsumugi_train::{Recipe, StepOptions};
 use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft::SftRecipe;
 
@@ -227,7 +226,7 @@ fn chat_recipe(size: &Size, steps: u64, seed: u64) -> SftRecipe {
 /// Tokens per second of training and of scoring, measured over about `seconds`, after a step that touches the memory
 /// for the first time.
 fn time(size: &Size, vocabulary: usize, cpu: &Cpu, seconds: f64) -> Result<(f64, f64), PipelineError> {
-    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch, OptimizerKind::AdamW)?;
+    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch, StepOptions::default(), cpu)?;
     let training_seconds = seconds_of(&mut || training.step(cpu), 0.8 * seconds);
     let RandomTraining { decoder, rows, .. } = training;
     let tokens = size.batch * decoder.spec.context;
@@ -257,7 +256,7 @@ pub fn with_held_out(conversations: &Conversations, count: usize) -> Conversatio
     let all = &conversations.held_out;
     let count = count.min(all.len());
     let held_out = (0..count).map(|index| all[index * all.len() / count].clone()).collect();
-    Conversations { train: conversations.train.clone(), held_out }
+    Conversations { train: conversations.train.clone(), held_out, places: None }
 }
 
 /// The characters that a reader may choose to talk with: those who speak most in the training part, the most frequent

@@ -139,6 +139,9 @@ impl ApiError {
                 Self::bad_value(param, message)
             }
             GenerateError::BadParameter { name, .. } => Self::bad_value(name, message),
+            GenerateError::Damaged { .. } => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, Some("model_damaged"), message)
+            }
             GenerateError::Internal { .. } => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, Some("internal_error"), message)
             }

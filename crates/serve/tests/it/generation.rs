@@ -135,6 +135,9 @@ fn a_failing_model_is_an_error_and_the_next_request_works() {
             }
             assert_eq!(answer.error(), (500, "internal_error".into(), "-".into()), "{message}");
         }
+        let damaged = server.chat("damaged", &json!({"stream": stream}));
+        assert_eq!(damaged.error(), (500, "model_damaged".into(), "-".into()));
+        assert!(damaged.body.contains("the model's weights are damaged"), "{}", damaged.body);
         let late = server.chat("late", &json!({"stream": stream}));
         if stream {
             assert!(late.body.contains("once ") && !late.body.contains("[DONE]"), "{}", late.body);

@@ -12,7 +12,7 @@ use tsumugi_base::Hint;
 use tsumugi_infer::text::TextModel;
 use tsumugi_serve::{Options, ServeError, serve};
 
-use crate::client::{JSON, Server, chat_body, eventually, request};
+use crate::client::{Answer, JSON, Server, chat_body, eventually, request};
 use crate::generation::text_of;
 use crate::mock::MockModel;
 
@@ -151,6 +151,23 @@ fn many_clients_all_get_their_own_answer() {
         }
     });
     assert_eq!(server.chat.finished.load(Ordering::SeqCst), 64);
+}
+
+/// However many say nothing, or half of a header, who asks is answered; it costs the oldest of them its connection.
+#[test]
+fn silent_connections_keep_nobody_from_being_answered() {
+    let server = Server::with(Options { max_connections: 4, ..Options::default() }, MockModel::new("chat", 64));
+    let mut silent: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    silent[1].write_all(b"GET /health HTTP/1.1\r\nHost: ").expect("write");
+    for _ in 0..2 {
+        assert_eq!(server.get("/health").status, 200);
+    }
+    for socket in &mut silent[..1] {
+        assert_eq!(socket.read(&mut [0]).expect("the oldest is closed, not forgotten"), 0);
+    }
+    let newest = silent.last_mut().expect("one of four");
+    newest.write_all(&request(server.address, "GET", "/health", "", b"")).expect("the newest is still open");
+    assert_eq!(Answer::read(newest).status, 200);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | starts with `panic` | panics |
 //! | starts with `fail` | an internal error |
+//! | starts with `damaged` | the error of damaged weights |
 //! | starts with `forever` | words until it is stopped or the room is used up |
 //! | starts with `ponder` | reads its prompt until it is stopped, half a minute at most |
 //! | starts with `late` | one word, then an internal error |
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tsumugi_infer::sample::SampleError;
 use tsumugi_infer::text::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel};
 
 /// See the module's table.
@@ -77,6 +79,9 @@ impl MockModel {
             "panic" => panic!("the mock was asked to"),
             "fail" => {
                 return Err(GenerateError::Internal { reason: "the mock was asked to".into() });
+            }
+            "damaged" => {
+                return Err(GenerateError::Damaged { model: "chat".into(), reason: SampleError::NothingLeft });
             }
             "forever" => return Ok(["on ", "and "].into_iter().cycle().take(200_000).map(str::to_owned).collect()),
             "late" => return Ok(vec!["once ".into(), "LATE".into()]),

@@ -7,6 +7,8 @@
 //! Where the processor has no such instruction, the tile widens both halves and does two fused multiply-adds: the same
 //! formula, no faster than float32. (`VDPBF16PS` takes subnormal numbers as zero; the bound of the tests allows for it.)
 
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
 use super::micro::{PanelA, PanelB, TileC};
 use super::simd::Simd;
 use super::{Isa, kernel};
@@ -66,6 +68,30 @@ pub fn pair_row(isa: Isa, from: &[f32], to: &mut [f32]) {
         return;
     }
     pair_row_any(isa, from, to);
+}
+
+/// `count` rows of `k` numbers, `stride` apart, to rows of units, `units_stride` apart.
+///
+/// # Safety
+/// Both hold their rows.
+pub unsafe fn pair_rows(
+    isa: Isa,
+    (from, stride): (*const f32, usize),
+    (count, k): (usize, usize),
+    (to, units_stride): (*mut f32, usize),
+) {
+    if count > 0 && stride == k && k == 2 * units_stride {
+        // SAFETY: the rows follow each other.
+        unsafe { pair_row(isa, from_raw_parts(from, count * k), from_raw_parts_mut(to, count * units_stride)) };
+        return;
+    }
+    for row in 0..count {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let numbers = from_raw_parts(from.add(row * stride), k);
+            pair_row(isa, numbers, from_raw_parts_mut(to.add(row * units_stride), units(k)));
+        }
+    }
 }
 
 #[inline(always)]

@@ -85,25 +85,48 @@ mod fast {
         pub lines: usize,
     }
 
+    /// A strip's place in the panels: half of a panel of 32, or two panels of 8.
+    #[derive(Clone, Copy)]
+    struct Strip {
+        to: *mut f32,
+        /// Distance between steps.
+        width: usize,
+        /// From the first half of a step to the second, where the second is wanted.
+        second: Option<usize>,
+    }
+
     impl Target {
-        /// Writes a step of the 16 lines from `line`: to one panel, or to two panels of 8; what no panel needs is left out.
+        /// Of the 16 lines from `line`.
+        ///
+        /// # Safety
+        /// The strip begins inside of the panels.
+        unsafe fn strip(self, line: usize) -> Strip {
+            let Self { to, width, depth, lines } = self;
+            let second = if width == 8 { (line + 8 < lines).then_some(8 * depth) } else { Some(8) };
+            // SAFETY: the caller's promise.
+            Strip { to: unsafe { to.add(line / width * width * depth + line % width) }, width, second }
+        }
+    }
+
+    impl Strip {
+        /// Writes a step; what no panel needs is left out.
         ///
         /// # Safety
         /// The step is inside of the panels.
         #[inline]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-        unsafe fn put(self, units: __m512i, line: usize, step: usize) {
-            let Self { to, width, depth, lines } = self;
+        unsafe fn put(self, units: __m512i, step: usize) {
             // SAFETY: the caller's promise.
             unsafe {
-                let to = to.add(line / width * width * depth + line % width + step * width);
-                if width == 8 {
-                    _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(units));
-                    if line + 8 < lines {
-                        _mm256_storeu_si256(to.add(8 * depth).cast(), _mm512_extracti64x4_epi64::<1>(units));
+                let to = self.to.add(step * self.width);
+                match self.second {
+                    Some(8) => _mm512_storeu_si512(to.cast(), units),
+                    second => {
+                        _mm256_storeu_si256(to.cast(), _mm512_castsi512_si256(units));
+                        if let Some(second) = second {
+                            _mm256_storeu_si256(to.add(second).cast(), _mm512_extracti64x4_epi64::<1>(units));
+                        }
                     }
-                } else {
-                    _mm512_storeu_si512(to.cast(), units);
                 }
             }
         }
@@ -115,7 +138,7 @@ mod fast {
     }
 
     /// The strips of some lines, and one of zeros where a panel of 32 needs it.
-    fn strips(lines: &Range<usize>, target: Target) -> impl Iterator<Item = usize> + Clone {
+    fn strips(lines: &Range<usize>, target: Target) -> impl Iterator<Item = usize> + Clone + use<> {
         let end = lines.end.min(target.lines);
         let end = if lines.end >= target.lines { end.next_multiple_of(target.width) } else { end };
         (lines.start..end).step_by(STRIP)
@@ -127,21 +150,29 @@ mod fast {
     /// The instruction set is there; as `super::pack`.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
     pub unsafe fn interleave(what: Lines, lines: Range<usize>, steps: Range<usize>, target: Target) {
-        let strips = strips(&lines, target);
+        // The halves of what is converted together, by turns.
+        let by_turns = _mm512_set_epi16(
+            31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17,
+            1, 16, 0,
+        );
         let block_len = if target.width == 8 { BLOCK } else { BLOCK / 4 };
-        let blocks = steps.clone().step_by(block_len).flat_map(|block| strips.clone().map(move |line| (block, line)));
-        for (block, line) in blocks {
-            let mask = first(what.lines.saturating_sub(line));
-            for step in block..(block + block_len).min(steps.end) {
+        let row_len = what.from.column_stride;
+        for block in steps.clone().step_by(block_len) {
+            for line in strips(&lines, target) {
+                let mask = first(what.lines.saturating_sub(line));
                 // SAFETY: masked beyond the lines, and the second row only where there is one.
                 unsafe {
-                    let row = what.from.start.wrapping_add(2 * step * what.from.column_stride + line);
-                    let low = _mm512_maskz_loadu_ps(mask, row);
-                    let has_second = if 2 * step + 1 < what.k { mask } else { 0 };
-                    let high = _mm512_maskz_loadu_ps(has_second, row.wrapping_add(what.from.column_stride));
-                    let low = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low)));
-                    let high = _mm512_cvtepu16_epi32(transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high)));
-                    target.put(_mm512_or_si512(low, _mm512_slli_epi32::<16>(high)), line, step);
+                    let strip = target.strip(line);
+                    for step in block..(block + block_len).min(steps.end) {
+                        let row = what.from.start.wrapping_add(2 * step * row_len + line);
+                        prefetch(row);
+                        prefetch(row.wrapping_add(row_len));
+                        let has_second = if 2 * step + 1 < what.k { mask } else { 0 };
+                        let low = _mm512_maskz_loadu_ps(mask, row);
+                        let high = _mm512_maskz_loadu_ps(has_second, row.wrapping_add(row_len));
+                        let halves = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low));
+                        strip.put(_mm512_permutexvar_epi16(by_turns, halves), step);
+                    }
                 }
             }
         }
@@ -155,25 +186,55 @@ mod fast {
     pub unsafe fn transpose(what: Lines, lines: Range<usize>, steps: Range<usize>, target: Target) {
         for line in strips(&lines, target) {
             let count = what.lines.saturating_sub(line).min(STRIP);
+            // SAFETY: the strip is inside of the panels.
+            let strip = unsafe { target.strip(line) };
             for step in steps.clone().step_by(16) {
                 let rest = what.k - 2 * step;
-                let (low, high) = (first(rest), first(rest.saturating_sub(16)));
-                let mut rows = [_mm512_setzero_si512(); STRIP];
-                for (i, row) in rows.iter_mut().enumerate().take(count) {
-                    // SAFETY: masked beyond k.
-                    unsafe {
-                        let start = what.from.start.add((line + i) * what.from.row_stride + 2 * step);
-                        let a = _mm512_maskz_loadu_ps(low, start);
-                        let b = _mm512_maskz_loadu_ps(high, start.wrapping_add(16));
-                        *row = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(b, a));
+                // SAFETY: whole blocks are inside of the matrix and the panel; others are masked and cut.
+                unsafe {
+                    let start = what.from.start.wrapping_add(line * what.from.row_stride + 2 * step);
+                    if count == STRIP && rest >= 32 {
+                        let units = transposed(std::array::from_fn(|i| {
+                            let row = start.add(i * what.from.row_stride);
+                            prefetch(row);
+                            prefetch(row.wrapping_add(16));
+                            pairs(_mm512_loadu_ps(row), _mm512_loadu_ps(row.add(16)))
+                        }));
+                        for (i, units) in units.into_iter().enumerate() {
+                            strip.put(units, step + i);
+                        }
+                        continue;
                     }
-                }
-                for (i, units) in transposed(rows).into_iter().enumerate().take(steps.end - step) {
-                    // SAFETY: a step of the panel.
-                    unsafe { target.put(units, line, step + i) };
+                    let (low, high) = (first(rest), first(rest.saturating_sub(16)));
+                    let mut rows = [_mm512_setzero_si512(); STRIP];
+                    for (i, row) in rows.iter_mut().enumerate().take(count) {
+                        let start = start.add(i * what.from.row_stride);
+                        let second = _mm512_maskz_loadu_ps(high, start.wrapping_add(16));
+                        *row = pairs(_mm512_maskz_loadu_ps(low, start), second);
+                    }
+                    for (i, units) in transposed(rows).into_iter().enumerate().take(steps.end - step) {
+                        strip.put(units, step + i);
+                    }
                 }
             }
         }
+    }
+
+    /// Numbers ahead that are fetched: rows lie too far apart for the processor to see what comes next.
+    const AHEAD: usize = 128;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    fn prefetch(from: *const f32) {
+        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
+    }
+
+    /// 16 units of 32 numbers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
+    fn pairs(first: __m512, second: __m512) -> __m512i {
+        // SAFETY: both are 512 bits of any value.
+        unsafe { transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first)) }
     }
 
     /// 16 x 16 units: pairs of rows by 32 and 64 bits, then of quarters.

@@ -9,8 +9,9 @@ use std::cell::RefCell;
 
 use super::bf16;
 use super::bf16_pack::{self, Lines};
+use super::element::Element;
 use super::elementwise::{self, Activation};
-use super::micro::{PanelA, PanelB, TileC, View, multiply_tile, pack_panel, tile};
+use super::micro::{PanelA, PanelB, TileC, View, pack_panel, tile};
 use crate::cpu::{Compute, Cpu};
 use crate::memory::Buffer;
 
@@ -121,16 +122,6 @@ fn holds(len: usize, rows: usize, columns: usize) -> bool {
     rows.checked_mul(columns) == Some(len)
 }
 
-/// What the numbers of A and B are.
-#[derive(Clone, Copy, PartialEq)]
-enum Element {
-    F32,
-    /// Units of `bf16.rs`; whether the processor multiplies them itself.
-    Pairs {
-        fast: bool,
-    },
-}
-
 /// How the tile reads A.
 #[derive(Clone, Copy)]
 enum Left {
@@ -152,6 +143,8 @@ struct Task {
     left: Left,
     panels: *const f32,
     c: *mut f32,
+    /// Distance between rows of C.
+    stride: usize,
     accumulate: bool,
     bias: *const f32,
     activation: Option<(Activation, *mut f32)>,
@@ -198,7 +191,7 @@ pub fn gemm(
     let bias = epilogue.bias.map_or(std::ptr::null(), <[f32]>::as_ptr);
     let (element, panels, c) = (Element::F32, std::ptr::null(), c.as_mut_ptr());
     let left = Left::Block;
-    let mut task = Task { element, cpu_tile, m, n, k, a, left, panels, c, accumulate, bias, activation };
+    let mut task = Task { element, cpu_tile, m, n, k, a, left, panels, c, stride: n, accumulate, bias, activation };
     let view = match b {
         MatrixB::Packed(packed) => {
             assert!((packed.k, packed.n, packed.width) == (k, n, cpu_tile.1), "B was packed for another product");
@@ -217,7 +210,7 @@ pub fn gemm(
     };
     match cpu.compute() {
         Compute::F32 => pack_and_run(cpu, view, &mut task),
-        Compute::Bf16 => in_pairs(cpu, view, &mut task),
+        Compute::Bf16 => in_pairs(cpu, view, &task),
     }
 }
 
@@ -230,24 +223,74 @@ fn pack_and_run(cpu: &Cpu, b: View, task: &mut Task) {
     });
 }
 
-/// Rounds both operands to bfloat16, in units of two along k, and multiplies those. A is read where its units lie, or in
-/// panels that all tasks share; B is in panels.
-fn in_pairs(cpu: &Cpu, b: View, task: &mut Task) {
-    let (m, n, k) = (task.m, task.n, task.k);
-    let (tile_rows, width) = task.cpu_tile;
-    let depth = bf16::units(k);
-    with_scratch(&UNITS_OF_A, m.next_multiple_of(tile_rows) * depth, |units_of_a| {
-        // SAFETY: the view holds `[m, k]`, as was asserted.
-        task.left = unsafe { pair_a(cpu, task.a, (m, k), tile_rows, units_of_a) };
-        with_scratch(&PANELS_OF_B, n.next_multiple_of(width) * depth, |panels| {
-            // SAFETY: the view holds `[k, n]`, as was asserted.
-            unsafe { pack_pairs(cpu, b.transposed(), (n, k), width, panels) };
-            task.element = Element::Pairs { fast: bf16::is_fast(cpu.isa()) };
-            task.k = depth;
-            task.panels = panels.as_ptr();
-            run_tasks(cpu, task);
+/// Rounds both operands to bfloat16, in units of two along k, and multiplies those, slab by slab. A is read where its units
+/// lie, or in panels that all tasks share; B is in panels.
+fn in_pairs(cpu: &Cpu, b: View, whole: &Task) {
+    let (m, n, k) = (whole.m, whole.n, whole.k);
+    let (tile_rows, width) = whole.cpu_tile;
+    let (lines, depth) = slab(m.min(n), m.max(n), bf16::units(k));
+    let (rows, columns) = if n > m { (m, lines) } else { (lines, n) };
+    with_scratch(&UNITS_OF_A, rows.next_multiple_of(tile_rows) * depth, |units_of_a| {
+        with_scratch(&PANELS_OF_B, columns.next_multiple_of(width) * depth, |panels| {
+            for first in (0..k.max(1)).step_by(2 * depth.max(1)) {
+                let k = (k - first).min(2 * depth);
+                let mut slab = Task { element: Element::of(cpu), k: bf16::units(k), panels: panels.as_ptr(), ..*whole };
+                slab.accumulate = whole.accumulate || first > 0;
+                if first + k < whole.k {
+                    (slab.bias, slab.activation) = (std::ptr::null(), None);
+                }
+                for start in (0..m.max(n)).step_by(lines) {
+                    let (row, column) = if n > m { (0, start) } else { (start, 0) };
+                    (slab.m, slab.n) = ((m - row).min(rows), (n - column).min(columns));
+                    // SAFETY: the slab is inside of A, B and C, whose sizes were asserted; its units fit.
+                    unsafe {
+                        if start == 0 || row > 0 {
+                            let len = slab.m.next_multiple_of(tile_rows) * slab.k;
+                            let a = whole.a.at(row, first);
+                            slab.left = pair_a(cpu, a, (slab.m, k), tile_rows, &mut units_of_a[..len]);
+                        }
+                        if start == 0 || column > 0 {
+                            let len = slab.n.next_multiple_of(width) * slab.k;
+                            pack_pairs(cpu, b.at(first, column).transposed(), (slab.n, k), width, &mut panels[..len]);
+                        }
+                        slab.start_at(whole, row, column);
+                    }
+                    run_tasks(cpu, &slab);
+                }
+            }
         });
     });
+}
+
+impl Task {
+    /// Where C, bias and activation of a slab begin.
+    ///
+    /// # Safety
+    /// `(row, column)` is inside of the whole task's C.
+    unsafe fn start_at(&mut self, whole: &Self, row: usize, column: usize) {
+        let at = row * self.stride + column;
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.c = whole.c.add(at);
+            if !self.bias.is_null() {
+                self.bias = whole.bias.add(column);
+            }
+            if let (Some((_, to)), Some((_, from))) = (&mut self.activation, whole.activation) {
+                *to = from.add(at);
+            }
+        }
+    }
+}
+
+/// Units of an operand that are packed at a time: 4 MiB, which stay in the last-level cache until they are multiplied.
+const SLAB: usize = 1 << 20;
+
+/// How the larger operand of a product is cut: its lines in a slab, and units of k in a slab, of which both operands have
+/// the same. (For products that fit: all of them.)
+fn slab(smaller: usize, larger: usize, depth: usize) -> (usize, usize) {
+    let depth = if smaller * depth <= SLAB { depth } else { (SLAB / 2 / smaller / K_BLOCK).max(1) * K_BLOCK };
+    let lines = if 2 * larger * depth <= 3 * SLAB { larger } else { (SLAB / depth).next_multiple_of(COLUMN_BLOCK) };
+    (lines.max(1), depth)
 }
 
 /// Numbers in a task of packing: worth waking a thread for.
@@ -256,7 +299,7 @@ const PACK_CHUNK: usize = 1 << 14;
 /// A in units: row by row if it lies so, since the tile reads a few rows as well as a panel; else in panels.
 ///
 /// # Safety
-/// The view holds `m x k` numbers, without gaps; `units` has room for m rows (rounded up to a tile).
+/// The view holds `m x k` numbers; `units` has room for m rows (rounded up to a tile).
 unsafe fn pair_a(cpu: &Cpu, view: View, (m, k): (usize, usize), tile_rows: usize, units: &mut [f32]) -> Left {
     let depth = bf16::units(k);
     if view.column_stride != 1 {
@@ -264,11 +307,15 @@ unsafe fn pair_a(cpu: &Cpu, view: View, (m, k): (usize, usize), tile_rows: usize
         unsafe { pack_pairs(cpu, view, (m, k), tile_rows, units) };
         return Left::Panels(units.as_ptr());
     }
-    // SAFETY: the caller's promise.
-    let from = unsafe { std::slice::from_raw_parts(view.start, m * k) };
+    struct Shared(View);
+    // SAFETY: read only.
+    unsafe impl Sync for Shared {}
+    let shared = &Shared(view);
     let rows = (PACK_CHUNK / k.max(1)).max(1);
     cpu.pool().split([(&mut units[..m * depth], rows * depth)], |index, [units]| {
-        for (from, to) in from[index * rows * k..].chunks(k.max(1)).zip(units.chunks_mut(depth.max(1))) {
+        for (i, to) in units.chunks_mut(depth.max(1)).enumerate() {
+            // SAFETY: a row of the view.
+            let from = unsafe { std::slice::from_raw_parts(shared.0.at(index * rows + i, 0).start, k) };
             bf16::pair_row(cpu.isa(), from, to);
         }
     });
@@ -439,17 +486,14 @@ unsafe fn multiply_panels(
             unsafe {
                 let start = task.panels.add(tile_column * task.k + first * width);
                 let c = TileC {
-                    start: task.c.add((row + tile_row) * task.n + tile_column),
-                    row_stride: task.n,
+                    start: task.c.add((row + tile_row) * task.stride + tile_column),
+                    row_stride: task.stride,
                     rows: (rows - tile_row).min(tile_rows),
                     columns: (column + columns - tile_column).min(width),
                     accumulate: task.accumulate || first > 0,
                 };
                 let b = PanelB { start, k_stride: width };
-                match task.element {
-                    Element::F32 => multiply_tile(cpu.isa(), steps, a(tile_row), b, c),
-                    Element::Pairs { fast } => bf16::multiply_tile(cpu.isa(), fast, steps, a(tile_row), b, c),
-                }
+                task.element.multiply_tile(cpu.isa(), steps, a(tile_row), b, c);
             }
         }
     }
@@ -462,7 +506,7 @@ unsafe fn finish_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column: 
         return;
     }
     for i in row..row + rows {
-        let offset = i * task.n + column;
+        let offset = i * task.stride + column;
         // SAFETY: a row of this task's block, of C and of the activation's output.
         unsafe {
             let c = std::slice::from_raw_parts_mut(task.c.add(offset), columns);

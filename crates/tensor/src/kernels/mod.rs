@@ -12,6 +12,7 @@ mod avx2;
 mod avx512;
 pub mod bf16;
 mod bf16_pack;
+mod element;
 pub mod elementwise;
 pub mod gemm;
 pub mod math;
@@ -21,6 +22,7 @@ pub mod optimizer;
 pub mod peak;
 mod portable;
 pub mod rows;
+pub mod scatter;
 pub mod simd;
 
 /// The instruction set that kernels run with. Its kernels are safe to call because only detection makes a value of

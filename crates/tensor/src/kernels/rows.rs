@@ -131,6 +131,82 @@ kernel!(
     pub fn online_softmax(scores: &mut [f32], first: usize, end: usize, scale: f32, state: OnlineSoftmax) -> (OnlineSoftmax, f32) = online_softmax_body
 );
 
+/// [`online_softmax`] of all of a row of `ROW` scores, which stay in registers: the same operations in the same order.
+#[inline(always)]
+fn online_softmax_of_all<S: Simd, const ROW: usize>(
+    s: S,
+    scores: &mut [f32; ROW],
+    scale: f32,
+    state: OnlineSoftmax,
+) -> (OnlineSoftmax, f32) {
+    const VECTORS_MAX: usize = 16;
+    let vectors = ROW / S::LANES;
+    assert!(ROW.is_multiple_of(S::LANES) && vectors <= VECTORS_MAX);
+    let mut x = [s.splat(0.0); VECTORS_MAX];
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    for (i, x) in x.iter_mut().enumerate().take(vectors) {
+        // SAFETY: vector `i` of the row.
+        *x = s.mul(unsafe { s.load(scores.as_ptr().add(i * S::LANES)) }, s.splat(scale));
+        largest = s.max(largest, *x);
+    }
+    let block = s.largest(largest);
+    let largest = if block > state.largest || block.is_nan() { block } else { state.largest };
+    let correction = if state.sum == 0.0 { 0.0 } else { s.largest(math::exp(s, s.splat(state.largest - largest))) };
+    let mut sum = s.splat(0.0);
+    for (i, &x) in x.iter().enumerate().take(vectors) {
+        let e = math::exp(s, s.sub(x, s.splat(largest)));
+        sum = s.add(sum, e);
+        // SAFETY: as above.
+        unsafe { s.store(scores.as_mut_ptr().add(i * S::LANES), e) };
+    }
+    (OnlineSoftmax { largest, sum: state.sum * correction + s.sum(sum) }, correction)
+}
+
+/// Rows of scores against one block of keys.
+#[derive(Debug, Clone, Copy)]
+pub struct ScoreRows<'a> {
+    /// Columns that each row sees: first, end.
+    pub seen: &'a [(usize, usize)],
+    /// Columns that are keys, of [`SCORE_COLUMNS`].
+    pub keys: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+}
+
+/// Distance between rows of scores.
+pub const SCORE_COLUMNS: usize = 64;
+
+#[inline(always)]
+fn online_softmax_rows_body<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    rows: ScoreRows,
+    states: &mut [OnlineSoftmax],
+    sums: &mut [f32],
+    width: usize,
+) {
+    let ScoreRows { seen, keys, scale } = rows;
+    let scores = scores.as_chunks_mut::<SCORE_COLUMNS>().0;
+    for (row, ((scores, &(first, end)), state)) in scores.iter_mut().zip(seen).zip(states).enumerate() {
+        let (next, correction) = if (first, end) == (0, SCORE_COLUMNS) {
+            online_softmax_of_all(s, scores, scale, *state)
+        } else {
+            online_softmax_body(s, &mut scores[..keys], first, end, scale, *state)
+        };
+        *state = next;
+        if correction != 1.0 && !sums.is_empty() {
+            let sums = &mut sums[row * width..][..width];
+            let correction = s.splat(correction);
+            for_vectors!(s, sums.len(), |at, load, store| { store!(sums, s.mul(load!(sums), correction)) });
+        }
+    }
+}
+kernel!(
+    /// [`online_softmax`] of each row of `scores [rows, 64]`; each row of `sums [rows, width]` is scaled by its factor.
+    /// No sums: nothing was summed before.
+    pub fn online_softmax_rows(scores: &mut [f32], rows: ScoreRows<'_>, states: &mut [OnlineSoftmax], sums: &mut [f32], width: usize) = online_softmax_rows_body
+);
+
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // as the formula has them
 fn attention_gradient_body<S: Simd>(
@@ -157,8 +233,26 @@ fn attention_gradient_body<S: Simd>(
         store!(d, s.mul(s.mul(probability, s.sub(load!(d), delta)), scale_all));
     });
 }
+
+#[inline(always)]
+fn attention_gradient_rows_body<S: Simd>(
+    s: S,
+    scores: &mut [f32],
+    dprobabilities: &mut [f32],
+    rows: ScoreRows,
+    log_sums: &[f32],
+    deltas: &[f32],
+) {
+    let ScoreRows { seen, keys, scale } = rows;
+    let (scores, _) = scores.as_chunks_mut::<SCORE_COLUMNS>();
+    let (gradients, _) = dprobabilities.as_chunks_mut::<SCORE_COLUMNS>();
+    let limits = seen.iter().zip(log_sums).zip(deltas);
+    for ((p, d), ((&(first, end), &log_sum), &delta)) in scores.iter_mut().zip(gradients).zip(limits) {
+        attention_gradient_body(s, &mut p[..keys], &mut d[..keys], first, end, scale, log_sum, delta);
+    }
+}
 kernel!(
-    /// A row of attention's backward: scores become probabilities, and their gradients the gradients of the
-    /// unscaled scores, in `first..end`; zero elsewhere. `delta` is the row's `sum dO O`.
-    pub fn attention_gradient(scores: &mut [f32], dprobabilities: &mut [f32], first: usize, end: usize, scale: f32, log_sum: f32, delta: f32) = attention_gradient_body
+    /// Attention's backward for rows of `[rows, 64]`: scores become probabilities, and their gradients the gradients of the
+    /// unscaled scores, in the columns that a row sees; zero in other keys' columns. A row's delta is its `sum dO O`.
+    pub fn attention_gradient_rows(scores: &mut [f32], dprobabilities: &mut [f32], rows: ScoreRows<'_>, log_sums: &[f32], deltas: &[f32]) = attention_gradient_rows_body
 );

@@ -19,7 +19,7 @@ struct HeadCrossEntropy {
 /// Numbers of logits in a chunk where the vocabulary is small: 8 MiB stay in the last-level cache.
 const CHUNK_LOGITS: usize = 2 << 20;
 /// Rows of a chunk at least: the head is packed anew for each chunk, which costs as much as some forty rows of the product.
-const CHUNK_ROWS_MIN: usize = 256;
+const CHUNK_ROWS_MIN: usize = 512;
 
 impl Tape {
     /// Cross-entropy of `softmax(x head^T)` against `targets`: `x [r, m]`, `head [v, m]`, `weights [r]`.

@@ -1,9 +1,9 @@
 //! Token embedding, with learned positions where a model has them (GPT-2).
 
 use crate::kernels::elementwise;
+use crate::kernels::scatter::scatter_add;
 use crate::operation::{Backward, Forward, Ids, Needs, Operand, Operation};
 use crate::tape::{Tape, Var};
-use crate::threads::Columns;
 
 struct Embedding {
     rows: usize,
@@ -35,11 +35,17 @@ pub fn embedding_reference(tokens: &[u32], table: &[f32], width: usize) -> Vec<f
     tokens.iter().flat_map(|&token| table[token as usize * width..][..width].iter().copied()).collect()
 }
 
+/// The formula of backward: each row of `dy` is added to the row of its token, in the order of the batch.
+pub fn embedding_backward_reference(tokens: &[u32], dy: &[f32], width: usize, dtable: &mut [f32]) {
+    for (&token, dy) in tokens.iter().zip(dy.chunks_exact(width)) {
+        for (sum, &number) in dtable[token as usize * width..][..width].iter_mut().zip(dy) {
+            *sum += number;
+        }
+    }
+}
+
 /// Rows in a task of forward.
 const ROWS: usize = 64;
-/// Columns in a task of backward; more in a table wider than [`Columns::STRIPS_MAX`] times this.
-const COLUMNS: usize = 64;
-
 fn copy_row(table: Operand<'_>, index: usize, to: &mut [f32]) {
     match table {
         Operand::Values(values) => to.copy_from_slice(&values[index * to.len()..][..to.len()]),
@@ -50,6 +56,11 @@ fn copy_row(table: Operand<'_>, index: usize, to: &mut [f32]) {
 impl Operation for Embedding {
     fn name(&self) -> &'static str {
         "embedding"
+    }
+
+    /// For the order of the rows.
+    fn scratch_len(&self) -> usize {
+        2 * self.rows
     }
 
     fn needs(&self) -> Needs {
@@ -81,21 +92,8 @@ impl Operation for Embedding {
             if !gradient.accumulate {
                 run.cpu.pool().split([(&mut *gradient.values, 1 << 15)], |_, [chunk]| chunk.fill(0.0));
             }
-            self.scatter(run.cpu, run.feed.ids(ids), dy, gradient.values);
+            let ids = &run.feed.ids(ids)[..self.rows];
+            scatter_add(run.cpu, ids, dy, self.width, gradient.values, run.scratch);
         }
-    }
-}
-
-impl Embedding {
-    /// Adds each row of `dy` to the row of its id. Split by columns, so that rows are added in order.
-    fn scatter(&self, cpu: &crate::Cpu, ids: &[u32], dy: &[f32], table: &mut [f32]) {
-        let columns = Columns::new(table, self.width, COLUMNS);
-        cpu.pool().run(columns.strips(), &|task| {
-            let range = columns.range(task);
-            for (row, &id) in ids.iter().enumerate().take(self.rows) {
-                let from = &dy[row * self.width..][range.clone()];
-                columns.with(task, id as usize, |to| elementwise::add_assign(cpu.isa(), from, to));
-            }
-        });
     }
 }

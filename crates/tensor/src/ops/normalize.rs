@@ -100,6 +100,10 @@ impl Operation for Normalize {
         if self.residual { Needs { inputs: 0b100, outputs: 1 } } else { Needs { inputs: 0b11, outputs: 0 } }
     }
 
+    fn remakes_from_output(&self) -> bool {
+        self.residual
+    }
+
     fn passes_gradient(&self) -> &'static [(usize, usize)] {
         if self.residual { &[(0, 0), (1, 0)] } else { &[] }
     }
@@ -107,8 +111,7 @@ impl Operation for Normalize {
     fn forward(&self, run: Forward<'_>) {
         let weight = run.inputs[self.weight()].values();
         let bias = if self.bias { run.inputs[self.weight() + 1].values() } else { &[] };
-        let x = run.inputs[0].values();
-        let isa = run.cpu.isa();
+        let (x, isa) = (run.inputs[0].values(), run.cpu.isa());
         let block = ROWS * self.width;
         let norm = |x: &[f32], y: &mut [f32], saved: &mut [f32]| {
             let statistics = normalize::forward(isa, self.kind, self.epsilon, x, weight, bias, y);
@@ -118,8 +121,10 @@ impl Operation for Normalize {
             let residual = run.inputs[1].values();
             let [sum, y] = run.outputs;
             run.cpu.pool().split([(sum, block), (y, block), (run.saved, 2 * ROWS)], |index, [sum, y, saved]| {
-                sum.copy_from_slice(&x[index * block..][..sum.len()]);
-                elementwise::add_assign(isa, &residual[index * block..][..sum.len()], sum);
+                if !run.from_output {
+                    sum.copy_from_slice(&x[index * block..][..sum.len()]);
+                    elementwise::add_assign(isa, &residual[index * block..][..sum.len()], sum);
+                }
                 let rows = sum.chunks_exact(self.width).zip(y.chunks_exact_mut(self.width));
                 for ((sum, y), saved) in rows.zip(saved.chunks_exact_mut(2)) {
                     norm(sum, y, saved);

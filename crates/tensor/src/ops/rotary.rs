@@ -28,6 +28,11 @@ impl RotaryTable {
         }
     }
 
+    /// A table for heads of this width without its numbers, to plan with. Running it panics.
+    pub fn described(head_width: usize) -> Self {
+        Self { half: head_width / 2, cosines: Vec::new(), sines: Vec::new() }
+    }
+
     /// The plain frequencies `base^(-2i/d)`.
     pub fn frequencies(head_width: usize, base: f64) -> Vec<f64> {
         (0..head_width / 2).map(|i| base.powf(-2.0 * i as f64 / head_width as f64)).collect()

@@ -4,7 +4,7 @@
 
 use allocation_counter::measure;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Isa, Plan, Segment, Tape};
+use tsumugi_tensor::{Activations, AdamW, AdamWStep, Cpu, Isa, Plan, Segment, Tape};
 
 use crate::{support, transformer};
 
@@ -16,7 +16,7 @@ fn count(isa: Isa, threads: usize, steps: usize) -> Vec<u64> {
     let mut parameters = transformer::parameters();
     let mut tape = Tape::new();
     let model = transformer::record(&mut tape, &parameters, ROWS, 0.1);
-    let mut plan = Plan::training(tape, model.loss, &[], &parameters).expect("complete");
+    let mut plan = Plan::training(tape, model.loss, &[], &parameters, Activations::Recomputed).expect("complete");
     let mut gradients = vec![0.0; parameters.buffer_len()];
     let (mut optimizer, mut partials) = (AdamW::new(&parameters), Vec::new());
     let segments: Vec<Segment> = (0..8).map(|i| Segment { start: i * LONG, len: LONG }).collect();

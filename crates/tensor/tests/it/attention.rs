@@ -1,8 +1,10 @@
 //! Attention: forward and backward against float64, segments, windows, grouped queries, chunks over a cache.
 
-use tsumugi_tensor::kernels::attention as kernel;
+use tsumugi_tensor::kernels::{attention as kernel, bf16};
 use tsumugi_tensor::ops::attention::attention_reference;
-use tsumugi_tensor::{BlockLayout, CachedRows, Cpu, Heads, KEY_BLOCK, KeyValueBlocks, Parameters, Plan, Segment, Tape};
+use tsumugi_tensor::{
+    BlockLayout, CachedRows, Compute, Cpu, Heads, KEY_BLOCK, KeyValueBlocks, Parameters, Plan, Segment, Tape,
+};
 
 use crate::support::{assert_close, assert_same_bits, every_cpu, noise, panics};
 
@@ -57,17 +59,28 @@ fn run(cpu: &Cpu, heads: &Heads, qkv: &[f32], segments: &[Segment], dout: &[f32]
     (out, dqkv)
 }
 
+/// Numbers that bfloat16 holds, so that only what is computed from them is rounded.
+fn rounded_noise(seed: u64, n: usize) -> Vec<f32> {
+    noise(seed, n).into_iter().map(|x| bf16::widen(bf16::round(x))).collect()
+}
+
 fn check(cpus: &[Cpu], rows: usize, heads: &Heads) {
-    let qkv = noise(rows as u64, rows * heads.row());
-    let dout = noise(rows as u64 + 500, rows * heads.query * heads.width);
+    let qkv = rounded_noise(rows as u64, rows * heads.row());
+    let dout = rounded_noise(rows as u64 + 500, rows * heads.query * heads.width);
     let want = attention_reference(&qkv, heads);
     let want_gradient = gradient_reference(&qkv, heads, &dout);
     for cpu in cpus {
-        let (out, gradient) = run(cpu, heads, &qkv, &[Segment { start: 0, len: rows }], &dout);
-        let what = format!("{} {rows} rows {heads:?}", cpu.isa().name());
-        assert_close(&what, &out, &want, 2e-6, 2e-6);
         let largest = want_gradient.iter().fold(1.0_f32, |m, g| m.max(g.abs()));
-        assert_close(&what, &gradient, &want_gradient, 1e-5, 4e-6 * largest);
+        // Probabilities and the gradients of scores are rounded too: to 2^-9 of each, and values are below 1.
+        for (compute, [relative, output, gradient]) in
+            [(Compute::F32, [1e-5, 2e-6, 4e-6]), (Compute::Bf16, [0.0, 1.0 / 512.0, 1.0 / 128.0])]
+        {
+            let cpu = &cpu.computing(compute);
+            let (got, got_gradient) = run(cpu, heads, &qkv, &[Segment { start: 0, len: rows }], &dout);
+            let what = format!("{} {rows} rows {heads:?}", cpu.kernels());
+            assert_close(&what, &got, &want, relative, output);
+            assert_close(&what, &got_gradient, &want_gradient, relative, gradient * largest);
+        }
     }
 }
 

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use tsumugi_tensor::ops::cross_entropy::cross_entropy_reference;
-use tsumugi_tensor::ops::embedding::embedding_reference;
+use tsumugi_tensor::ops::embedding::{embedding_backward_reference, embedding_reference};
 use tsumugi_tensor::ops::feed_forward::swiglu_reference;
 use tsumugi_tensor::ops::linear::linear_reference;
 use tsumugi_tensor::ops::matmul::matmul_reference;
 use tsumugi_tensor::ops::normalize::normalize_reference;
 use tsumugi_tensor::ops::rotary::rotary_reference;
 use tsumugi_tensor::{
-    Activation, Cpu, Heads, Isa, NormKind, ParameterId, Parameters, ParametersBuilder, Plan, RotaryTable, Tape, Var,
+    Activation, Activations, Cpu, Heads, Isa, NormKind, ParameterId, Parameters, ParametersBuilder, Plan, RotaryTable,
+    Tape, Var,
 };
 
-use crate::support::{assert_close, assert_same_bits, every_cpu, noise, noise_ids, train_once};
+use crate::support::{assert_close, assert_same_bits, every_cpu, noise, noise_ids, panics, train_once};
 use crate::transformer::{self, ROWS, record, set};
 
 /// Evaluates one value of a tape without parameters.
@@ -58,31 +59,32 @@ fn rows_of_tables_and_of_values() {
 
 #[test]
 fn the_gradients_of_tables_sum_over_equal_ids() {
-    const ROWS: usize = 150;
-    // The second is wider than 512 strips of 64.
-    for (cpu, width) in every_cpu(2).iter().flat_map(|cpu| [(cpu, 70), (cpu, 32_832)]) {
-        let (parameters, id) = one_parameter(&[11, width], &noise(1, 11 * width));
-        let (ids, numbers) = (noise_ids(2, ROWS, 9), noise(3, 4 * width));
-        let mut tape = Tape::new();
-        let (tokens, chosen, weights) = (tape.ids(ROWS), tape.ids(4), tape.input(&[4, width]));
-        let table = tape.parameter(&parameters, id);
-        let x = tape.embedding(tokens, table, None);
-        let x = tape.select_rows(x, chosen);
-        let loss = tape.weighted_sum_loss(x, weights);
-        let rows = [7, 140, 7, 0];
-        let (_, gradients) = train_once(cpu, tape, loss, &[], &parameters, |plan| {
-            plan.set_ids(tokens, &ids);
-            plan.set_ids(chosen, &rows);
-            plan.set(weights, &numbers);
-        });
-        let mut want = vec![0.0; 11 * width];
-        for (i, &row) in rows.iter().enumerate() {
-            let token = ids[row as usize] as usize;
-            for column in 0..width {
-                want[token * width + column] += numbers[i * width + column];
+    const TABLE: usize = 300;
+    for cpu in every_cpu(1).iter().chain(&every_cpu(3)) {
+        // Ids that are all the same, few, in two bytes; more rows than the tasks have in their smallest size.
+        for (rows, limit) in [(1, 1), (1, 300), (2, 2), (17, 3), (150, 9), (1100, 1), (1100, 300)] {
+            for width in [1, 16, 70] {
+                let (parameters, id) = one_parameter(&[TABLE, width], &noise(1, TABLE * width));
+                let (ids, dy) = (noise_ids(2, rows, limit), noise(3, rows * width));
+                let mut tape = Tape::new();
+                let (tokens, weights) = (tape.ids(rows), tape.input(&[rows, width]));
+                let table = tape.parameter(&parameters, id);
+                let x = tape.embedding(tokens, table, None);
+                let loss = tape.weighted_sum_loss(x, weights);
+                let (mut plan, mut gradients) = train_once(cpu, tape, loss, &[], &parameters, |plan| {
+                    plan.set_ids(tokens, &ids);
+                    plan.set(weights, &dy);
+                });
+                let mut want = vec![0.0; TABLE * width];
+                embedding_backward_reference(&ids, &dy, width, &mut want);
+                assert_same_bits("replaced", &gradients[parameters.range(id)], &want);
+                plan.train(cpu, &parameters, &mut gradients, true);
+                embedding_backward_reference(&ids, &dy, width, &mut want);
+                assert_same_bits("added to", &gradients[parameters.range(id)], &want);
+                plan.set_ids(tokens, &vec![TABLE as u32; rows]);
+                assert!(panics(|| plan.train(cpu, &parameters, &mut gradients, false)), "an id outside of the table");
             }
         }
-        assert_close("table", &gradients[parameters.range(id)], &want, 1e-6, 1e-7);
     }
 }
 
@@ -300,7 +302,7 @@ fn a_nan_in_any_parameter_comes_out_in_the_loss() {
         let mut parameters = transformer::parameters();
         let mut tape = Tape::new();
         let model = record(&mut tape, &parameters, ROWS, 0.0);
-        let mut plan = Plan::training(tape, model.loss, &[], &parameters).expect("complete");
+        let mut plan = Plan::training(tape, model.loss, &[], &parameters, Activations::Kept).expect("complete");
         set(&mut plan, &model);
         let mut gradients = vec![0.0; parameters.buffer_len()];
         let ids: Vec<ParameterId> = parameters.iter().map(|(id, _)| id).collect();

@@ -1,6 +1,6 @@
 //! The same bits for any number of threads; accumulation that does not depend on how a batch is cut.
 
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Isa, Segment, Tape};
+use tsumugi_tensor::{Activations, AdamW, AdamWStep, Cpu, Isa, Plan, Segment, Tape};
 
 use crate::support::{assert_same_bits, noise, noise_ids};
 use crate::transformer::{VOCABULARY, parameters, record};
@@ -25,9 +25,9 @@ fn three_steps(isa: Isa, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let cpu = Cpu::with_isa(isa, threads);
     let rows = 10 * LONG;
     let mut parameters = parameters();
-    let mut tape = tsumugi_tensor::Tape::new();
+    let mut tape = Tape::new();
     let model = record(&mut tape, &parameters, rows, 0.2);
-    let mut plan = tsumugi_tensor::Plan::training(tape, model.loss, &[], &parameters).expect("complete");
+    let mut plan = Plan::training(tape, model.loss, &[], &parameters, Activations::Kept).expect("complete");
     let mut gradients = vec![0.0; parameters.buffer_len()];
     let mut optimizer = AdamW::new(&parameters);
     let mut losses = Vec::new();
@@ -67,7 +67,7 @@ fn accumulated(cpu: &Cpu, batch: usize) -> (f64, Vec<f32>) {
     let mut tape = Tape::new();
     let rows = batch * LONG;
     let model = record(&mut tape, &parameters, rows, 0.0);
-    let mut plan = tsumugi_tensor::Plan::training(tape, model.loss, &[], &parameters).expect("complete");
+    let mut plan = Plan::training(tape, model.loss, &[], &parameters, Activations::Kept).expect("complete");
     let all = 8 * LONG;
     let (tokens, targets) = (noise_ids(1, all, VOCABULARY as u32), noise_ids(2, all, VOCABULARY as u32));
     let weights: Vec<f32> = noise(3, all).iter().map(|x| if *x < -0.2 { 0.0 } else { x + 0.3 }).collect();

@@ -11,5 +11,6 @@ mod kernels;
 mod muon;
 mod planner;
 mod random_graphs;
+mod recompute;
 mod support;
 mod transformer;

@@ -1,7 +1,7 @@
 //! The planner: what it refuses, frozen and tied weights, values nobody kept.
 
 use tsumugi_tensor::ops::elementwise::Unary;
-use tsumugi_tensor::{Activation, NormKind, ParametersBuilder, Plan, PlanError, Tape};
+use tsumugi_tensor::{Activation, Activations, NormKind, ParametersBuilder, Plan, PlanError, Tape};
 
 use crate::support::{assert_same_bits, check_gradients, every_cpu, fill, noise, train_once};
 use crate::transformer::{ROWS, parameters, record, set};
@@ -23,14 +23,17 @@ fn a_parameter_that_the_loss_does_not_use_is_an_error_that_names_it() {
         (tape, loss, x)
     };
     let (recorded, loss, _) = tape(&parameters);
-    let error = Plan::training(recorded, loss, &[], &parameters).err();
+    let error = Plan::training(recorded, loss, &[], &parameters, Activations::Kept).err();
     assert_eq!(error, Some(PlanError::UnreachedParameters { names: vec!["forgotten.bias".into()] }));
     let (recorded, _, x) = tape(&parameters);
-    let error = Plan::training(recorded, x, &[], &parameters).err();
+    let error = Plan::training(recorded, x, &[], &parameters, Activations::Kept).err();
     assert_eq!(error, Some(PlanError::NotALoss { operation: "embedding".into() }));
     parameters.set_trainable(forgotten, false);
     let (recorded, loss, _) = tape(&parameters);
-    assert!(Plan::training(recorded, loss, &[], &parameters).is_ok(), "a frozen parameter needs no gradient");
+    assert!(
+        Plan::training(recorded, loss, &[], &parameters, Activations::Kept).is_ok(),
+        "a frozen parameter needs no gradient"
+    );
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn a_loss_that_something_reads_is_refused_and_one_beside_the_root_is_evaluated()
     let x = tape.parameter(&parameters, id);
     let inner = tape.mean_loss(x);
     let root = tape.weighted_sum_loss(inner, inner);
-    let error = Plan::training(tape, root, &[], &parameters).err();
+    let error = Plan::training(tape, root, &[], &parameters, Activations::Kept).err();
     let (loss, operation) = ("mean_loss".to_owned(), "weighted_sum_loss".to_owned());
     assert_eq!(error, Some(PlanError::LossInside { loss, operation }));
 

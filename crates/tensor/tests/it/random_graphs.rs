@@ -1,11 +1,11 @@
 //! Random graphs: memory that the planner uses again, values changed in place and gradients that share memory must
-//! give the bits of a plan that keeps every value, in which nothing is shared.
+//! give the bits of a plan that keeps every value, in which nothing is shared; and so must blocks that are recomputed.
 
 use std::sync::Arc;
 
 use tsumugi_tensor::{
-    Activation, Cpu, Heads, Ids, Isa, NormKind, ParameterId, Parameters, ParametersBuilder, Plan, PlanError,
-    RotaryTable, Segment, Tape, Var,
+    Activation, Activations, Cpu, Heads, Ids, Isa, NormKind, ParameterId, Parameters, ParametersBuilder, Plan,
+    PlanError, RotaryTable, Segment, Tape, Var,
 };
 
 use crate::support::{assert_same_bits, fill, noise, noise_ids};
@@ -102,6 +102,21 @@ impl Graph<'_> {
         };
         self.values.push(y);
     }
+
+    /// Up to four steps, mostly as a block.
+    fn steps(&mut self) {
+        let count = 1 + self.choose(4);
+        if self.choose(4) == 0 {
+            return (0..count).for_each(|_| self.step());
+        }
+        let mut tape = std::mem::take(&mut self.tape);
+        tape.block(|tape| {
+            std::mem::swap(&mut self.tape, tape);
+            (0..count).for_each(|_| self.step());
+            std::mem::swap(&mut self.tape, tape);
+        });
+        self.tape = tape;
+    }
 }
 
 /// A finished graph.
@@ -121,26 +136,31 @@ fn record(seed: u64, parameters: &Parameters) -> Recorded {
     let x = graph.parameter("x");
     let x = graph.tape.scale(x, 1.5);
     graph.values.push(x);
-    for _ in 0..4 + graph.choose(12) {
-        graph.step();
+    for _ in 0..2 + graph.choose(5) {
+        graph.steps();
     }
     let Graph { mut tape, values, .. } = graph;
     let ends: Vec<Var> = values.iter().rev().take(1 + seed as usize % 3).copied().collect();
-    let all = tape.concat_columns(&ends);
-    let shape = tape.shape(all).to_vec();
-    let weights = tape.input(&shape);
-    let loss = tape.weighted_sum_loss(all, weights);
+    let weights = tape.input(&[ROWS, WIDTH * ends.len()]);
+    let end = |tape: &mut Tape| {
+        let all = tape.concat_columns(&ends);
+        tape.weighted_sum_loss(all, weights)
+    };
+    let loss = if seed.is_multiple_of(5) { tape.block(end) } else { end(&mut tape) };
     Recorded { tape, positions, weights, loss, values }
 }
 
-/// Losses of training and evaluation, and gradients, of the graph of this seed.
-fn run(cpu: &Cpu, seed: u64, keep_all: bool) -> (f32, f32, Vec<f32>) {
+/// Losses of training and evaluation, and gradients, of the graph of this seed, where every so many values are kept
+/// (0: none).
+fn run(cpu: &Cpu, seed: u64, keep_every: usize, activations: Activations) -> (f32, f32, Vec<f32>) {
     let mut parameters = declare();
     let (mut plan, Recorded { positions, weights, loss, .. }) = loop {
         let mut recorded = record(seed, &parameters);
-        let kept = if keep_all { recorded.values.clone() } else { Vec::new() };
+        let is_kept = |index: usize| keep_every > 0 && index.is_multiple_of(keep_every);
+        let kept: Vec<Var> =
+            recorded.values.iter().enumerate().filter(|(index, _)| is_kept(*index)).map(|(_, &var)| var).collect();
         let tape = std::mem::take(&mut recorded.tape);
-        match Plan::training(tape, recorded.loss, &kept, &parameters) {
+        match Plan::training(tape, recorded.loss, &kept, &parameters, activations) {
             Ok(plan) => break (plan, recorded),
             // What does not lead to the loss is frozen.
             Err(PlanError::UnreachedParameters { names }) => {
@@ -172,12 +192,17 @@ fn run(cpu: &Cpu, seed: u64, keep_all: bool) -> (f32, f32, Vec<f32>) {
 }
 
 #[test]
-fn shared_memory_changes_no_bit() {
+fn shared_memory_and_recomputation_change_no_bit() {
     let cpu = Cpu::with_isa(Isa::available()[0], 1);
     for seed in 0..600 {
-        let (shared, apart) = (run(&cpu, seed, false), run(&cpu, seed, true));
-        let what = format!("graph {seed}");
-        assert_same_bits(&what, &[shared.0, shared.1], &[apart.0, apart.1]);
-        assert_same_bits(&what, &shared.2, &apart.2);
+        let apart = run(&cpu, seed, 1, Activations::Kept);
+        for (keep_every, activations) in
+            [(0, Activations::Kept), (0, Activations::Recomputed), (3, Activations::Recomputed)]
+        {
+            let shared = run(&cpu, seed, keep_every, activations);
+            let what = format!("graph {seed}, one of {keep_every} kept, activations {activations:?}");
+            assert_same_bits(&what, &[shared.0, shared.1], &[apart.0, apart.1]);
+            assert_same_bits(&what, &shared.2, &apart.2);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Noise, comparisons and central finite differences for the tests.
 
-use tsumugi_tensor::{Cpu, Isa, ParameterId, Parameters, Plan, Tape, Var};
+use tsumugi_tensor::{Activations, Cpu, Isa, ParameterId, Parameters, Plan, Tape, Var};
 
 /// `n` numbers in [-1, 1), the same for the same seed.
 pub fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -104,7 +104,7 @@ pub fn train_once(
     parameters: &Parameters,
     set: impl FnOnce(&mut Plan),
 ) -> (Plan, Vec<f32>) {
-    let mut plan = Plan::training(tape, loss, kept, parameters).expect("the tape is complete");
+    let mut plan = Plan::training(tape, loss, kept, parameters, Activations::Kept).expect("the tape is complete");
     set(&mut plan);
     let mut gradients = vec![0.0; parameters.buffer_len()];
     plan.train(cpu, parameters, &mut gradients, false);

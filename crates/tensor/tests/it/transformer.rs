@@ -55,7 +55,7 @@ pub fn parameters() -> Parameters {
 }
 
 /// Layer 0 is GPT-2's (learned positions, LayerNorm, biases, GELU), layer 1 Llama's (rotary, RMSNorm, SwiGLU);
-/// the head is the token table.
+/// the head is the token table. Each layer is a block.
 pub fn record(tape: &mut Tape, parameters: &Parameters, rows: usize, dropout: f32) -> Model {
     let find = |name: &str| -> ParameterId { parameters.find(name).expect("declared above") };
     let (tokens, positions, targets) = (tape.ids(rows), tape.ids(rows), tape.ids(rows));
@@ -66,7 +66,7 @@ pub fn record(tape: &mut Tape, parameters: &Parameters, rows: usize, dropout: f3
     stream = tape.dropout(stream, dropout);
     let rotary = Arc::new(RotaryTable::new(POSITIONS, &RotaryTable::frequencies(HEADS.width, 10.0), 1.0));
     let mut branch = None;
-    for layer in 0..2 {
+    let layer = |tape: &mut Tape, layer: usize, stream: Var, branch: Option<Var>| {
         let kind = if layer == 0 { NormKind::Layer } else { NormKind::Rms };
         let get = |tape: &mut Tape, name: &str| tape.parameter(parameters, find(&format!("{layer}.{name}")));
         let bias = |tape: &mut Tape, name: &str| (layer == 0).then(|| get(tape, &format!("{name}.bias")));
@@ -93,7 +93,11 @@ pub fn record(tape: &mut Tape, parameters: &Parameters, rows: usize, dropout: f3
         let x = linear(tape, x, "up", (layer == 0).then_some(Activation::GeluTanh));
         let x = if layer == 1 { tape.swiglu(x) } else { x };
         let x = linear(tape, x, "down", None);
-        (stream, branch) = (next, Some(tape.dropout(x, dropout)));
+        (next, tape.dropout(x, dropout))
+    };
+    for index in 0..2 {
+        let (next, x) = tape.block(|tape| layer(tape, index, stream, branch));
+        (stream, branch) = (next, Some(x));
     }
     let last = tape.parameter(parameters, find("last.norm"));
     let branch = branch.expect("there are layers");

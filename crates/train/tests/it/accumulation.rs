@@ -7,6 +7,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_data::{Batch, BatchSource, Segment};
 use tsumugi_models::{Decoder, DecoderSpec, family};
 use tsumugi_tensor::Cpu;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_train::{Job, Recipe, TrainSettings, train};
 
 const CONTEXT: usize = 16;
@@ -63,7 +64,7 @@ fn step(micro_batches: usize) -> (f64, f64, Vec<f32>) {
     let spec = DecoderSpec { context: CONTEXT, ..family::find("llama").unwrap().tiny() };
     let source = Uneven { micro_batches, vocabulary: spec.vocabulary as u64 };
     let mut decoder = Decoder::new(spec);
-    decoder.initialize(3);
+    decoder.initialize(3, &Pool::new(1));
     let trained = train(Job {
         cpu: &Cpu::detect(Some(2)).unwrap(),
         decoder,

@@ -5,6 +5,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_data::{Batch, BatchSource, Segment};
 use tsumugi_models::{Decoder, family};
 use tsumugi_tensor::Cpu;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_train::{Job, LogRow, Recipe, TrainError, train};
 
 /// Rows whose loss is not a number from one step to another; nothing is trained in `nothing_at`.
@@ -47,7 +48,7 @@ fn run(source: &Broken, observer: &Recorder) -> (Result<(), TrainError>, Vec<Log
     let recipe =
         Recipe { data: Some("none".into()), layers: Some(1), width: Some(64), steps: Some(24), ..Recipe::default() };
     let mut decoder = Decoder::new(family::find("llama").unwrap().tiny());
-    decoder.initialize(0);
+    decoder.initialize(0, &Pool::new(1));
     let ran = train(Job {
         cpu: &Cpu::detect(Some(1)).unwrap(),
         decoder,

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tsumugi_base::Hint;
-use tsumugi_base::progress::{Event, Observer, Silent};
+use tsumugi_base::progress::{Event, Observer, Recorder, Silent};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_train::recipe::ComputeChoice;
-use tsumugi_train::{OptimizerKind, Recipe, checkpoint};
+use tsumugi_train::{OptimizerKind, Recipe, checkpoint, run_folder};
 
 use crate::{log, recipe, train};
 
@@ -72,6 +72,25 @@ fn each_type_resumes_to_its_own_bits_and_the_choice_is_kept() {
     let other = Recipe { compute: Some(ComputeChoice::Bf16), ..recipe(STEPS) };
     let error = train(&other, &folder.path().join("F32"), 1, &Silent).unwrap_err().to_string();
     assert!(error.ends_with("compute (there \"f32\", here \"bf16\")"), "{error}");
+}
+
+/// How memory is used is the one setting that a run may change: its losses stay the same bits.
+#[test]
+fn recomputation_may_be_switched_when_a_run_goes_on() {
+    let folder = temporary_folder();
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    let said = |recompute| Recipe { recompute, layers: Some(3), ..recipe(STEPS) };
+    train(&said(None), &whole, 1, &Silent).unwrap();
+    let recorded = || run_folder::recorded(&pieces, "recompute").unwrap().as_bool().unwrap();
+    for (now, then) in [(Some(true), true), (None, true), (Some(false), false), (None, false), (Some(true), true)] {
+        let stopped = train(&said(now), &pieces, 1, &StopAfter(AtomicU64::new(5))).unwrap();
+        assert_eq!((stopped.finished, stopped.resolved.train.recompute, recorded()), (false, then, then));
+        let ran_again = stopped.profile.rows.iter().any(|row| row.1 == "again");
+        assert_eq!(ran_again, then, "said {now:?}");
+    }
+    assert!(train(&said(None), &pieces, 2, &Silent).unwrap().finished);
+    assert_eq!(log(&whole), log(&pieces));
+    assert!(weights(&whole) == weights(&pieces));
 }
 
 #[test]
@@ -141,5 +160,56 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_serves() {
         std::fs::remove_dir_all(&newest).unwrap();
         assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
         assert_eq!(log(&whole), log(&run), "{file}");
+    }
+}
+
+/// A bit that flipped in a tensor, and a file of the step before.
+#[test]
+fn a_checkpoint_of_other_content_is_refused() {
+    let folder = temporary_folder();
+    for file in ["parameters.safetensors", "first-moments.safetensors", "second-moments.safetensors"] {
+        let run = folder.path().join(file);
+        train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+        let newest = run.join("checkpoints/step-00000016").join(file);
+        let written = std::fs::read(&newest).unwrap();
+        let mut flipped = written.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let of_the_step_before = std::fs::read(run.join("checkpoints/step-00000014").join(file)).unwrap();
+        for other in [flipped, of_the_step_before] {
+            std::fs::write(&newest, other).unwrap();
+            let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err();
+            let wanted = format!("step-00000016: {file} is not the file that was written");
+            assert!(error.to_string().contains(&wanted), "{error}");
+            assert!(tsumugi_base::Hint::hint(&error).unwrap().starts_with("remove "));
+        }
+        std::fs::write(&newest, written).unwrap();
+        assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+    }
+}
+
+#[test]
+fn lines_that_the_log_lost_are_told_and_the_run_goes_on_the_same() {
+    let folder = temporary_folder();
+    let whole = folder.path().join("whole");
+    train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
+    for lines_left in [None, Some(3), Some(usize::MAX)] {
+        let run = folder.path().join(format!("{lines_left:?}"));
+        train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+        let file = run.join("log.jsonl");
+        match lines_left {
+            None => std::fs::remove_file(&file).unwrap(),
+            Some(lines) => {
+                let text = std::fs::read_to_string(&file).unwrap();
+                let left: String = text.split_inclusive('\n').take(lines).collect();
+                std::fs::write(&file, left).unwrap();
+            }
+        }
+        let recorder = Recorder::default();
+        assert!(train(&recipe(STEPS), &run, 1, &recorder).unwrap().finished);
+        let told = recorder.events().iter().any(
+            |event| matches!(event, Event::Warning { message } if message.contains("log.jsonl has lines of only")),
+        );
+        assert_eq!(told, lines_left != Some(usize::MAX), "{lines_left:?}");
+        assert!(weights(&whole) == weights(&run), "{lines_left:?}: the weights differ");
     }
 }

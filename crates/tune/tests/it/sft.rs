@@ -9,6 +9,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{Admitted, ModelFolder, NoScan};
 use tsumugi_models::{Decoder, family};
 use tsumugi_tensor::Cpu;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::train::byte_tokenizer;
 use tsumugi_tokenizer::{Message, special_tokens};
 use tsumugi_tune::methods::sft::{self, SftRecipe, Tuned};
@@ -21,7 +22,7 @@ fn base(folder: &Path) -> Admitted<ModelFolder> {
     let mut spec = family::find("llama").unwrap().tiny();
     (spec.vocabulary, spec.context) = (tokenizer.vocabulary_size(), 64);
     let mut decoder = Decoder::new(spec);
-    decoder.initialize(5);
+    decoder.initialize(5, &Pool::new(1));
     decoder.save(folder, &BTreeMap::new()).unwrap();
     tokenizer.save(folder).unwrap();
     ModelFolder::admit(folder, &NoScan { reason: "the test made it" }).unwrap()
@@ -33,7 +34,7 @@ fn conversations() -> Conversations {
         let noise = format!("{:x}", index.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         vec![Message::new("user", noise), Message::new("assistant", "aye")]
     };
-    Conversations { train: (0..40).map(ask).collect(), held_out: (100..104).map(ask).collect() }
+    Conversations { train: (0..40).map(ask).collect(), held_out: (100..104).map(ask).collect(), places: None }
 }
 
 fn recipe() -> SftRecipe {
@@ -102,4 +103,31 @@ fn a_stopped_run_goes_on_to_the_same_weights() {
     let other = SftRecipe { steps: Some(61), ..recipe() };
     let error = tune(&other, &whole, 1, &Silent).unwrap_err().to_string();
     assert!(error.contains("steps"), "{error}");
+}
+
+/// In the part that is trained on, and in the one held out; blank lines count.
+#[test]
+fn a_conversation_that_the_template_refuses_is_named_by_file_and_line() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    let model = base(&path.join("base"));
+    let template = "{% for message in messages %}{% if 'refuse' in message.content %}{{ raise_exception('no') }}{% endif %}\
+                    {{ message.content }}{% endfor %}";
+    let config = serde_json::json!({ "chat_template": template }).to_string();
+    std::fs::write(path.join("base/tokenizer_config.json"), config).unwrap();
+    let model = ModelFolder::admit(model.path(), &NoScan { reason: "the test made it" }).unwrap();
+    for (bad, line) in [(2, 4), (19, 21)] {
+        let lines = (0..20).map(|index| {
+            let content = if index == bad { "refuse" } else { "say" };
+            let messages = [Message::new("user", content), Message::new("assistant", "aye")];
+            serde_json::json!({ "messages": messages }).to_string() + if index == 0 { "\n\n" } else { "\n" }
+        });
+        let data = path.join("made.jsonl");
+        std::fs::write(&data, lines.collect::<String>()).unwrap();
+        let recipe = SftRecipe { data: Some(data.clone()), ..recipe() };
+        let cpu = Cpu::detect(Some(1)).unwrap();
+        let error = sft::run(&recipe, &model, &path.join("out"), &cpu, Vec::new(), &Silent, &mut |_, _, _, _| {});
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}, line {line}: the chat template ", data.display())), "{error}");
+    }
 }

@@ -9,7 +9,7 @@ use tsumugi_data::dialogue::DialogueConfig;
 use tsumugi_data::{ConversationConfig, ConversationLoader, PreviewStyle, preview, read_text};
 use tsumugi_tokenizer::ChatTemplate;
 use tsumugi_tune::Conversations;
-use tsumugi_tune::conversations::{Format, messages};
+use tsumugi_tune::conversations::Format;
 
 use crate::commands::Command;
 use crate::flags::{Json, positive};
@@ -53,12 +53,13 @@ impl Command for Preview {
         let template = template.unwrap_or_else(ChatTemplate::own);
         let style = if colours(&io::stdout()) { PreviewStyle::Coloured } else { PreviewStyle::Marked };
         let conversations = match Format::of(&self.file) {
-            Format::Messages => messages(&self.file)?,
-            Format::Drama => Conversations::of_drama(&read_text(&self.file)?, &DialogueConfig::default())?.train,
+            Format::Messages => Conversations::of_messages(&self.file)?,
+            Format::Drama => Conversations::of_drama(&read_text(&self.file)?, &DialogueConfig::default())?,
         };
         let context = self.context.unwrap_or(WHOLE);
         let config = ConversationConfig { context, batch: 1, micro_batches: 1, seed: 0 };
-        let loader = ConversationLoader::new(&tokenizer, &template, &conversations, config)?;
+        let loader = ConversationLoader::new(&tokenizer, &template, &conversations.train, config)
+            .map_err(|error| conversations.placed(error, false))?;
         for conversation in loader.parts().iter().take(self.count) {
             if self.json.json {
                 print_json(&json!({"ids": conversation.ids, "trained": conversation.trained}))?;

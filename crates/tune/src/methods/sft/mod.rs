@@ -157,9 +157,10 @@ pub fn run_on(
     let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
     resolved.compute = resolved.compute.of_run(folder, cpu);
+    resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
     let cpu = &resolved.compute.on(cpu);
     if !folder.join(FINISHED).exists() {
-        check_memory(&spec, resolved.batch * resolved.context, resolved.train.optimizer, cpu)?;
+        check_memory(&spec, resolved.batch * resolved.context, resolved.train.options(), cpu)?;
     }
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
@@ -169,14 +170,11 @@ pub fn run_on(
         micro_batches: resolved.train.accumulate,
         seed: resolved.train.seed,
     };
-    let loader = ConversationLoader::new(&tokenizer, &template, &source.conversations.train, config)?;
+    let loader = ConversationLoader::new(&tokenizer, &template, &source.conversations.train, config)
+        .map_err(|error| source.conversations.placed(error, false))?;
     let packing = loader.report();
     recipe.set_steps(&mut resolved, packing.rows)?;
-    let mut record =
-        RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
-    record.inputs.clone_from(&source.inputs);
-    record.inputs.extend(model_hashes(source.model.path())?);
-    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
+    let mut record = record(command, source, &resolved, cpu)?;
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
         return Tuned::of_finished(folder, resolved, packing);
@@ -215,6 +213,21 @@ pub fn run_on(
     })
 }
 
+/// What a run writes down before it starts.
+fn record(
+    command: Vec<String>,
+    source: &Source<'_>,
+    resolved: &ResolvedSft,
+    cpu: &Cpu,
+) -> Result<RunRecord, TuneError> {
+    let settings = serde_json::to_value(resolved).unwrap_or_default();
+    let mut record = RunRecord::begin(command, settings, resolved.train.seed);
+    record.inputs.clone_from(&source.inputs);
+    record.inputs.extend(model_hashes(source.model.path())?);
+    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
+    Ok(record)
+}
+
 /// The tokenizer of a model, whose ids must all be the model's.
 fn tokenizer_of(model: &Admitted<ModelFolder>, vocabulary: usize) -> Result<Tokenizer, TuneError> {
     let read = tokenizer(model)?;
@@ -237,7 +250,7 @@ fn held_out(
     match EvaluationSet::from_conversations(tokenizer, template, held_out, context, batch) {
         Ok(set) => Ok(Some(set)),
         Err(tsumugi_data::DataError::NothingTrained { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(source.conversations.placed(error, true)),
     }
 }
 

@@ -1,0 +1,215 @@
+//! Causal attention with an online softmax, forward and backward, in blocks of 64 queries by 64 keys.
+//!
+//! Rabe and Staats 2021; Dao et al. 2022 ("FlashAttention"). The T x T matrix never exists. Keys and
+//! values of 64 positions lie in a *block* (see [`BlockLayout`]), packed for the matrix product; training
+//! packs them in scratch memory, in the type that products are computed in; the engine's cache keeps them so, in
+//! float32. Blocks begin at fixed positions of the sequence, therefore a query's result does not depend on chunking or neighbours (decision 6).
+
+mod backward;
+mod forward;
+mod layout;
+
+use std::cell::RefCell;
+
+use backward::{SegmentGradients, backward_segment};
+use forward::{HeadTask, attend, forward_segment};
+use layout::QUERY_BLOCK;
+pub use layout::{BlockLayout, KEY_BLOCK};
+
+use super::micro::View;
+use crate::cpu::Cpu;
+use crate::memory::Buffer;
+use crate::operation::{CachedRows, KeyValueBlocks, Segment};
+
+thread_local! {
+    static SCRATCH: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+}
+
+/// Sizes of one attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Heads {
+    /// Query heads.
+    pub query: usize,
+    /// Key/value heads; divides `query` (Ainslie et al. 2023).
+    pub key: usize,
+    /// Width of a head.
+    pub width: usize,
+    /// Factor of the scores, usually `1 / sqrt(width)`.
+    pub scale: f32,
+    /// A query sees so many positions at most, itself counted (sliding window).
+    pub window: Option<usize>,
+}
+
+impl Heads {
+    /// Numbers in a row of queries, keys and values side by side.
+    ///
+    /// # Panics
+    /// When there is no such number: a mistake of the caller.
+    pub fn row(&self) -> usize {
+        let heads = self.key.checked_mul(2).and_then(|keys| keys.checked_add(self.query));
+        heads.and_then(|heads| heads.checked_mul(self.width)).expect("a row of heads is smaller than memory")
+    }
+
+    /// Columns that each of `count` queries from `position` sees of `keys` keys from `base`: first, end.
+    fn seen(&self, position: usize, count: usize, base: usize, keys: usize) -> [(usize, usize); QUERY_BLOCK] {
+        let mut seen = [(0, 0); QUERY_BLOCK];
+        for (row, seen) in seen.iter_mut().enumerate().take(count) {
+            let end = (position + row + 1).saturating_sub(base).min(keys);
+            *seen = (self.first_seen(position + row).saturating_sub(base).min(end), end);
+        }
+        seen
+    }
+
+    /// First position that a query at `position` sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+}
+
+/// Rows of a training segment: queries, keys and values side by side, outputs, and what backward needs.
+#[derive(Clone, Copy)]
+struct SegmentRows {
+    /// `[rows, Heads::row()]`
+    qkv: *const f32,
+    /// `[rows, query heads * width]`
+    output: *mut f32,
+    /// `[rows, query heads]`
+    log_sum: *mut f32,
+    /// First row of the segment.
+    start: usize,
+    /// Its rows.
+    len: usize,
+}
+
+/// What the tasks of one attention share.
+#[derive(Clone, Copy)]
+struct Shared {
+    rows: SegmentRows,
+    gradients: SegmentGradients,
+}
+
+// SAFETY: tasks write disjoint heads and rows.
+unsafe impl Sync for Shared {}
+
+fn check_segments(segments: &[Segment], rows: usize) -> bool {
+    let mut covered = 0;
+    for segment in segments {
+        // Two tasks must not write one row. A sum that wraps ends nowhere.
+        let end = segment.start.checked_add(segment.len).filter(|&end| segment.start >= covered && end <= rows);
+        covered = end.unwrap_or_else(|| panic!("{segment:?} of {rows} rows, {covered} taken"));
+    }
+    segments.iter().map(|segment| segment.len).sum::<usize>() == rows
+}
+
+/// Attention of all segments: `qkv [rows, Heads::row()]` to `output [rows, query heads * width]` and
+/// `log_sum [rows, query heads]`. Rows of no segment come out 0.
+///
+/// # Panics
+/// When sizes do not fit, or segments overlap or are out of order: mistakes of the caller.
+pub fn forward(cpu: &Cpu, heads: &Heads, qkv: &[f32], segments: &[Segment], output: &mut [f32], log_sum: &mut [f32]) {
+    let rows = qkv.len() / heads.row();
+    assert!(output.len() == rows * heads.query * heads.width && log_sum.len() == rows * heads.query);
+    if !check_segments(segments, rows) {
+        output.fill(0.0);
+        log_sum.fill(0.0);
+    }
+    let whole =
+        SegmentRows { qkv: qkv.as_ptr(), output: output.as_mut_ptr(), log_sum: log_sum.as_mut_ptr(), start: 0, len: 0 };
+    let gradients = SegmentGradients { doutput: std::ptr::null(), dqkv: std::ptr::null_mut() };
+    let shared = &Shared { rows: whole, gradients };
+    let layout = BlockLayout::computing(cpu, heads.width);
+    cpu.pool().run(segments.len() * heads.key, &|task| {
+        let segment = segments[task / heads.key];
+        let rows = SegmentRows { start: segment.start, len: segment.len, ..shared.rows };
+        // SAFETY: sizes were checked; each task has its own head of its own segment.
+        unsafe { forward_segment(layout, heads, rows, task % heads.key) };
+    });
+}
+
+/// The gradient of [`forward`]: writes `dqkv`, zero for rows of no segment.
+///
+/// # Panics
+/// As [`forward`].
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    cpu: &Cpu,
+    heads: &Heads,
+    qkv: &[f32],
+    segments: &[Segment],
+    output: &mut [f32],
+    log_sum: &mut [f32],
+    doutput: &[f32],
+    dqkv: &mut [f32],
+) {
+    let rows = qkv.len() / heads.row();
+    assert!(output.len() == rows * heads.query * heads.width && log_sum.len() == rows * heads.query);
+    assert!(doutput.len() == output.len() && dqkv.len() == qkv.len());
+    if !check_segments(segments, rows) {
+        dqkv.fill(0.0);
+    }
+    let whole =
+        SegmentRows { qkv: qkv.as_ptr(), output: output.as_mut_ptr(), log_sum: log_sum.as_mut_ptr(), start: 0, len: 0 };
+    let shared =
+        &Shared { rows: whole, gradients: SegmentGradients { doutput: doutput.as_ptr(), dqkv: dqkv.as_mut_ptr() } };
+    let layout = BlockLayout::computing(cpu, heads.width);
+    cpu.pool().run(segments.len() * heads.key, &|task| {
+        let segment = segments[task / heads.key];
+        let rows = SegmentRows { start: segment.start, len: segment.len, ..shared.rows };
+        // SAFETY: as in `forward`.
+        unsafe { backward_segment(layout, heads, rows, shared.gradients, task % heads.key) };
+    });
+}
+
+/// Attention of new rows to the keys and values in a cache, which has them already.
+///
+/// # Panics
+/// When sizes do not fit, or rows overlap or are out of order: mistakes of the caller.
+pub fn forward_cached(
+    cpu: &Cpu,
+    heads: &Heads,
+    layer: usize,
+    qkv: &[f32],
+    cached: &[CachedRows],
+    cache: &dyn KeyValueBlocks,
+    output: &mut [f32],
+) {
+    let rows = qkv.len() / heads.row();
+    assert_eq!(output.len(), rows * heads.query * heads.width);
+    let mut covered = 0;
+    for new in cached {
+        let (end, last) = (new.start.checked_add(new.len), new.position.checked_add(new.len));
+        // Two tasks must not write one row. A sum that wraps ends nowhere.
+        let end = end.filter(|&end| new.start >= covered && end <= rows && last.is_some());
+        covered = end.unwrap_or_else(|| panic!("{new:?} of {rows} rows, {covered} taken"));
+    }
+    if cached.iter().map(|new| new.len).sum::<usize>() < rows {
+        output.fill(0.0);
+    }
+    let layout = BlockLayout::new(cpu.isa(), heads.width);
+    let group = heads.query / heads.key * heads.width;
+    let whole =
+        SegmentRows { qkv: qkv.as_ptr(), output: output.as_mut_ptr(), log_sum: std::ptr::null_mut(), start: 0, len: 0 };
+    let shared =
+        &Shared { rows: whole, gradients: SegmentGradients { doutput: std::ptr::null(), dqkv: std::ptr::null_mut() } };
+    cpu.pool().run(cached.len() * heads.key, &|task| {
+        let (new, head) = (cached[task / heads.key], task % heads.key);
+        let block = |index: usize| {
+            let block = cache.block(layer, new.sequence, head, index);
+            assert_eq!(block.len(), layout.len(), "a block of another layout");
+            block.as_ptr()
+        };
+        // SAFETY: sizes were checked; each task has its own head of its own rows.
+        unsafe {
+            let task = HeadTask {
+                query: View::rows(shared.rows.qkv.add(new.start * heads.row() + head * group), heads.row()),
+                output: shared.rows.output.add(new.start * heads.query * heads.width + head * group),
+                output_stride: heads.query * heads.width,
+                log_sum: std::ptr::null_mut(),
+                log_sum_stride: 0,
+                count: new.len,
+                start: new.position,
+            };
+            attend(layout, heads, &task, block);
+        }
+    });
+}
