@@ -225,8 +225,8 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     let flops_per_token = spec.training_flops_per_token(resolved.context);
     let update_flops = options.optimizer.flops(&decoder.parameters);
     let slower = if options.activations == Activations::Recomputed { 1.0 / SPEED_OF_RECOMPUTING } else { 1.0 };
-    let peak = SHARE_OF_PEAK * peak_flops_per_second(cpu);
-    let estimated = |accumulate| ((accumulate * rows) as f64 * slower * flops_per_token + update_flops) / peak;
+    let speed = SHARE_OF_PEAK * peak_flops_per_second(cpu);
+    let estimated = |accumulate| ((accumulate * rows) as f64 * slower * flops_per_token + update_flops) / speed;
     let accumulate = resolved.train.accumulate;
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
     let is_timed = fits && rows <= TIMED_ROWS_MAX && estimated(1) < TIMED_STEP_SECONDS_MAX;

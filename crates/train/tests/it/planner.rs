@@ -71,6 +71,16 @@ fn a_model_of_any_size_is_planned() {
     assert!(recomputed.recompute_memory_bytes.is_none() && recomputed.tokens_per_second < plan.tokens_per_second);
     assert!(recomputed.memory.activations < plan.memory.activations / 5);
     assert!(!plan.is_timed && plan.memory_bytes > 16 * plan.parameters);
+    let update = OptimizerKind::Muon.flops(&Decoder::described(resolved.spec(50_257)).parameters);
+    for accumulate in [1, 4] {
+        let planned = |optimizer| {
+            let recipe = Recipe { accumulate: Some(accumulate), steps: Some(10), optimizer, ..recipe.clone() };
+            planner::plan(&recipe.resolve(1 << 30).unwrap(), 50_257, 1 << 30, &cpu).unwrap()
+        };
+        let (adamw, muon) = (planned(None), planned(Some(OptimizerKind::Muon)));
+        assert!((muon.flops / (adamw.flops + 10.0 * update) - 1.0).abs() < 1e-9, "once per step");
+        assert!(muon.tokens_per_second < adamw.tokens_per_second);
+    }
     assert!((plan.flops_per_token / (6.0 * plan.product_parameters as f64) - 1.0).abs() < 0.05);
 }
 
