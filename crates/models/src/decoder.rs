@@ -100,7 +100,7 @@ impl DecoderSpec {
         if self.feed_forward == FeedForwardKind::SwiGlu { 2 } else { 1 }
     }
 
-    /// Bytes that training takes at least: four float32 per parameter (weight, gradient, two moments) and, of each of
+    /// Bytes that training takes at least: three float32 per parameter (weight, gradient, one moment) and, of each of
     /// `rows` tokens of a micro-batch, what the layers keep for backward; where activations are recomputed, what enters
     /// each layer.
     pub fn training_bytes_at_least(&self, rows: usize, activations: Activations) -> u128 {
@@ -109,7 +109,7 @@ impl DecoderSpec {
         let layer = 4 * self.width as u128 + qkv + self.heads as u128 * self.head_width as u128 + wide;
         let layer = if activations == Activations::Kept { layer } else { self.width as u128 };
         let kept = layer.saturating_mul(self.layers as u128).saturating_mul(rows as u128);
-        self.parameters_at_least().saturating_mul(16).saturating_add(kept.saturating_mul(4))
+        self.parameters_at_least().saturating_mul(12).saturating_add(kept.saturating_mul(4))
     }
 
     /// Floating-point operations per token of a training step (forward and backward), with causal attention

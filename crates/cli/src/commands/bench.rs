@@ -12,9 +12,9 @@ use tsumugi_models::Decoder;
 use tsumugi_pipeline::roofline::{self, Asked, Roofline, roofline};
 use tsumugi_report::Table;
 use tsumugi_tensor::{Activations, Cpu, Isa};
-use tsumugi_train::TrainError;
 use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, limits, train_step};
 use tsumugi_train::recipe::ComputeChoice;
+use tsumugi_train::{OptimizerKind, StepOptions, TrainError};
 
 use super::Command;
 use crate::flags::{Json, Threads, positive};
@@ -43,6 +43,9 @@ pub struct Bench {
     /// Time each operation too
     #[arg(long, conflicts_with_all = ["machine", "model"])]
     profile: bool,
+    /// What updates the parameters [default: adamw]
+    #[arg(long, conflicts_with_all = ["machine", "model"])]
+    optimizer: Option<OptimizerKind>,
     /// Sequences that are trained on, and answered, at a time [default: the configuration's, or 1]
     #[arg(long, value_name = "N", value_parser = batch, conflicts_with_all = ["machine", "train"])]
     batch: Option<usize>,
@@ -59,7 +62,7 @@ pub struct Bench {
     #[arg(long, conflicts_with = "machine")]
     compute: Option<ComputeChoice>,
     /// Activation checkpointing, as `train --recompute`; what is computed again does not count for the share of the peak
-    #[arg(long, conflicts_with = "machine")]
+    #[arg(long, conflicts_with_all = ["machine", "model"])]
     recompute: bool,
     #[command(flatten)]
     threads: Threads,
@@ -152,8 +155,11 @@ impl Bench {
     }
 
     fn train(&self, case: &Case, cpu: &Cpu) -> Result<(), Failure> {
-        let activations = Activations::recomputed_if(self.recompute);
-        let measured = train_step(case, activations, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
+        let options = StepOptions {
+            activations: Activations::recomputed_if(self.recompute),
+            optimizer: self.optimizer.unwrap_or_default(),
+        };
+        let measured = train_step(case, options, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
         if self.json.json { print_json(&measured) } else { print(&as_text(&measured)) }
     }
 }

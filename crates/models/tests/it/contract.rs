@@ -242,6 +242,32 @@ fn what_a_family_has_no_word_for_cannot_be_saved() {
     }
 }
 
+/// What Muon updates: every matrix of the layers, those that share a product one by one; no embedding and no head.
+#[test]
+fn hidden_matrices_are_known_one_by_one() {
+    for spec in specs() {
+        let decoder = Decoder::new(spec.clone());
+        let queries = spec.heads * spec.head_width;
+        let keys = spec.key_heads * spec.head_width;
+        for (_, parameter) in decoder.parameters.iter() {
+            let name = parameter.name.as_str();
+            let layer = name.strip_prefix("layers.").and_then(|name| name.split_once('.')).map(|(_, name)| name);
+            let want = match layer {
+                Some("attention.qkv.weight") => vec![queries, keys, keys],
+                Some("attention.output.weight" | "feed_forward.down.weight") => vec![spec.width],
+                Some("feed_forward.up.weight") => vec![spec.feed_forward_width],
+                Some("feed_forward.gate_up.weight") => vec![spec.feed_forward_width; 2],
+                _ => Vec::new(),
+            };
+            assert_eq!(parameter.matrix_rows, want, "{name}");
+            let holds_all = parameter.matrix_rows.iter().sum::<usize>() == parameter.shape[0];
+            assert!(want.is_empty() || (holds_all && parameter.shape.len() == 2), "{name}");
+        }
+        let hidden = decoder.parameters.iter().filter(|(_, parameter)| !parameter.matrix_rows.is_empty()).count();
+        assert_eq!(hidden, 4 * spec.layers);
+    }
+}
+
 /// Products are counted by the tape's own operations; attention pair by pair.
 #[test]
 fn the_operations_of_a_pass_are_those_that_the_tape_counts_and_attention() {

@@ -11,9 +11,9 @@ use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_infer::engine::{Engine, EngineOptions};
 use tsumugi_models::{Decoder, DecoderSpec};
-use tsumugi_tensor::{Activations, Compute, Cpu, KEY_BLOCK};
+use tsumugi_tensor::{Compute, Cpu, KEY_BLOCK};
 use tsumugi_train::bench::{Limits, RandomTraining, limits};
-use tsumugi_train::{TrainError, planner};
+use tsumugi_train::{StepOptions, TrainError, planner};
 
 use crate::PipelineError;
 
@@ -181,9 +181,9 @@ const F32_BYTES: f64 = size_of::<f32>() as f64;
 fn training(spec: &DecoderSpec, workload: Workload, cpu: &Cpu) -> Result<(Work, Vec<f64>), TrainError> {
     let spec = DecoderSpec { context: workload.context, ..spec.clone() };
     let tokens = workload.batch * workload.context;
-    planner::check_memory(&spec, tokens, Activations::Kept, cpu)?;
-    let activations = planner::memory(&spec, tokens, Activations::Kept, cpu)?.activations;
-    let mut training = RandomTraining::new(&spec, workload.batch, Activations::Kept, cpu)?;
+    planner::check_memory(&spec, tokens, StepOptions::default(), cpu)?;
+    let activations = planner::memory(&spec, tokens, StepOptions::default(), cpu)?.activations;
+    let mut training = RandomTraining::new(&spec, workload.batch, StepOptions::default(), cpu)?;
     let work = Work {
         stage: "training step",
         compute: cpu.compute(),

@@ -115,6 +115,17 @@ kernel!(
 );
 
 #[inline(always)]
+fn scaled_sum_body<S: Simd>(s: S, alpha: f32, x: &[f32], beta: f32, y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let (alpha, beta) = (s.splat(alpha), s.splat(beta));
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.fma(alpha, load!(x), s.mul(beta, load!(y)))) });
+}
+kernel!(
+    /// `y = alpha x + beta y`
+    pub fn scaled_sum(alpha: f32, x: &[f32], beta: f32, y: &mut [f32]) = scaled_sum_body
+);
+
+#[inline(always)]
 fn scale_body<S: Simd>(s: S, scale: f32, y: &mut [f32]) {
     let scale = s.splat(scale);
     for_vectors!(s, y.len(), |at, load, store| { store!(y, s.mul(load!(y), scale)) });

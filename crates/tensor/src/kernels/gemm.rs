@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// Borrows a growing buffer of this thread.
-pub(super) fn with_scratch<R>(
+pub(crate) fn with_scratch<R>(
     key: &'static std::thread::LocalKey<RefCell<Buffer>>,
     len: usize,
     f: impl FnOnce(&mut [f32]) -> R,

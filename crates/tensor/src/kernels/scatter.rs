@@ -1,5 +1,7 @@
 //! Rows added to the rows of a table: an embedding's backward.
 
+use std::ops::Range;
+
 use super::elementwise;
 use crate::cpu::Cpu;
 
@@ -29,7 +31,8 @@ pub fn scatter_add(cpu: &Cpu, ids: &[u32], rows: &[f32], width: usize, table: &m
         places[task] = place;
         starts[task] = if place < ids.len() { id_at(place) * width } else { table.len() };
     }
-    cpu.pool().split_at(table, &starts[..=tasks], |task, part| {
+    let parts: [Range<usize>; TASKS_MAX] = std::array::from_fn(|task| starts[task]..starts[task + 1]);
+    cpu.pool().split_ranges(&parts[..tasks], [table], |task, [part]| {
         for place in places[task]..places[task + 1] {
             let (from, to) = (row_at(order, place) * width, id_at(place) * width - starts[task]);
             elementwise::add_assign(cpu.isa(), &rows[from..][..width], &mut part[to..][..width]);

@@ -160,7 +160,7 @@ pub fn run_on(
     resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
     let cpu = &resolved.compute.on(cpu);
     if !folder.join(FINISHED).exists() {
-        check_memory(&spec, resolved.batch * resolved.context, resolved.train.activations(), cpu)?;
+        check_memory(&spec, resolved.batch * resolved.context, resolved.train.options(), cpu)?;
     }
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
