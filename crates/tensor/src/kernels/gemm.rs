@@ -309,14 +309,13 @@ fn cut(smaller: usize, larger: usize, depth: usize, slab: usize) -> (usize, usiz
     (lines.clamp(1, larger.max(1)), depth)
 }
 
-/// Numbers (32 bits) that a product of `[m, k]` and `[k, n]` packs at a time, as the planner counts it: of both operands in
-/// float32, where B may be packed before, and of a slab in bfloat16.
-pub fn packed_len(compute: Compute, (m, n, k): (usize, usize, usize)) -> usize {
+/// Numbers (of 32 bits) that packing A and B takes for a product, beside a block of A per thread: for the planner.
+pub fn packed_lens(compute: Compute, (m, n, k): (usize, usize, usize)) -> [usize; 2] {
     match compute {
-        Compute::F32 => n * k,
+        Compute::F32 => [0, n * k],
         Compute::Bf16 => {
             let (lines, depth) = cut(m.min(n), m.max(n), bf16::units(k), SLAB);
-            (m.min(n) + lines) * depth
+            if n > m { [m * depth, lines * depth] } else { [lines * depth, n * depth] }
         }
     }
 }
