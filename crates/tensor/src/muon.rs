@@ -12,9 +12,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::cpu::Cpu;
+use crate::cpu::{Compute, Cpu};
 use crate::kernels::elementwise::{scale, scaled_sum};
-use crate::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm, with_scratch};
+use crate::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm, packed_lens, with_scratch};
 use crate::kernels::optimizer::{AdamWStep, nesterov};
 use crate::memory::Buffer;
 use crate::optimizer_step::adamw_in_chunks;
@@ -87,10 +87,15 @@ impl Muon {
         self.second_ranges[id.0].clone()
     }
 
-    /// Numbers of working memory that each thread takes for an update.
-    pub fn scratch_len(parameters: &Parameters) -> usize {
-        let shapes = parameters.iter().flat_map(|(_, parameter)| shapes(parameter));
-        shapes.map(|(rows, columns)| rows * columns + scratch_len(rows, columns)).max().unwrap_or(0)
+    /// Numbers of working memory that each thread takes for an update, with what its products pack.
+    pub fn scratch_len(parameters: &Parameters, compute: Compute) -> usize {
+        let of_matrix = |(rows, columns): (usize, usize)| {
+            let (least, most) = (rows.min(columns), rows.max(columns));
+            let products = [(least, least, most), (least, least, least), (least, most, least), (most, least, least)];
+            let packed = products.map(|size| packed_lens(compute, size).iter().sum::<usize>());
+            rows * columns + scratch_len(rows, columns) + packed.into_iter().max().unwrap_or(0)
+        };
+        parameters.iter().flat_map(|(_, parameter)| shapes(parameter)).map(of_matrix).max().unwrap_or(0)
     }
 
     /// Floating-point operations of the products of an update.

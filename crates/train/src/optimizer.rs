@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use tsumugi_tensor::memory::Buffer;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Muon, ParameterId, Parameters};
+use tsumugi_tensor::{AdamW, AdamWStep, Compute, Cpu, Muon, ParameterId, Parameters};
 
 /// Which optimizer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -38,11 +38,11 @@ impl OptimizerKind {
     }
 
     /// Numbers of its first and second moments, and of the working memory of each thread.
-    pub fn memory(self, parameters: &Parameters) -> ([usize; 2], usize) {
+    pub fn memory(self, parameters: &Parameters, compute: Compute) -> ([usize; 2], usize) {
         let all = parameters.buffer_len();
         match self {
             Self::AdamW => ([all, all], 0),
-            Self::Muon => ([all, Muon::second_len(parameters)], Muon::scratch_len(parameters)),
+            Self::Muon => ([all, Muon::second_len(parameters)], Muon::scratch_len(parameters, compute)),
         }
     }
 }

@@ -122,7 +122,7 @@ fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
 fn memory_of(decoder: &Decoder, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
     let held = |numbers: usize| Buffer::bytes(numbers).unwrap_or(usize::MAX) as u64;
     let weights = held(decoder.parameters.buffer_len());
-    let (moments, per_thread) = options.optimizer.memory(&decoder.parameters);
+    let (moments, per_thread) = options.optimizer.memory(&decoder.parameters, cpu.compute());
     let (activations, evaluation) = LossPlan::arena_lens(decoder, rows, options.activations)?;
     let threads = cpu.pool().threads();
     Ok(MemoryPlan {

@@ -35,7 +35,10 @@ fn the_sizes_are_those_of_what_is_made() {
         let hidden: usize =
             decoder.parameters.iter().filter(|(_, p)| !p.matrix_rows.is_empty()).map(|(_, p)| p.len()).sum();
         assert!(hidden > 0 && muon.moments <= memory.moments - 4 * hidden as u64, "{}", family.name());
-        assert_eq!(muon.scratch - memory.scratch, 2 * (held(Muon::scratch_len(&decoder.parameters)) - held(0)));
+        assert_eq!(
+            muon.scratch - memory.scratch,
+            2 * (held(Muon::scratch_len(&decoder.parameters, cpu.compute())) - held(0))
+        );
     }
     let spec = family::find("gpt2").unwrap().tiny();
     assert_eq!(Decoder::described(spec.clone()).parameters.count(), Decoder::new(spec).parameters.count());
