@@ -1,5 +1,6 @@
 //! Checkpoints: weights and optimizer state of a step, written whole or not at all, bit for bit, with the hashes of their
-//! files: a flipped bit or a file of another step would go on to other losses, and nobody would know.
+//! files and the run that they belong to: a flipped bit, or a file of another step or run, would go on to other losses, and
+//! nobody would know.
 //!
 //! `DIR/checkpoints/step-NNNNNNNN/` holds `state.json`, `parameters.safetensors`, `first-moments.safetensors` and
 //! `second-moments.safetensors` under our own names; they are no model folder for others.
@@ -51,8 +52,35 @@ pub struct State {
 #[serde(deny_unknown_fields)]
 struct StateFile {
     state: State,
+    /// [`crate::run_folder::identity`] of the run.
+    run: String,
     /// Of each of the other files.
     sha256: BTreeMap<String, String>,
+    /// Of all the above.
+    state_sha256: String,
+}
+
+impl StateFile {
+    /// Hash of everything but the hash, as JSON in the order of the fields.
+    fn hash(&self) -> String {
+        let Self { state, run, sha256: files, state_sha256: _ } = self;
+        sha256(&serde_json::to_vec(&(state, run, files)).unwrap_or_default())
+    }
+
+    /// What is wrong with it as the checkpoint of this step, for a run that makes so many.
+    fn problem(&self, step: u64, run: &str, steps: u64) -> Option<String> {
+        let there = self.state.step;
+        if self.state_sha256 != self.hash() {
+            return Some("state.json is not the file that was written: its content does not have its hash".into());
+        }
+        if there != step {
+            return Some(format!("state.json is of step {there}: the folder was renamed"));
+        }
+        if there > steps {
+            return Some(format!("it is of step {there}, but this run has {steps} steps"));
+        }
+        (self.run != run).then(|| "it belongs to a run with other settings, seed or data".into())
+    }
 }
 
 fn hash(path: &Path) -> Result<String, FilesError> {
@@ -63,11 +91,12 @@ fn name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
-/// Steps that have a checkpoint, ascending.
+/// Steps that have a checkpoint, ascending: folders under the very names that [`save`] gives.
 pub fn steps(run: &Path) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(run.join(FOLDER)) else { return Vec::new() };
-    let step = |name: &str| name.strip_prefix("step-")?.parse().ok();
-    let mut steps: Vec<u64> = entries.flatten().filter_map(|entry| step(entry.file_name().to_str()?)).collect();
+    let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let step = |found: &str| found.strip_prefix("step-")?.parse().ok().filter(|&step| found == name(step));
+    let mut steps: Vec<u64> = folders.filter_map(|entry| step(entry.file_name().to_str()?)).collect();
     steps.sort_unstable();
     steps
 }
@@ -133,51 +162,65 @@ fn read_buffer(
     Ok(())
 }
 
-/// Writes the checkpoint of `state.step`, then removes those older than the last two.
-pub fn save(run: &Path, state: &State, parameters: &Parameters, optimizer: &Optimizer) -> Result<(), TrainError> {
-    create_folder(&run.join(FOLDER))?;
-    let target = run.join(FOLDER).join(name(state.step));
-    if !target.exists() {
-        let folder = AtomicFolder::create(&target)?;
-        let path = |file: &str| folder.partial_path().join(file);
-        let mut file = StateFile { state: state.clone(), sha256: BTreeMap::new() };
+/// Writes the checkpoint of `state.step` of the run with this identity, then removes those older than the last two.
+pub fn save(
+    folder: &Path,
+    run: &str,
+    state: &State,
+    parameters: &Parameters,
+    optimizer: &Optimizer,
+) -> Result<(), TrainError> {
+    create_folder(&folder.join(FOLDER))?;
+    let target = folder.join(FOLDER).join(name(state.step));
+    if !target.is_dir() {
+        let partial = AtomicFolder::create(&target)?;
+        let path = |file: &str| partial.partial_path().join(file);
+        let mut sha256 = BTreeMap::new();
         let mut write = |name: &str, buffer, range: &dyn Fn(ParameterId) -> Range<usize>| {
             write_buffer(&path(name), parameters, buffer, range)?;
-            file.sha256.insert(name.into(), hash(&path(name))?);
+            sha256.insert(name.into(), hash(&path(name))?);
             Ok::<_, TrainError>(())
         };
         let [first, second] = optimizer.moments();
         write(PARAMETERS, parameters.buffer(), &|id| parameters.range(id))?;
         write(FIRST_MOMENTS, first, &|id| parameters.range(id))?;
         write(SECOND_MOMENTS, second, &|id| optimizer.second_range(parameters, id))?;
+        let mut file = StateFile { state: state.clone(), run: run.into(), sha256, state_sha256: String::new() };
+        file.state_sha256 = file.hash();
         let text = serde_json::to_string_pretty(&file).unwrap_or_default();
         write_atomic(&path("state.json"), text.as_bytes())?;
-        folder.commit()?;
+        partial.commit()?;
     }
-    let all = steps(run);
+    let all = steps(folder);
     for &old in &all[..all.len().saturating_sub(KEPT)] {
-        let _ = std::fs::remove_dir_all(run.join(FOLDER).join(name(old))); // best effort: only space is lost
+        let _ = std::fs::remove_dir_all(folder.join(FOLDER).join(name(old))); // best effort: only space is lost
     }
     Ok(())
 }
 
-/// Loads the newest checkpoint into `parameters` and `optimizer`; none where there is none.
+/// Loads the newest checkpoint of the run with this identity and so many steps into `parameters` and `optimizer`; none where
+/// there is none.
 pub fn load_newest(
-    run: &Path,
+    folder: &Path,
+    run: &str,
+    run_steps: u64,
     parameters: &mut Parameters,
     optimizer: &mut Optimizer,
 ) -> Result<Option<State>, TrainError> {
-    let Some(step) = steps(run).pop() else { return Ok(None) };
-    let folder: PathBuf = run.join(FOLDER).join(name(step));
+    let Some(step) = steps(folder).pop() else { return Ok(None) };
+    let folder: PathBuf = folder.join(FOLDER).join(name(step));
     let problem = |problem: String| TrainError::Checkpoint { folder: folder.clone(), problem };
     let text = read_to_string_limited(&folder.join("state.json"), STATE_BYTES_MAX)
         .map_err(|error| problem(error.to_string()))?;
-    let StateFile { state, sha256 } =
-        serde_json::from_str(&text).map_err(|error| problem(format!("state.json: {error}")))?;
-    if state.optimizer != optimizer.kind() {
-        let (there, here) = (state.optimizer.name(), optimizer.kind().name());
+    let file: StateFile = serde_json::from_str(&text).map_err(|error| problem(format!("state.json: {error}")))?;
+    if file.state.optimizer != optimizer.kind() {
+        let (there, here) = (file.state.optimizer.name(), optimizer.kind().name());
         return Err(TrainError::OtherOptimizer { folder, there, here });
     }
+    if let Some(found) = file.problem(step, run, run_steps) {
+        return Err(problem(found));
+    }
+    let StateFile { state, sha256, .. } = file;
     let whole = |id| parameters.range(id);
     let mut values = vec![0.0; parameters.buffer_len()];
     read_buffer(&folder, PARAMETERS, &sha256, parameters, &mut values, whole)?;

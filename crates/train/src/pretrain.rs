@@ -140,6 +140,7 @@ pub fn run_on(
         held_out: Some(&set),
         settings: &resolved.train,
         folder,
+        identity: &run_folder::identity(&record),
         stage: "pre-train",
         peak_flops_per_second: Some(peak_flops_per_second(cpu)),
         profile: source.profile,

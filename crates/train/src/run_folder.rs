@@ -3,10 +3,11 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tsumugi_base::FileError;
 use tsumugi_base::io::{create_folder, is_leftover};
 use tsumugi_base::progress::{Event, Observer};
-use tsumugi_base::run_record::{Difference, RunRecord, differences};
+use tsumugi_base::run_record::{RunRecord, differences, sha256};
 use tsumugi_files::{ModelFolder, NoScan};
 
 use crate::TrainError;
@@ -144,17 +145,38 @@ fn is_at(_file: &File, _path: &Path) -> bool {
     true
 }
 
-/// Settings that differ, and inputs. Where the content of the inputs is known, their paths do not matter.
+/// The settings that make a run what it is: not what may differ when it goes on, nor the paths of inputs whose content is
+/// known.
+fn binding_settings(record: &RunRecord) -> Value {
+    let mut settings = record.recipe.clone();
+    if let Some(settings) = settings.as_object_mut() {
+        let is_path = |key: &str| matches!(key, "data" | "model");
+        settings.retain(|key, _| key != RECOMPUTE && (record.inputs.is_empty() || !is_path(key)));
+    }
+    settings.sort_all_objects();
+    settings
+}
+
+/// Hashes of what went in.
+fn input_hashes(record: &RunRecord) -> Vec<&str> {
+    record.inputs.iter().map(|input| input.sha256.as_str()).collect()
+}
+
+/// A hash that two records share if they are of the same run: of the settings that must not differ, of the inputs, and of what
+/// was worked out before the first step.
+pub fn identity(record: &RunRecord) -> String {
+    let mut derived = record.derived.clone();
+    derived.sort_all_objects();
+    sha256(json!([binding_settings(record), input_hashes(record), derived]).to_string().as_bytes())
+}
+
+/// Settings that differ, and inputs.
 fn run_differences(there: &RunRecord, here: &RunRecord) -> Vec<String> {
-    let is_path = |difference: &Difference| matches!(difference.key.as_str(), "data" | "model");
-    let hashes = |record: &RunRecord| record.inputs.iter().map(|input| input.sha256.clone()).collect::<Vec<_>>();
-    let known = !there.inputs.is_empty();
-    let mut found: Vec<String> = differences(&there.recipe, &here.recipe)
+    let mut found: Vec<String> = differences(&binding_settings(there), &binding_settings(here))
         .into_iter()
-        .filter(|difference| difference.key != RECOMPUTE && !(known && is_path(difference)))
         .map(|difference| difference.to_string())
         .collect();
-    if hashes(there) != hashes(here) {
+    if input_hashes(there) != input_hashes(here) {
         found.push("the content of the input files".into());
     }
     found

@@ -90,6 +90,8 @@ pub struct Job<'a> {
     pub settings: &'a TrainSettings,
     /// Where checkpoints and the log go.
     pub folder: &'a Path,
+    /// [`crate::run_folder::identity`] of the run: checkpoints of another are refused.
+    pub identity: &'a str,
     /// The stage's name for progress.
     pub stage: &'a str,
     /// The machine's peak, for the share of it; none if not known.
@@ -206,12 +208,10 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
             run.tell(&mut meter, &row);
         }
         if run.state.step.is_multiple_of(run.job.settings.checkpoint_every) && run.state.step < total {
-            run.log.sync()?; // a checkpoint without the lines before it would leave a hole in the log
-            checkpoint::save(run.job.folder, &run.state, &run.job.decoder.parameters, &run.optimizer)?;
+            run.save()?;
         }
     }
-    run.log.sync()?;
-    checkpoint::save(run.job.folder, &run.state, &run.job.decoder.parameters, &run.optimizer)?;
+    run.save()?;
     let finished = run.state.step >= total;
     if finished && run.state.guard.not_finite > 0 {
         return Err(TrainError::Diverged { step: total, count: run.state.guard.not_finite });
@@ -230,7 +230,8 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
 impl<'a> Run<'a> {
     fn begin(mut job: Job<'a>) -> Result<Self, TrainError> {
         let mut optimizer = Optimizer::new(job.settings.optimizer, &job.decoder.parameters);
-        let loaded = checkpoint::load_newest(job.folder, &mut job.decoder.parameters, &mut optimizer)?;
+        let (parameters, steps) = (&mut job.decoder.parameters, job.settings.steps);
+        let loaded = checkpoint::load_newest(job.folder, job.identity, steps, parameters, &mut optimizer)?;
         let resumed = loaded.is_some();
         let kind = job.settings.optimizer;
         let fresh = State { step: 0, optimizer: kind, updates: 0, guard: Default::default(), tokens: 0, seconds: 0.0 };
@@ -256,6 +257,13 @@ impl<'a> Run<'a> {
             trained_seconds: 0.0,
             trained_tokens: 0,
         })
+    }
+
+    /// Writes a checkpoint; without the lines of the log before it, it would leave a hole in the log.
+    fn save(&self) -> Result<(), TrainError> {
+        self.log.sync()?;
+        let Job { folder, identity, decoder, .. } = &self.job;
+        checkpoint::save(folder, identity, &self.state, &decoder.parameters, &self.optimizer)
     }
 
     /// Forward and backward of all micro-batches: the loss, and the norm of the gradient. The loss is divided by

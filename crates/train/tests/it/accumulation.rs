@@ -72,6 +72,7 @@ fn step(micro_batches: usize) -> (f64, f64, Vec<f32>) {
         held_out: None,
         settings: &settings(micro_batches),
         folder: folder.path(),
+        identity: "test",
         stage: "test",
         peak_flops_per_second: None,
         profile: false,

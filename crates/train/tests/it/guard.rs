@@ -56,6 +56,7 @@ fn run(source: &Broken, observer: &Recorder) -> (Result<(), TrainError>, Vec<Log
         held_out: None,
         settings: &recipe.resolve(1 << 20).unwrap().train,
         folder: folder.path(),
+        identity: "test",
         stage: "test",
         peak_flops_per_second: None,
         profile: false,

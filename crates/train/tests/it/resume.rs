@@ -187,6 +187,64 @@ fn a_checkpoint_of_other_content_is_refused() {
     }
 }
 
+/// An edited state, a checkpoint of another run, folders that changed places, and names that none of ours has.
+#[test]
+fn a_checkpoint_of_another_state_step_or_run_is_refused() {
+    let folder = temporary_folder();
+    let (run, other) = (folder.path().join("run"), folder.path().join("other"));
+    train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+    train(&Recipe { seed: Some(1), ..recipe(STEPS) }, &other, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+    let checkpoints = run.join("checkpoints");
+    let state = checkpoints.join("step-00000016/state.json");
+    let written = std::fs::read_to_string(&state).unwrap();
+    let refused = |wanted: &str| {
+        let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err().to_string();
+        assert!(error.contains("step-00000016: ") && error.contains(wanted), "{error}");
+    };
+    for (from, to) in [
+        ("\"step\": 16", "\"step\": 999999"),
+        ("\"updates\": 16", "\"updates\": 17"),
+        ("\"skipped\": 0", "\"skipped\": 1"),
+        ("\"tokens\": 1024", "\"tokens\": 1"),
+    ] {
+        let edited = written.replace(from, to);
+        assert_ne!(edited, written, "{from}");
+        std::fs::write(&state, edited).unwrap();
+        refused("state.json is not the file that was written");
+    }
+    std::fs::write(&state, &written).unwrap();
+    let rename = |from: &Path, to: &Path| std::fs::rename(from, to).unwrap();
+    let [older, newest, aside] = ["step-00000014", "step-00000016", "aside"].map(|name| checkpoints.join(name));
+    let swap = |a: &Path, b: &Path| [(a, &*aside), (b, a), (&*aside, b)].map(|(from, to)| rename(from, to));
+    swap(&older, &newest);
+    refused("state.json is of step 14");
+    swap(&older, &newest);
+    swap(&newest, &other.join("checkpoints/step-00000016"));
+    refused("it belongs to a run with other settings, seed or data");
+    swap(&newest, &other.join("checkpoints/step-00000016"));
+    for name in ["step-5000", "step-+9000", "step-000000020"] {
+        std::fs::create_dir(checkpoints.join(name)).unwrap();
+    }
+    std::fs::write(checkpoints.join("step-00000039"), "a file").unwrap();
+    assert_eq!(checkpoint::steps(&run), [14, 16]);
+    assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+}
+
+/// A checkpoint behind the end of the run, which a run of fewer steps cannot have made.
+#[test]
+fn a_checkpoint_behind_the_last_step_is_refused() {
+    let folder = temporary_folder();
+    let run = folder.path().join("run");
+    train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+    let record = std::fs::read_to_string(run.join("run.json")).unwrap();
+    std::fs::write(run.join("run.json"), record.replace("\"steps\": 40", "\"steps\": 8")).unwrap();
+    let shorter = Recipe { warmup_steps: Some(2), ..recipe(8) };
+    let record = std::fs::read_to_string(run.join("run.json")).unwrap();
+    assert!(record.contains("\"warmup-steps\": 2"), "{record}");
+    let error = train(&shorter, &run, 1, &Silent).unwrap_err().to_string();
+    assert!(error.ends_with("it is of step 16, but this run has 8 steps"), "{error}");
+}
+
 #[test]
 fn lines_that_the_log_lost_are_told_and_the_run_goes_on_the_same() {
     let folder = temporary_folder();

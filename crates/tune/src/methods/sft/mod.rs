@@ -190,6 +190,7 @@ pub fn run_on(
         held_out: held_out.as_ref(),
         settings: &resolved.train,
         folder,
+        identity: &run_folder::identity(&record),
         stage: "fine-tune",
         peak_flops_per_second: Some(peak_flops_per_second(cpu)),
         profile: false,
