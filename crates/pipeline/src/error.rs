@@ -85,6 +85,14 @@ pub enum PipelineError {
         /// Answers at a time.
         batch: usize,
     },
+    /// The weights alone need more memory than there is.
+    #[error("the model's weights need {} of memory, but {} is available", units::bytes(*needed_bytes), units::bytes(*available_bytes))]
+    ModelMemory {
+        /// What they need.
+        needed_bytes: u64,
+        /// What the system has.
+        available_bytes: u64,
+    },
     /// A file that an earlier run of ours wrote is damaged.
     #[error("{}: {problem}", path.display())]
     Damaged {
@@ -113,6 +121,7 @@ impl Hint for PipelineError {
             Self::Sample(error) => error.hint(),
             Self::Plan(_) | Self::Isa(_) => None,
             Self::Minutes { .. } => Some("a first look takes 1 minute, a good model some 10".into()),
+            Self::ModelMemory { .. } => Some("a smaller model, or a machine with more memory".into()),
             Self::CacheMemory { .. } => Some("a smaller --batch or --prompt".into()),
             Self::Damaged { .. } => Some("choose another --out, or remove this folder and begin anew".into()),
         }

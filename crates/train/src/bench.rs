@@ -130,7 +130,10 @@ pub struct Measured {
 /// Steps before those that count: they touch memory for the first time.
 const WARM_UP: usize = 2;
 
-/// Runs `steps` counted steps of a configuration.
+/// Counted steps at most: more say nothing new, and each one's time is kept.
+pub const STEPS_MAX: usize = 1_000_000;
+
+/// Runs `steps` counted steps of a configuration, if the memory that is there suffices; at most [`STEPS_MAX`].
 pub fn train_step(
     case: &Case,
     options: StepOptions,
@@ -140,6 +143,7 @@ pub fn train_step(
 ) -> Result<Measured, TrainError> {
     let spec = (case.spec)();
     let rows = case.batch * spec.context;
+    planner::check_memory(&spec, rows, options, cpu)?;
     let planned = planner::memory(&spec, rows, options, cpu)?.total(false);
     let measured = time_steps(&spec, case.batch, options, steps, profile, cpu)?;
     Ok(Measured { case: case.name, planned_memory_bytes: planned, ..measured })
@@ -282,5 +286,18 @@ impl RandomTraining {
             gradient_scale: 1.0 / norm.max(1.0),
         };
         self.optimizer.update(cpu, &mut self.decoder.parameters, &self.gradients, step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_no_memory_holds_is_refused_before_anything_is_allocated() {
+        let cpu = Cpu::detect(Some(1)).expect("an instruction set");
+        let huge = Case { name: "huge", batch: 1, spec: || Llama::sized(32_000, 1024, 1 << 17, 128, 1024, 1024) };
+        let error = train_step(&huge, StepOptions::default(), 1, false, &cpu);
+        assert!(matches!(error, Err(TrainError::Memory { .. })), "{error:?}");
     }
 }

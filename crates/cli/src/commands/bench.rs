@@ -1,18 +1,19 @@
 //! `tsumugi bench`: what this machine can do, and how near we come.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use serde_json::json;
-use tsumugi_base::io::write_atomic;
+use tsumugi_base::io::AtomicFile;
 use tsumugi_base::machine::Machine;
-use tsumugi_base::units;
+use tsumugi_base::{FileError, units};
 use tsumugi_infer::engine::BATCH_MAX;
 use tsumugi_models::Decoder;
 use tsumugi_pipeline::roofline::{self, Asked, Roofline, roofline};
 use tsumugi_report::Table;
 use tsumugi_tensor::{Activations, Cpu, Isa};
-use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, limits, train_step};
+use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, STEPS_MAX, limits, train_step};
 use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::{OptimizerKind, StepOptions, TrainError};
 
@@ -38,7 +39,7 @@ pub struct Bench {
     #[arg(long, value_name = "NAME", value_parser = case_names())]
     train: Option<String>,
     /// Repetitions that count [default: 20 steps with --train, 5 with MODEL]
-    #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "machine")]
+    #[arg(long, value_name = "N", value_parser = steps, conflicts_with = "machine")]
     steps: Option<usize>,
     /// Time each operation too
     #[arg(long, conflicts_with_all = ["machine", "model"])]
@@ -74,8 +75,16 @@ pub struct Bench {
 const STEPS: usize = 20;
 
 fn batch(text: &str) -> Result<usize, String> {
+    at_most(text, BATCH_MAX)
+}
+
+fn steps(text: &str) -> Result<usize, String> {
+    at_most(text, STEPS_MAX)
+}
+
+fn at_most(text: &str, most: usize) -> Result<usize, String> {
     let number = positive(text)?;
-    if number <= BATCH_MAX { Ok(number) } else { Err(format!("it must be at most {BATCH_MAX}")) }
+    if number <= most { Ok(number) } else { Err(format!("it must be at most {most}")) }
 }
 
 fn case(name: &str) -> Option<&'static Case> {
@@ -131,13 +140,11 @@ impl Bench {
     }
 
     fn roofline(&self, model: &str, cpu: &Cpu) -> Result<(), Failure> {
+        // Begun now: what cannot be written is told before minutes of measuring.
+        let page = self.out.as_deref().map(AtomicFile::create).transpose()?;
         let known = case(model).filter(|_| !Path::new(model).exists());
         let decoder = match known {
-            Some(case) => {
-                let mut decoder = Decoder::new((case.spec)());
-                decoder.initialize(0, cpu.pool());
-                decoder
-            }
+            Some(case) => roofline::random_model((case.spec)(), cpu)?,
             None => Decoder::load(&model::admit(model)?)?,
         };
         let asked = Asked {
@@ -147,8 +154,10 @@ impl Bench {
             repetitions: self.steps,
         };
         let measured = roofline(model.to_owned(), decoder, asked, cpu)?;
-        if let Some(file) = &self.out {
-            write_atomic(file, roofline::page(&measured).as_bytes())?;
+        if let (Some(mut page), Some(file)) = (page, &self.out) {
+            let html = roofline::page(&measured);
+            page.write_all(html.as_bytes()).map_err(|source| FileError::write(file, source))?;
+            page.commit()?;
             tell(&format!("the page is {}", file.display()));
         }
         if self.json.json { print_json(&measured) } else { print(&roofline_text(&measured)) }

@@ -69,6 +69,18 @@ fn what_belongs_to_a_model_needs_one() {
     }
     assert_eq!(tsumugi(folder.path(), &["bench", "gpt-512", "--batch", "257"]).code, 2);
     assert_eq!(tsumugi(folder.path(), &["bench", "gpt-512", "--profile"]).code, 2);
+    for what in [&["--train", "gpt-512"][..], &["gpt-512"]] {
+        let ran = tsumugi(folder.path(), &[&["bench"], what, &["--steps", "18446744073709551615"]].concat());
+        assert!(ran.code == 2 && ran.stderr.contains("it must be at most 1000000"), "{}", ran.stderr);
+    }
+    // Before the model is even looked at.
+    tsumugi(folder.path(), &["bench", "gpt-513", "--out", "missing/x.html"]).is("
+        exit 2
+        ---- stderr
+        error: cannot create missing/x.html: no such file or folder
+
+        hint: check the path; it is taken relative to the current folder
+    ");
     let unknown = tsumugi(folder.path(), &["bench", "gpt-513"]);
     assert!(unknown.code == 2 && unknown.stderr.contains("there is no folder gpt-513"), "{}", unknown.stderr);
 }

@@ -151,6 +151,17 @@ pub struct Roofline {
     pub left_out: Vec<String>,
 }
 
+/// A model of random weights, if the memory that is there holds it.
+pub fn random_model(spec: DecoderSpec, cpu: &Cpu) -> Result<Decoder, PipelineError> {
+    let needed_bytes = u64::try_from(spec.parameters_at_least().saturating_mul(4)).unwrap_or(u64::MAX);
+    if let Some(available_bytes) = available_memory_bytes().filter(|&available| needed_bytes > available) {
+        return Err(PipelineError::ModelMemory { needed_bytes, available_bytes });
+    }
+    let mut decoder = Decoder::new(spec);
+    decoder.initialize(0, cpu.pool());
+    Ok(decoder)
+}
+
 /// Measures a model. `cpu` computes in the type of training; the engine has its own.
 pub fn roofline(model: String, decoder: Decoder, asked: Asked, cpu: &Cpu) -> Result<Roofline, PipelineError> {
     let before = limits(cpu);
@@ -358,8 +369,7 @@ mod tests {
     fn a_model_is_measured_in_three_stages_and_what_cannot_run_is_said() {
         let cpu = Cpu::detect(Some(1)).expect("an instruction set").computing(Compute::Bf16);
         let measure = |prompt| {
-            let mut decoder = Decoder::new(tiny());
-            decoder.initialize(0, cpu.pool());
+            let decoder = random_model(tiny(), &cpu).expect("it fits");
             let asked = Asked { batch: Some(2), prompt, repetitions: Some(1), ..Asked::default() };
             roofline("tiny".into(), decoder, asked, &cpu).expect("it fits")
         };
@@ -373,6 +383,13 @@ mod tests {
         assert!(html.contains("decode: ") && html.contains("<svg"), "{html}");
         let full = measure(Some(usize::MAX));
         assert_eq!((full.stages.len(), full.left_out.len()), (2, 1), "{full:?}");
+    }
+
+    #[test]
+    fn a_model_that_no_memory_holds_is_refused() {
+        let cpu = Cpu::detect(Some(1)).expect("an instruction set");
+        let error = random_model(DecoderSpec { width: 1 << 20, layers: 1 << 10, ..tiny() }, &cpu);
+        assert!(matches!(error, Err(PipelineError::ModelMemory { .. })));
     }
 
     #[test]
