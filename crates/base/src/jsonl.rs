@@ -84,7 +84,7 @@ impl JsonLinesWriter {
         if path.exists() {
             let mut kept = AtomicFile::create(path)?;
             let mut dropped = false;
-            for_each_line(path, |_, line| {
+            for_each_line(path, LastLine::MayBeTorn, |_, line| {
                 let value = serde_json::from_slice::<serde_json::Value>(line);
                 if value.is_ok_and(|value| keep(&value)) {
                     kept.write_all(line).and_then(|()| kept.write_all(b"\n")).map_err(|e| FileError::write(path, e))?;
@@ -136,13 +136,27 @@ fn end_of_last_whole_line(file: &mut File) -> io::Result<u64> {
 /// Reads every record. Empty lines are passed over; a torn last line (without its line feed, and not JSON) is left
 /// out, because a killed run may leave one.
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, JsonLinesError> {
-    Ok(read_numbered(path)?.into_iter().map(|(_, record)| record).collect())
+    Ok(records(path, LastLine::MayBeTorn)?.into_iter().map(|(_, record)| record).collect())
 }
 
-/// [`read`], each record with the number of its line, from 1.
+/// Reads every record of a file that was not written by a run of ours, with the number of its line, from 1. A broken last line
+/// is an error like any other: it may be a download that ended early.
 pub fn read_numbered<T: DeserializeOwned>(path: &Path) -> Result<Vec<(u64, T)>, JsonLinesError> {
+    records(path, LastLine::Counts)
+}
+
+/// What a last line is that has no line feed and is no JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastLine {
+    /// What a killed run left: passed over.
+    MayBeTorn,
+    /// A line like the others.
+    Counts,
+}
+
+fn records<T: DeserializeOwned>(path: &Path, last: LastLine) -> Result<Vec<(u64, T)>, JsonLinesError> {
     let mut records = Vec::new();
-    for_each_line(path, |number, line| {
+    for_each_line(path, last, |number, line| {
         let record = serde_json::from_slice(line).map_err(|source| JsonLinesError::Line {
             path: path.to_owned(),
             line: number,
@@ -157,6 +171,7 @@ pub fn read_numbered<T: DeserializeOwned>(path: &Path) -> Result<Vec<(u64, T)>, 
 /// Calls `each` with number (from 1) and bytes of every line that is not blank, without its line feed.
 fn for_each_line(
     path: &Path,
+    last: LastLine,
     mut each: impl FnMut(u64, &[u8]) -> Result<(), JsonLinesError>,
 ) -> Result<(), JsonLinesError> {
     let failed = |source| FileError::read(path, source);
@@ -178,7 +193,8 @@ fn for_each_line(
         if content.is_empty() {
             continue;
         }
-        let torn = !whole && serde_json::from_slice::<serde::de::IgnoredAny>(content).is_err();
+        let may_be_torn = !whole && last == LastLine::MayBeTorn;
+        let torn = may_be_torn && serde_json::from_slice::<serde::de::IgnoredAny>(content).is_err();
         if !torn {
             each(number, content)?;
         }
@@ -211,8 +227,11 @@ mod tests {
         let path = folder.path().join("log.jsonl");
         std::fs::write(&path, "1\n\n2\n[3,").unwrap();
         assert_eq!(read::<u32>(&path).unwrap(), [1, 2]);
+        let error = read_numbered::<u32>(&path).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{}, line 4: ", path.display())), "{error}");
         std::fs::write(&path, "1\n2\n3").unwrap();
         assert_eq!(read::<u32>(&path).unwrap(), [1, 2, 3]);
+        assert_eq!(read_numbered::<u32>(&path).unwrap(), [(1, 1), (2, 2), (3, 3)]);
         std::fs::write(&path, "1\n\"two\"\n3\n").unwrap();
         let error = read::<u32>(&path).unwrap_err();
         assert!(error.to_string().starts_with(&format!("{}, line 2: invalid type", path.display())), "{error}");
