@@ -111,6 +111,9 @@ impl FileError {
 
 /// The kinds that people meet, in plain words; everything else as the system says it.
 fn plain_words(source: &io::Error) -> Option<&'static str> {
+    if source.kind() == io::ErrorKind::NotADirectory && source.get_ref().is_some() {
+        return None; // `create_folder` has said already which part of the path is a file
+    }
     Some(match source.kind() {
         io::ErrorKind::NotFound => "no such file or folder",
         io::ErrorKind::PermissionDenied => "permission denied",

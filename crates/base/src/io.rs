@@ -22,7 +22,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
 
 /// Creates `path` and the folders above it; no error if it is there.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
-    fs::create_dir_all(path).map_err(|source| FileError::create(path, source))
+    fs::create_dir_all(path).map_err(|source| {
+        let file = path.ancestors().find(|above| above.is_file());
+        let named = |file: &Path| {
+            io::Error::new(io::ErrorKind::NotADirectory, format!("{} is a file, not a folder", file.display()))
+        };
+        FileError::create(path, file.map_or(source, named))
+    })
 }
 
 /// A file that takes its place only at [`AtomicFile::commit`]; dropped without it, nothing is left.

@@ -21,24 +21,13 @@ mod output;
 mod progress;
 pub mod reference;
 
-use std::ffi::OsString;
-
 pub use output::{Answer, Failure};
 
 /// Reads the command line, runs the command, prints, and says how it ended.
 pub fn main() -> std::process::ExitCode {
-    let outcome = match commands::tree().try_get_matches_from(help_as_flag(std::env::args_os().collect())) {
+    let outcome = match commands::tree().try_get_matches() {
         Ok(matches) => commands::run(&matches),
         Err(error) => Err(Failure::from_usage(error)),
     };
     output::exit_code(outcome)
-}
-
-/// `tsumugi help train` is `tsumugi train --help`.
-fn help_as_flag(mut words: Vec<OsString>) -> Vec<OsString> {
-    if words.get(1).is_some_and(|word| word == "help") {
-        words.remove(1);
-        words.push("--help".into());
-    }
-    words
 }

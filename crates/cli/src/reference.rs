@@ -16,7 +16,7 @@ pub fn markdown() -> String {
          second kills. Exit codes: 0 done, 1 the answer is no, 2 it could not be done. `NO_COLOR` is respected. A `MODEL` \
          is the path of a Hugging Face style folder.\n",
     );
-    for command in root.get_subcommands() {
+    for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
         add_command(&mut page, command, "tsumugi");
     }
     page

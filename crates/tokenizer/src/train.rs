@@ -51,13 +51,7 @@ pub fn train_bpe<T: AsRef<str> + Sync>(
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
     check_special_tokens(&config.special_tokens)?;
-    let token_room = config.vocabulary_size.saturating_sub(config.special_tokens.len());
-    if token_room < BYTE_TOKENS as usize {
-        return Err(TokenizerError::VocabularyTooSmall {
-            asked: config.vocabulary_size,
-            special_tokens: config.special_tokens.len(),
-        });
-    }
+    let token_room = token_room(config.vocabulary_size, config.special_tokens.len())?;
     let started = std::time::Instant::now();
     let words = count_words(texts, config.split, config.threads);
     if words.words.is_empty() {
@@ -72,6 +66,12 @@ pub fn train_bpe<T: AsRef<str> + Sync>(
     })?;
     tell(token_room);
     tokenizer_from_merges(&merges, config.split, &config.special_tokens)
+}
+
+/// What a vocabulary of so many tokens has room for besides its special tokens: at least the bytes.
+pub fn token_room(asked: usize, special_tokens: usize) -> Result<usize, TokenizerError> {
+    let room = asked.checked_sub(special_tokens).filter(|&room| room >= BYTE_TOKENS as usize);
+    room.ok_or(TokenizerError::VocabularyTooSmall { asked, special_tokens })
 }
 
 /// Tokens between two progress events.

@@ -102,11 +102,15 @@ pub fn tree() -> clap::Command {
 }
 
 fn with_entries(parent: clap::Command, entries: &[Entry]) -> clap::Command {
-    entries.iter().fold(parent.disable_help_subcommand(true), |parent, entry| {
+    entries.iter().fold(parent, |parent, entry| {
         parent.subcommand(match entry {
             Entry::Command { build, .. } => build(),
             Entry::Group { name, about, entries } => with_entries(
-                clap::Command::new(*name).about(*about).subcommand_required(true).arg_required_else_help(true),
+                clap::Command::new(*name)
+                    .about(*about)
+                    .subcommand_required(true)
+                    .arg_required_else_help(true)
+                    .disable_help_subcommand(true),
                 entries,
             ),
         })

@@ -19,7 +19,7 @@ use crate::output::{Answer, Failure, print, print_json};
 
 /// Tell what a training run will take: parameters, operations, memory, time here
 ///
-/// Takes the recipe and the flags of `train`; those that change no size change nothing here. Without `--data` a text of a gigabyte is assumed. Where the model fits into the memory and a
+/// Takes the recipe and the flags of `train`, but for `--seed`, `--out` and `--profile`, which no size follows from. Without `--data` a text of a gigabyte is assumed. Where the model fits into the memory and a
 /// step is short, a few steps are timed; otherwise half of the machine's peak is assumed.
 #[derive(Debug, Args)]
 pub struct Plan {

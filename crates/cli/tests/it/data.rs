@@ -25,6 +25,11 @@ fn pack_says_what_it_made_and_does_it_once() {
 
         hint: name another folder, or remove this one
     ");
+    for inside in ["a.txt/x", "a.txt/x/y"] {
+        let ran = tsumugi(path, &["data", "pack", "b.txt", "--tokenizer", "model", "--out", inside]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains("a.txt is a file, not a folder\n\nhint: "), "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -58,4 +63,15 @@ fn a_line_that_is_no_conversation_is_named() {
 
         hint: look at it: `sed -n 2p c.jsonl`
     ");
+    // Torn, as by a download that ended early.
+    let line = r#"{"messages":[{"role":"user","content":"Who?"},{"role":"assistant","content":"I."}]}"#;
+    std::fs::write(path.join("torn.jsonl"), format!("{line}\n{line}\n{}", &line[..40])).unwrap();
+    for command in [
+        &["data", "preview", "torn.jsonl", "--tokenizer", "model"][..],
+        &["tune", "sft", "model", "--data", "torn.jsonl", "--out", "run"],
+    ] {
+        let ran = tsumugi(path, command);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+        assert!(ran.stderr.starts_with("error: torn.jsonl, line 3: EOF while parsing"), "{}", ran.stderr);
+    }
 }
