@@ -15,7 +15,7 @@ use tsumugi_base::run_record::sha256;
 use tsumugi_files::mmap::MappedFile;
 use tsumugi_files::safetensors::write_safetensors_with;
 use tsumugi_files::{ElementType, FilesError, TensorFile, TensorSpec, read_f32_into};
-use tsumugi_tensor::{ParameterId, Parameters};
+use tsumugi_tensor::{Parameter, ParameterId, Parameters};
 
 use crate::guard::Guard;
 use crate::{Optimizer, OptimizerKind, TrainError};
@@ -101,6 +101,20 @@ pub fn steps(run: &Path) -> Vec<u64> {
     steps
 }
 
+/// The parameters that have a range in a buffer, with it.
+///
+/// # Panics
+/// If a range is not as long as its parameter: our own mistake, which must not leave a parameter out.
+fn held(
+    parameters: &Parameters,
+    range: impl Fn(ParameterId) -> Range<usize>,
+) -> impl Iterator<Item = (Range<usize>, &Parameter)> {
+    let ranges = parameters.iter().map(move |(id, parameter)| (range(id), parameter));
+    ranges.filter(|(range, _)| !range.is_empty()).inspect(|(range, parameter)| {
+        assert_eq!(range.len(), parameter.len(), "the range of `{}`", parameter.name);
+    })
+}
+
 /// Writes the ranges of `buffer` that belong to each parameter; those that have none are left out.
 fn write_buffer(
     path: &Path,
@@ -108,11 +122,7 @@ fn write_buffer(
     buffer: &[f32],
     range: impl Fn(ParameterId) -> Range<usize>,
 ) -> Result<(), TrainError> {
-    let written: Vec<_> = parameters
-        .iter()
-        .map(|(id, parameter)| (range(id), parameter))
-        .filter(|(range, parameter)| range.len() == parameter.len())
-        .collect();
+    let written: Vec<_> = held(parameters, range).collect();
     let specs: Vec<TensorSpec<'_>> = written
         .iter()
         .map(|(_, parameter)| TensorSpec {
@@ -151,13 +161,13 @@ fn read_buffer(
         )));
     }
     let file = TensorFile::single(mapped).map_err(damaged)?;
-    for (id, parameter) in parameters.iter().filter(|(id, parameter)| range(*id).len() == parameter.len()) {
+    for (range, parameter) in held(parameters, range) {
         let tensor = file.get(&parameter.name).ok_or_else(|| problem(format!("no tensor `{}`", parameter.name)))?;
         if tensor.shape != parameter.shape {
             let (found, expected) = (tensor.shape, &parameter.shape);
             return Err(problem(format!("`{}` has shape {found:?}, the model {expected:?}", parameter.name)));
         }
-        read_f32_into(&tensor, &mut buffer[range(id)]).map_err(damaged)?;
+        read_f32_into(&tensor, &mut buffer[range]).map_err(damaged)?;
     }
     Ok(())
 }
@@ -235,4 +245,26 @@ pub fn load_newest(
 /// Removes all checkpoints: the run is finished and its model saved.
 pub fn remove_all(run: &Path) {
     let _ = std::fs::remove_dir_all(run.join(FOLDER)); // best effort: only space is lost
+}
+
+#[cfg(test)]
+mod tests {
+    use tsumugi_models::{Decoder, family};
+
+    use super::*;
+
+    #[test]
+    fn parameters_without_a_range_are_left_out() {
+        let parameters = Decoder::new(family::find("llama").expect("it is listed").tiny()).parameters;
+        let first = |id: ParameterId| if id.0 == 0 { parameters.range(id) } else { 0..0 };
+        assert_eq!(held(&parameters, first).count(), 1);
+        assert_eq!(held(&parameters, |id| parameters.range(id)).count(), parameters.iter().count());
+    }
+
+    #[test]
+    #[should_panic(expected = "the range of `")]
+    fn a_range_of_another_length_is_no_reason_to_leave_a_parameter_out() {
+        let parameters = Decoder::new(family::find("llama").expect("it is listed").tiny()).parameters;
+        held(&parameters, |id| parameters.range(id).start..parameters.range(id).end - 1).for_each(drop);
+    }
 }
