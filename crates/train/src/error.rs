@@ -111,13 +111,25 @@ pub enum TrainError {
         /// Who was to read them.
         here: &'static str,
     },
-    /// The loss or its gradient was not a number for many steps in a row.
-    #[error("step {step}: the loss or its gradient was not finite {count} times in a row")]
+    /// The tokenizer of a begun run was replaced.
+    #[error("{} is not the tokenizer that this run was begun with", file.display())]
+    OtherTokenizer {
+        /// `tokenizer.json` of the run.
+        file: PathBuf,
+    },
+    /// The loss or its gradient was not a number for many steps in a row, or the model is none at the end.
+    #[error("step {step}: {problem}")]
     Diverged {
         /// The last step.
         step: u64,
-        /// How often.
-        count: u32,
+        /// What is not finite.
+        problem: String,
+    },
+    /// The model that a run begins with computes what is no number.
+    #[error("the model's weights are damaged: {problem}")]
+    DamagedModel {
+        /// What is not finite.
+        problem: String,
     },
     /// No row of a step is trained.
     #[error("step {step} has no token to train on")]
@@ -152,6 +164,10 @@ impl Hint for TrainError {
             }
             Self::OtherOptimizer { there, .. } => {
                 Some(format!("resume with --optimizer {there}, or choose another --out"))
+            }
+            Self::OtherTokenizer { .. } => Some("put the file back as it was, or choose another --out".into()),
+            Self::DamagedModel { .. } => {
+                Some("fetch the model again; if it was trained here, its training diverged".into())
             }
             Self::Diverged { .. } => Some("lower --learning-rate or lengthen --warmup-steps, in another --out".into()),
             _ => None,

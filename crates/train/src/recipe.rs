@@ -9,6 +9,8 @@ use tsumugi_models::DecoderSpec;
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_tensor::{Compute, Cpu};
+use tsumugi_tokenizer::special_tokens;
+use tsumugi_tokenizer::train::token_room;
 
 use crate::{OptimizerKind, Schedule, TrainError, TrainSettings, run_folder};
 
@@ -300,6 +302,9 @@ impl Recipe {
         let tokenizer = self.tokenizer.unwrap_or(TokenizerKind::Bpe);
         let vocabulary = (tokenizer == TokenizerKind::Bpe)
             .then(|| self.vocabulary.unwrap_or_else(|| default_vocabulary(text_bytes)));
+        if let Some(vocabulary) = vocabulary {
+            token_room(vocabulary, special_tokens::ALL.len())?;
+        }
         let (context, batch) = (self.context.unwrap_or(256), self.batch.unwrap_or(8));
         let mut resolved = Resolved {
             data,
@@ -414,15 +419,7 @@ impl Recipe {
                 return Err(setting(key, share, "it must be from 0 to 1"));
             }
         }
-        for (key, number) in [("learning-rate", self.learning_rate), ("clip", self.clip)] {
-            if let Some(number) = number.filter(|number| !(number.is_finite() && *number > 0.0)) {
-                return Err(setting(key, number, "it must be above 0"));
-            }
-        }
-        if let Some(decay) = self.weight_decay.filter(|decay| !(decay.is_finite() && *decay >= 0.0)) {
-            return Err(setting("weight-decay", decay, "it must be at least 0"));
-        }
-        Ok(())
+        TrainSettings::check_update(self.learning_rate, self.clip, self.weight_decay)
     }
 }
 

@@ -24,6 +24,7 @@ pub struct TrainSettings {
     /// Micro-batches summed up for a step.
     pub accumulate: usize,
     /// What updates the parameters.
+    #[serde(default)]
     pub optimizer: OptimizerKind,
     /// Peak learning rate.
     pub learning_rate: f64,
@@ -69,6 +70,27 @@ impl TrainSettings {
             }),
             None => Ok(()),
         }
+    }
+
+    /// What a recipe says of the numbers of an update, which computes in float32: a rate must be a number there too.
+    pub fn check_update(
+        learning_rate: Option<f64>,
+        clip: Option<f64>,
+        weight_decay: Option<f64>,
+    ) -> Result<(), TrainError> {
+        for (key, number, may_be_0) in
+            [("learning-rate", learning_rate, false), ("clip", clip, false), ("weight-decay", weight_decay, true)]
+        {
+            let in_f32 = number.map(|number| number as f32);
+            if let (Some(number), Some(in_f32)) = (number, in_f32)
+                && !(in_f32.is_finite() && (in_f32 > 0.0 || may_be_0 && number >= 0.0))
+            {
+                let least = if may_be_0 { "at least" } else { "above" };
+                let problem = format!("it must be {least} 0 and a number in float32: below 3.4e38");
+                return Err(TrainError::Setting { key, value: format!("{number:e}"), problem });
+            }
+        }
+        Ok(())
     }
 
     /// How its steps are made.

@@ -13,7 +13,7 @@ use tsumugi_models::Decoder;
 use tsumugi_models::plans::{LossPlan, LossRows};
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamWStep, Cpu, Profile, Segment};
+use tsumugi_tensor::{AdamWStep, Cpu, Parameters, Profile, Segment};
 
 use crate::checkpoint::{self, State};
 use crate::guard::{NOT_FINITE_MAX, Verdict};
@@ -136,6 +136,12 @@ fn set_batch(plan: &mut LossPlan, batch: &Batch) {
     });
 }
 
+/// The name of the first parameter with a number that is not finite.
+pub fn not_finite(parameters: &Parameters) -> Option<&str> {
+    let is_finite = |id| parameters.buffer()[parameters.range(id)].iter().all(|number| number.is_finite());
+    parameters.iter().find(|(id, _)| !is_finite(*id)).map(|(_, parameter)| parameter.name.as_str())
+}
+
 /// Mean nats per token and bits per byte of `decoder` on a set.
 pub fn evaluate(cpu: &Cpu, decoder: &Decoder, plan: &mut LossPlan, set: &EvaluationSet, step: u64) -> Evaluated {
     let mut nats = 0.0;
@@ -213,11 +219,10 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
     }
     run.save()?;
     let finished = run.state.step >= total;
-    if finished && run.state.guard.not_finite > 0 {
-        return Err(TrainError::Diverged { step: total, count: run.state.guard.not_finite });
-    }
     if finished {
+        run.check_steps(1)?;
         run.evaluate()?;
+        run.check_model()?;
     }
     run.log.sync()?;
     let tokens_per_second = run.trained_tokens as f64 / run.trained_seconds.max(1e-9);
@@ -352,10 +357,33 @@ impl<'a> Run<'a> {
         let skipped = skipped.map(str::to_owned);
         let row = LogRow::Step { step, loss, gradient_norm, learning_rate, tokens, seconds, skipped };
         self.log.write(&row)?;
-        if self.state.guard.not_finite >= NOT_FINITE_MAX {
-            return Err(TrainError::Diverged { step, count: self.state.guard.not_finite });
+        if self.state.updates == 0 && !loss.is_finite() {
+            return Err(TrainError::DamagedModel { problem: format!("its loss is {loss} before any update") });
         }
+        self.check_steps(NOT_FINITE_MAX)?;
         Ok(row)
+    }
+
+    /// An error if so many steps in a row, the last included, were not finite.
+    fn check_steps(&self, limit: u32) -> Result<(), TrainError> {
+        let count = self.state.guard.not_finite;
+        if count < limit {
+            return Ok(());
+        }
+        let problem = format!("the loss or its gradient was not finite {count} times in a row");
+        Err(TrainError::Diverged { step: self.state.step, problem })
+    }
+
+    /// The last update is seen by no step: a model that is no number afterwards is not saved as finished.
+    fn check_model(&self) -> Result<(), TrainError> {
+        let tensor = not_finite(&self.job.decoder.parameters);
+        let loss = self.evaluated.map(|evaluated| evaluated.loss).filter(|loss| !loss.is_finite());
+        let problem = match (tensor, loss) {
+            (Some(tensor), _) => format!("the weights of `{tensor}` are not finite after the last update"),
+            (None, Some(loss)) => format!("the held-out loss is {loss}, not finite, after the last update"),
+            (None, None) => return Ok(()),
+        };
+        Err(TrainError::Diverged { step: self.state.step, problem })
     }
 
     fn evaluate(&mut self) -> Result<(), TrainError> {

@@ -1,12 +1,12 @@
 //! Steps that would undo the model are not taken, and a run that cannot go on says so.
 
-use tsumugi_base::progress::{Event, Recorder};
+use tsumugi_base::progress::{Event, Recorder, Silent};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_data::{Batch, BatchSource, Segment};
 use tsumugi_models::{Decoder, family};
 use tsumugi_tensor::Cpu;
 use tsumugi_tensor::threads::Pool;
-use tsumugi_train::{Job, LogRow, Recipe, TrainError, train};
+use tsumugi_train::{Job, LogRow, OptimizerKind, Recipe, TrainError, train};
 
 /// Rows whose loss is not a number from one step to another; nothing is trained in `nothing_at`.
 struct Broken {
@@ -91,6 +91,32 @@ fn a_run_that_never_recovers_ends_with_advice() {
     let error = ran.unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
     assert!(tsumugi_base::Hint::hint(&error).unwrap().contains("--learning-rate"));
+}
+
+/// No step follows that would see it: neither with held-out text nor without is it saved as finished, however often.
+#[test]
+fn a_last_update_that_undoes_the_model_is_told() {
+    for (optimizer, rate) in [(OptimizerKind::AdamW, 1e38), (OptimizerKind::Muon, 1e38)] {
+        let folder = temporary_folder();
+        let said =
+            Recipe { learning_rate: Some(rate), warmup_steps: Some(0), optimizer: Some(optimizer), ..crate::recipe(1) };
+        for _ in 0..2 {
+            let error = crate::train(&said, folder.path(), 1, &Silent).unwrap_err();
+            assert!(matches!(error, TrainError::Diverged { step: 1, .. }), "{error}");
+            assert!(tsumugi_base::Hint::hint(&error).unwrap().contains("--learning-rate"));
+            assert!(error.to_string().contains("after the last update"), "{error}");
+            assert!(!folder.path().join("config.json").exists());
+        }
+    }
+}
+
+/// Not the learning rate's fault: nothing was updated yet.
+#[test]
+fn a_first_loss_that_is_no_number_is_the_models() {
+    let (ran, _) = run(&Broken { from: 0, to: 1, nothing_at: u64::MAX }, &Recorder::default());
+    let error = ran.unwrap_err();
+    assert!(matches!(error, TrainError::DamagedModel { .. }), "{error}");
+    assert!(tsumugi_base::Hint::hint(&error).unwrap().contains("fetch the model again"));
 }
 
 #[test]

@@ -97,7 +97,10 @@ fn values_that_cannot_be_are_refused() {
         ("depth = 2\nsteps = 10\nwarmup-steps = 10", "`warmup-steps`"),
         ("depth = 2\nlearning-rate = -1", "`learning-rate`"),
         ("depth = 2\nlearning-rate = nan", "`learning-rate`"),
+        ("depth = 2\nlearning-rate = 1e39", "`learning-rate` is 1e39, but it must be above 0 and a number in float32"),
+        ("depth = 2\noptimizer = \"muon\"\nlearning-rate = 1e-60", "`learning-rate`"),
         ("depth = 2\nclip = 0", "`clip`"),
+        ("depth = 2\nvocabulary = 1", "a vocabulary of 1 tokens is too small"),
         ("depth = 2\nbeta2 = 1.0", "`beta2`"),
         ("depth = 2\nweight-decay = inf", "`weight-decay`"),
     ] {

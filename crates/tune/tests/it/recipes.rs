@@ -24,6 +24,8 @@ fn keys_and_values_are_checked() {
         (drama, "schedule = \"constant\"\nleast-rate = 0.1", "`least-rate`"),
         (drama, "batch = 0", "`batch`"),
         (drama, "learning-rate = nan", "`learning-rate`"),
+        (drama, "learning-rate = 1e39", "`learning-rate`"),
+        (drama, "optimizer = \"muon\"\nlearning-rate = 1e39", "`learning-rate`"),
     ] {
         let error = refused(&format!("{data}\n{toml}"));
         assert!(error.starts_with(key), "{toml}: {error}");

@@ -105,6 +105,27 @@ fn a_stopped_run_goes_on_to_the_same_weights() {
     assert!(error.contains("steps"), "{error}");
 }
 
+/// And the folder is as free as before.
+#[test]
+fn weights_that_are_no_numbers_are_named() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    let sound = base(&path.join("base"));
+    let mut decoder = Decoder::load(&sound).unwrap();
+    let tune = |decoder: &Decoder| {
+        decoder.save(&path.join("base"), &BTreeMap::new()).unwrap();
+        let model = ModelFolder::admit(&path.join("base"), &NoScan { reason: "the test made it" }).unwrap();
+        let source = sft::Source { model: &model, conversations: &conversations(), inputs: Vec::new() };
+        let cpu = Cpu::detect(Some(1)).unwrap();
+        sft::run_on(&source, &recipe(), &path.join("out"), &cpu, Vec::new(), &Silent, &mut |_, _, _, _| {})
+    };
+    let written = std::mem::replace(&mut decoder.parameters.buffer_mut()[0], f32::INFINITY);
+    let error = tune(&decoder).unwrap_err().to_string();
+    assert!(error.starts_with("the model's weights are damaged: `"), "{error}");
+    decoder.parameters.buffer_mut()[0] = written;
+    assert!(tune(&decoder).unwrap().finished);
+}
+
 /// In the part that is trained on, and in the one held out; blank lines count.
 #[test]
 fn a_conversation_that_the_template_refuses_is_named_by_file_and_line() {

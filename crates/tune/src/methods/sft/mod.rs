@@ -21,7 +21,8 @@ use tsumugi_train::peak::peak_flops_per_second;
 use tsumugi_train::planner::check_memory;
 use tsumugi_train::report::Log;
 use tsumugi_train::run_folder::{self, Begun};
-use tsumugi_train::{Evaluated, Job, checkpoint, report, train};
+use tsumugi_train::trainer::not_finite;
+use tsumugi_train::{Evaluated, Job, TrainError, checkpoint, report, train};
 
 use super::Method;
 use crate::{Conversations, TuneError};
@@ -180,6 +181,10 @@ pub fn run_on(
         return Tuned::of_finished(folder, resolved, packing);
     }
     let mut decoder = Decoder::load(source.model)?;
+    if let Some(tensor) = not_finite(&decoder.parameters) {
+        let problem = format!("`{tensor}` of {} has numbers that are not finite", source.model.path().display());
+        return Err(TrainError::DamagedModel { problem }.into());
+    }
     decoder.spec.dropout = resolved.dropout;
     let held_out = held_out(source, &resolved, &tokenizer, &template)?;
     describe(&packing, resolved.context, resolved.train.steps, observer);

@@ -293,14 +293,9 @@ impl SftRecipe {
                 return Err(setting(key, share, "it must be from 0 to 1"));
             }
         }
-        for (key, number) in [("learning-rate", self.learning_rate), ("clip", self.clip), ("epochs", self.epochs)] {
-            if let Some(number) = number.filter(|number| !(number.is_finite() && *number > 0.0)) {
-                return Err(setting(key, number, "it must be above 0"));
-            }
+        if let Some(epochs) = self.epochs.filter(|epochs| !(epochs.is_finite() && *epochs > 0.0)) {
+            return Err(setting("epochs", epochs, "it must be above 0"));
         }
-        if let Some(decay) = self.weight_decay.filter(|decay| !(decay.is_finite() && *decay >= 0.0)) {
-            return Err(setting("weight-decay", decay, "it must be at least 0"));
-        }
-        Ok(())
+        TrainSettings::check_update(self.learning_rate, self.clip, self.weight_decay)
     }
 }
