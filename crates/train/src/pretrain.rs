@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tsumugi_base::io::{create_folder, write_atomic};
+use tsumugi_base::io::write_atomic;
 use tsumugi_base::progress::{Event, Observer};
-use tsumugi_base::run_record::{InputHash, RunRecord};
+use tsumugi_base::run_record::{InputHash, RunRecord, sha256};
 use tsumugi_data::{
     Documents, EvaluationSet, PretrainConfig, PretrainLoader, TokenShards, WindowOrder, dialogue, pack_text, read_text,
 };
@@ -120,12 +120,10 @@ pub fn run_on(
         return Pretrained::of_finished(folder, resolved);
     }
     let tokenizer = match source.tokenizer {
-        Some(tokenizer) => {
-            tokenizer.save(folder)?;
-            tokenizer.clone()
-        }
+        Some(tokenizer) => tokenizer.clone(),
         None => tokenizer(&resolved, text, source.text, folder, observer)?,
     };
+    keep_tokenizer(&tokenizer, &mut record, folder)?;
     let set = EvaluationSet::from_text(&tokenizer, held_out, resolved.context, resolved.batch)?;
     let shards = pack_text(&[text], &tokenizer, &folder.join("tokens"), observer)?;
     let mut decoder = Decoder::new(resolved.spec(tokenizer.vocabulary_size()));
@@ -210,9 +208,8 @@ fn tokenizer(
     if let Ok(json) = std::fs::read_to_string(&file) {
         return Ok(Tokenizer::from_json(&json)?);
     }
-    create_folder(folder)?;
     let control = special_tokens::all();
-    let tokenizer = match (resolved.tokenizer, resolved.vocabulary) {
+    Ok(match (resolved.tokenizer, resolved.vocabulary) {
         (TokenizerKind::Bytes, _) => tokenizer_train::byte_tokenizer(&control)?,
         (TokenizerKind::Characters, _) => tokenizer_train::character_tokenizer(whole, &[])?,
         (TokenizerKind::Bpe, vocabulary) => {
@@ -222,9 +219,20 @@ fn tokenizer(
                 tokenizer_train::TrainingConfig { vocabulary_size, special_tokens: control, ..Default::default() };
             tokenizer_train::train_bpe(&[text], &config, observer)?
         }
-    };
-    tokenizer.save(folder)?;
-    Ok(tokenizer)
+    })
+}
+
+/// Writes the tokenizer and, into the record, its hash; if one is there already, the tokenizer must have it: ids of another
+/// mean nothing to the weights of this run.
+fn keep_tokenizer(tokenizer: &Tokenizer, record: &mut RunRecord, folder: &Path) -> Result<(), TrainError> {
+    let hash = json!({ "tokenizer_sha256": sha256(tokenizer.to_json().as_bytes()) });
+    if record.derived.is_null() {
+        record.derived = hash;
+        record.write(&folder.join(run_folder::RECORD))?;
+    } else if record.derived != hash {
+        return Err(TrainError::OtherTokenizer { file: folder.join("tokenizer.json") });
+    }
+    Ok(tokenizer.save(folder)?)
 }
 
 /// Writes the finished model: weights and config, with the token ids that `transformers` asks for. The config comes

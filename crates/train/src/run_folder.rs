@@ -10,7 +10,7 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{RunRecord, differences, sha256};
 use tsumugi_files::{ModelFolder, NoScan};
 
-use crate::TrainError;
+use crate::{OptimizerKind, TrainError};
 
 /// The record of a run, in its folder.
 pub const RECORD: &str = "run.json";
@@ -24,6 +24,8 @@ pub const KERNELS: &str = "kernels";
 
 /// The setting that a run may change when it goes on: memory and time follow from it, and no bit of the result.
 const RECOMPUTE: &str = "recompute";
+/// A setting that older records lack: their runs have what is its default now.
+const OPTIMIZER: &str = "optimizer";
 
 /// What a folder holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +154,7 @@ fn binding_settings(record: &RunRecord) -> Value {
     if let Some(settings) = settings.as_object_mut() {
         let is_path = |key: &str| matches!(key, "data" | "model");
         settings.retain(|key, _| key != RECOMPUTE && (record.inputs.is_empty() || !is_path(key)));
+        settings.entry(OPTIMIZER).or_insert_with(|| json!(OptimizerKind::default()));
     }
     settings.sort_all_objects();
     settings

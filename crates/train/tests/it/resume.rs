@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tsumugi_base::Hint;
 use tsumugi_base::progress::{Event, Observer, Recorder, Silent};
+use tsumugi_base::run_record::RunRecord;
 use tsumugi_base::testing::temporary_folder;
+use tsumugi_tokenizer::train::byte_tokenizer;
 use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::{OptimizerKind, Recipe, checkpoint, run_folder};
 
@@ -228,6 +230,48 @@ fn a_checkpoint_of_another_state_step_or_run_is_refused() {
     std::fs::write(checkpoints.join("step-00000039"), "a file").unwrap();
     assert_eq!(checkpoint::steps(&run), [14, 16]);
     assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+}
+
+/// A record of before there were the keys.
+#[test]
+fn a_setting_that_a_record_lacks_is_its_default() {
+    let folder = temporary_folder();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
+    train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+    let mut record = RunRecord::read(&run.join("run.json")).unwrap();
+    for key in ["optimizer", "recompute"] {
+        record.recipe.as_object_mut().unwrap().remove(key).unwrap();
+    }
+    record.write(&run.join("run.json")).unwrap();
+    let muon = Recipe { optimizer: Some(OptimizerKind::Muon), ..recipe(STEPS) };
+    let error = train(&muon, &run, 1, &Silent).unwrap_err().to_string();
+    assert!(error.ends_with("optimizer (there \"adamw\", here \"muon\")"), "{error}");
+    assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+    assert_eq!(log(&whole), log(&run));
+}
+
+/// A changed tokenizer is named, whether or not its tokens are still there; with its own again, the run goes on.
+#[test]
+fn another_tokenizer_is_refused_by_name() {
+    let folder = temporary_folder();
+    let (whole, run) = (folder.path().join("whole"), folder.path().join("run"));
+    train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
+    train(&recipe(STEPS), &run, 1, &StopAfter(AtomicU64::new(16))).unwrap();
+    let file = run.join("tokenizer.json");
+    let written = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, byte_tokenizer(&["<other>".into()]).unwrap().to_json()).unwrap();
+    for removed in [false, true] {
+        if removed {
+            std::fs::remove_dir_all(run.join("tokens")).unwrap();
+        }
+        let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} is not the tokenizer that this run was begun with", file.display()));
+        assert!(error.hint().is_some());
+    }
+    std::fs::write(&file, written).unwrap();
+    assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);
+    assert_eq!(log(&whole), log(&run));
 }
 
 /// A checkpoint behind the end of the run, which a run of fewer steps cannot have made.
