@@ -18,19 +18,26 @@
 //! ```
 
 mod admission;
+mod blocks;
 pub mod checkpoint_index;
 mod element_type;
 mod error;
+pub mod gguf;
+mod looks_like;
 pub mod mmap;
 mod model_folder;
 pub mod safetensors;
+mod stored_tensor;
 mod tensor_file;
 mod widen;
 
 pub use admission::{Admitted, Gate, NoScan, OpenFile, OpenFolder, Refusal};
 pub use element_type::ElementType;
 pub use error::FilesError;
+pub use gguf::{GgufError, GgufModel, write_gguf};
+pub use looks_like::LooksLike;
 pub use model_folder::ModelFolder;
-pub use safetensors::{SafetensorsError, TensorSpec, TensorView, write_model, write_safetensors};
+pub use safetensors::{SafetensorsError, write_model, write_safetensors};
+pub use stored_tensor::{TensorEntry, TensorSpec, TensorView};
 pub use tensor_file::{MappedBytes, TensorFile};
 pub use widen::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16, narrow_f32_into, read_f32_into, to_f32};

@@ -9,7 +9,8 @@ use crate::checkpoint_index::{CheckpointIndex, IndexError};
 use crate::element_type::ElementType;
 use crate::error::FilesError;
 use crate::mmap::MappedFile;
-use crate::safetensors::{TensorEntry, TensorView, parse_header};
+use crate::safetensors::parse_header;
+use crate::stored_tensor::{TensorEntry, TensorView};
 
 /// The stored tensors of a model, mapped. Cheap to clone; names are in alphabetical order everywhere.
 #[derive(Debug, Clone)]
@@ -68,6 +69,22 @@ impl TensorFile {
         Ok(all)
     }
 
+    /// The parts of a GGUF model with the tensors of each.
+    pub(crate) fn of_gguf_parts(parts: Vec<(MappedFile, Vec<TensorEntry>)>) -> Result<Self, FilesError> {
+        let mut all = Self { files: vec![], tensors: BTreeMap::new(), metadata: BTreeMap::new(), unlisted: vec![] };
+        for (file, entries) in parts {
+            for entry in entries {
+                let tensor = entry.name.clone();
+                if let Some((first, _)) = all.tensors.insert(tensor.clone(), (all.files.len(), entry)) {
+                    let [first, second] = [all.files[first].path(), file.path()].map(Path::to_owned);
+                    return Err(FilesError::TensorInTwoFiles { tensor, first, second });
+                }
+            }
+            all.files.push(Arc::new(file));
+        }
+        Ok(all)
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()
@@ -122,7 +139,7 @@ impl TensorFile {
         summary
     }
 
-    /// Free words of the writer. Of shards, the last one's word wins.
+    /// Free words of a safetensors writer. Of shards, the last one's word wins.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
