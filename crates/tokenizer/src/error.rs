@@ -99,7 +99,7 @@ impl Hint for TokenizerError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Malformed { .. } => Some("the file may be cut short; fetch the model again".into()),
-            Self::Unsupported { .. } => Some("supported are BPE models, byte-level or with byte fallback".into()),
+            Self::Unsupported { .. } => Some("supported are the models BPE, WordPiece, Unigram and WordLevel".into()),
             Self::EmptyCorpus => Some("give a text file with at least one character".into()),
             Self::CorpusTooLarge { .. } => {
                 Some("train on a sample of the text: 100 MB teach as good a vocabulary".into())

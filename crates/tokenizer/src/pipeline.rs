@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineModel, PipelineToken, PipelineTokenizer};
 
+use crate::token_bytes::byte_token;
 use crate::{SpecialToken, TokenId, TokenizerError, bpe};
 
 /// The crate's encoder with our ids.
@@ -151,8 +152,9 @@ fn prepare(
         let reason = format!("{} tokens with ids up to {}", vocabulary.len() + special_tokens.len(), size - 1);
         return Err(TokenizerError::Unsupported { reason });
     }
-    let control: HashSet<&str> =
-        special_tokens.iter().filter(|token| token.control).map(|token| token.content.as_str()).collect();
+    // Byte tokens stay where they are listed as control tokens: no merge leads to them, and the model needs them.
+    let is_removed = |token: &&SpecialToken| token.control && byte_token(&token.content).is_none();
+    let control: HashSet<&str> = special_tokens.iter().filter(is_removed).map(|token| token.content.as_str()).collect();
     let mut contents: Vec<Option<&str>> = vec![None; size];
     for (content, id) in vocabulary {
         contents[*id as usize] = Some(content.as_str()).filter(|content| !control.contains(content));

@@ -26,6 +26,11 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
     if file.pointer("/model/vocab").is_none() {
         return Err(malformed("it has no `model.vocab`".into()));
     }
+    if let Some(kind) = file.pointer("/model/type").and_then(Value::as_str)
+        && !["BPE", "WordPiece", "Unigram", "WordLevel"].contains(&kind)
+    {
+        return Err(unsupported(format!("a model of type `{kind}`")));
+    }
     let special_tokens = read_special_tokens(&file)?;
     let vocabulary = read_vocabulary(&file)?;
     let unknown = read_unknown(&file, &vocabulary);
@@ -120,8 +125,14 @@ fn lower_prefix_space(file: &mut Value) {
     }
     let space = json!({"type": "Replace", "pattern": {"Regex": "^(?=[^ ])"}, "content": " "});
     let normalizers = match file.get_mut("normalizer").map(Value::take) {
-        None | Some(Value::Null) => vec![space],
-        Some(normalizer) => vec![normalizer, space],
+        Some(normalizer) if !normalizer.is_null() => vec![normalizer, space],
+        _ => {
+            // Else the new normalizer would put a space before the added tokens too, in which no text has them.
+            for token in file.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
+                token["normalized"] = false.into();
+            }
+            vec![space]
+        }
     };
     file["normalizer"] = json!({"type": "Sequence", "normalizers": normalizers});
 }

@@ -3,6 +3,7 @@
 mod bpe;
 mod chat;
 mod encoding;
+mod fixtures;
 mod folder;
 mod public_vocabularies;
 mod reference_encoder;
