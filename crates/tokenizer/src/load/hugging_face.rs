@@ -109,6 +109,18 @@ fn fill_defaults(file: &mut Value) {
         }
     }
     lower_prefix_space(file);
+    // The encoder makes a normalizer of `Metaspace`, and would mark a space before an added token that it looks for in
+    // normalized text. Found in the text as it came, they differ only where the normalizer would have made them.
+    if file.pointer("/pre_tokenizer").is_some_and(|pre_tokenizer| pre_tokenizer.to_string().contains("\"Metaspace\"")) {
+        match_as_they_stand(file);
+    }
+}
+
+/// Added tokens are looked for in the text as it came.
+fn match_as_they_stand(file: &mut Value) {
+    for token in file.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
+        token["normalized"] = false.into();
+    }
 }
 
 /// A byte-level pre-tokenizer that puts a space before a text without one, as a normalizer that does.
@@ -127,10 +139,8 @@ fn lower_prefix_space(file: &mut Value) {
     let normalizers = match file.get_mut("normalizer").map(Value::take) {
         Some(normalizer) if !normalizer.is_null() => vec![normalizer, space],
         _ => {
-            // Else the new normalizer would put a space before the added tokens too, in which no text has them.
-            for token in file.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
-                token["normalized"] = false.into();
-            }
+            // Else the new normalizer would put a space before the added tokens too.
+            match_as_they_stand(file);
             vec![space]
         }
     };
