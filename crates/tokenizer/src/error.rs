@@ -11,6 +11,14 @@ pub enum TokenizerError {
         /// What the reader said.
         reason: String,
     },
+    /// Another vocabulary file that is damaged, or not of a kind that we know.
+    #[error("not a usable {format} vocabulary: {reason}")]
+    Vocabulary {
+        /// The format that it seems to have.
+        format: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// A component we do not have.
     #[error("tokenizer.json asks for something this version does not support: {reason}")]
     Unsupported {
@@ -98,7 +106,9 @@ pub enum TokenizerError {
 impl Hint for TokenizerError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Malformed { .. } => Some("the file may be cut short; fetch the model again".into()),
+            Self::Malformed { .. } | Self::Vocabulary { .. } => {
+                Some("the file may be cut short; fetch the model again".into())
+            }
             Self::Unsupported { .. } => Some("supported are the models BPE, WordPiece, Unigram and WordLevel".into()),
             Self::EmptyCorpus => Some("give a text file with at least one character".into()),
             Self::CorpusTooLarge { .. } => {
