@@ -142,7 +142,7 @@ def make_sentence_piece(name, out):
     (out / f"{name}.model").write_bytes(model)
     processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     ids = [processor.encode(text) for text in texts()]
-    return {"frame": [], "ids": ids, "decoded": [processor.decode(line) for line in ids]}
+    return {"ids": ids, "decoded": [processor.decode(line) for line in ids]}
 
 
 def main(out):

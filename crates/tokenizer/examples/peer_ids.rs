@@ -19,6 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let tokenizer = if vocabulary.ends_with(".json") {
         Tokenizer::from_json(&std::fs::read_to_string(Path::new(vocabulary))?)?
+    } else if vocabulary.contains(".model") {
+        Tokenizer::from_sentencepiece(&std::fs::read(vocabulary)?)?
     } else {
         Tokenizer::from_tiktoken(&std::fs::read_to_string(Path::new(vocabulary))?)?
     };

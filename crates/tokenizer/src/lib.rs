@@ -12,6 +12,7 @@ mod folder;
 mod load;
 mod message;
 mod pipeline;
+mod sentencepiece;
 pub mod special_tokens;
 mod statistics;
 mod streaming;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::characters::CharacterEncoder;
 use crate::pipeline::Pipeline;
+use crate::sentencepiece::{Model, SentencePiece};
 use crate::special_tokens::find_all;
 use crate::token_bytes::TokenBytes;
 use crate::{StreamDecoder, TokenId};
@@ -39,7 +40,7 @@ pub struct Tokenizer {
 }
 
 pub(crate) struct Inner {
-    pub json: String,
+    pub source: Source,
     pub engine: Engine,
     pub special_tokens: Vec<SpecialToken>,
     pub bytes: TokenBytes,
@@ -49,19 +50,36 @@ pub(crate) struct Inner {
     pub suffix: Vec<TokenId>,
 }
 
+/// What it was read from.
+pub(crate) enum Source {
+    Json(String),
+    SentencePiece(Box<Model>),
+}
+
 /// What encodes.
 pub(crate) enum Engine {
     Pipeline(Box<Pipeline>),
     Characters(Box<CharacterEncoder>),
+    SentencePiece(Box<SentencePiece>),
 }
 
 /// What makes text of ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decoding {
-    /// A text is the concatenation of its tokens' bytes.
-    Bytes,
+    /// A text is the concatenation of its tokens' bytes, but for the space at its beginning.
+    Bytes(LeadingSpace),
     /// The file's decoder, which looks at neighbours.
     Pipeline,
+}
+
+/// What becomes of the space at the beginning of a text, which the encoder may have put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeadingSpace {
+    Kept,
+    /// The one of the first token.
+    OneDropped,
+    /// Those of all tokens that are nothing else, and of the one after them.
+    AllDropped,
 }
 
 impl Tokenizer {
@@ -72,9 +90,13 @@ impl Tokenizer {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The `tokenizer.json`, as it came or as training wrote it.
+    /// The `tokenizer.json`, as it came or as training wrote it; for a vocabulary that came in another form, the one that
+    /// comes nearest to it.
     pub fn to_json(&self) -> String {
-        self.inner.json.clone()
+        match &self.inner.source {
+            Source::Json(text) => text.clone(),
+            Source::SentencePiece(model) => crate::sentencepiece::to_json(model),
+        }
     }
 
     /// Encodes text. Control tokens in it stay text: `<|end|>` becomes the tokens of its seven characters.
@@ -95,8 +117,9 @@ impl Tokenizer {
             return pipeline.decode(&known);
         }
         let mut bytes = Vec::with_capacity(ids.len() * 4);
+        let mut at_start = true;
         for id in shown {
-            bytes.extend_from_slice(&self.token_bytes(id));
+            self.append_bytes(id, &mut at_start, &mut bytes);
         }
         String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
@@ -151,9 +174,25 @@ impl Tokenizer {
         StreamDecoder::after(self, before)
     }
 
-    /// Whether a text is the concatenation of its tokens' bytes.
+    /// Whether tokens' bytes behind each other are the text, and no decoder looks at neighbours.
     pub(crate) fn tokens_are_bytes(&self) -> bool {
-        self.inner.decoding == Decoding::Bytes
+        matches!(self.inner.decoding, Decoding::Bytes(_))
+    }
+
+    /// Appends what a token that is no control token adds to a text. `at_start` is true at first, and then what this left.
+    pub(crate) fn append_bytes(&self, id: TokenId, at_start: &mut bool, text: &mut Vec<u8>) {
+        let bytes = self.token_bytes(id);
+        let shown = match bytes.strip_prefix(b" ") {
+            Some(rest) if *at_start && self.drops_leading_space() && Some(id) != self.inner.unknown => rest,
+            _ => &bytes,
+        };
+        text.extend_from_slice(shown);
+        let goes_on = shown.is_empty() && self.inner.decoding == Decoding::Bytes(LeadingSpace::AllDropped);
+        *at_start &= goes_on || bytes.is_empty();
+    }
+
+    fn drops_leading_space(&self) -> bool {
+        matches!(self.inner.decoding, Decoding::Bytes(LeadingSpace::OneDropped | LeadingSpace::AllDropped))
     }
 }
 
@@ -167,6 +206,7 @@ impl Inner {
     fn encode(&self, text: &str, control_is_text: bool) -> Vec<TokenId> {
         match &self.engine {
             Engine::Pipeline(pipeline) => pipeline.encode(text, control_is_text),
+            Engine::SentencePiece(encoder) => encoder.encode(text, control_is_text),
             Engine::Characters(characters) => {
                 let special: Vec<&SpecialToken> =
                     self.special_tokens.iter().filter(|token| !(token.control && control_is_text)).collect();

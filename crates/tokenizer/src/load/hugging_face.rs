@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::characters::CharacterEncoder;
 use crate::pipeline::{Pipeline, unsupported};
 use crate::token_bytes::{Spelling, TokenBytes};
-use crate::tokenizer::{Decoding, Engine, Inner};
+use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
 use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
 
 impl Tokenizer {
@@ -48,9 +48,17 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
     let spelling = if byte_level { Spelling::ByteLevel } else { plain_spelling };
     let tokens = vocabulary.iter().map(|(content, id)| (*id, spelling.bytes(content)));
     let bytes = TokenBytes::new(tokens, &special_tokens);
-    let decoding = if byte_level || fused { Decoding::Bytes } else { Decoding::Pipeline };
-    let tokenizer =
-        Tokenizer::of(Inner { json: text, engine, special_tokens, bytes, decoding, unknown, prefix, suffix });
+    let decoding = if byte_level || fused { Decoding::Bytes(LeadingSpace::Kept) } else { Decoding::Pipeline };
+    let tokenizer = Tokenizer::of(Inner {
+        source: Source::Json(text),
+        engine,
+        special_tokens,
+        bytes,
+        decoding,
+        unknown,
+        prefix,
+        suffix,
+    });
     check_splitting(&tokenizer, byte_level || fused)?;
     Ok(tokenizer)
 }

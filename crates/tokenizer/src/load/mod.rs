@@ -5,6 +5,7 @@ mod base64;
 mod hugging_face;
 mod patterns;
 mod ranks;
+mod sentencepiece;
 mod tiktoken;
 
 use serde_json::{Value, json};
