@@ -2,6 +2,7 @@
 //! `tokenizer.json` in memory first, so that a model folder can be written from any of them.
 
 mod base64;
+mod gguf;
 mod hugging_face;
 mod patterns;
 mod ranks;

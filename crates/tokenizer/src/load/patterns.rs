@@ -32,3 +32,61 @@ pub(super) fn sequence(mut members: Vec<Value>) -> Value {
     members.push(super::byte_level_without_pattern());
     json!({"type": "Sequence", "pretokenizers": members})
 }
+
+/// Tekken (Mistral): GPT-4o's without contractions, single digits.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// BLOOM: words with the space before them, up to punctuation.
+const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+
+/// DeepSeek's last pattern: letters with their marks, punctuation and symbols, whitespace. With control characters as they
+/// are, which is how the encoder knows it.
+const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
+
+/// What `tokenizer.ggml.pre` may say, and how such text is cut into words.
+pub(super) const GGUF: &[(&[&str], fn() -> Vec<Value>)] = &[
+    (
+        &[
+            "gpt-2",
+            "gpt2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "jina-es",
+            "jina-de",
+            "roberta-bpe",
+            "gigachat",
+        ],
+        || vec![gpt2()],
+    ),
+    (&["llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], || {
+        vec![gpt4()]
+    }),
+    (&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "grok-2", "kormo"], || vec![split(QWEN)]),
+    (&["gpt-4o", "llama4", "minimax-m2"], || vec![split(O200K)]),
+    (&["tekken"], || vec![split(TEKKEN)]),
+    (&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], || vec![digit(), gpt2()]),
+    (&["bloom", "poro-chat", "gpt3-finnish"], || vec![split(BLOOM)]),
+    (&["viking"], || vec![split(BLOOM), digit()]),
+    (&["deepseek-v3", "hunyuan-dense"], || {
+        vec![split(r"\p{N}{1,3}"), split("[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+"), split(DEEPSEEK)]
+    }),
+    (&["falcon"], || vec![split(r"[\p{P}\$\+<=>\^~\|`]+"), gpt2(), split("[0-9][0-9][0-9]")]),
+    (&["default"], || vec![split(r"[\p{P}\$\+<=>\^~\|]+"), gpt2(), split(r"\p{N}+"), split("[0-9][0-9][0-9]")]),
+];
+
+/// Those of [`GGUF`] in which a word that is a token as a whole is that token, whatever the merges.
+pub(super) const WHOLE_WORDS: &[&str] = &["llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken"];
+
+/// How text is cut into words by the pattern of that name, if it is known.
+pub(super) fn of_gguf(name: &str) -> Option<Vec<Value>> {
+    GGUF.iter().find(|(names, _)| names.contains(&name)).map(|(_, members)| members())
+}
+
+/// Every digit, or other character that is a number, by itself.
+fn digit() -> Value {
+    json!({"type": "Digits", "individual_digits": true})
+}

@@ -64,16 +64,17 @@ impl Unigram {
             let mut has_single = false;
             for (length, id) in self.trie.prefixes(&text.as_bytes()[start..]) {
                 let score = match self.scores.get(id as usize).copied().flatten() {
-                    Some(Score::Normal(score)) => f64::from(score),
-                    Some(Score::UserDefined) => f64::from(length as f32 * self.highest) - 0.1,
+                    Some(Score::Normal(score)) => score + score_here,
+                    Some(Score::UserDefined) => {
+                        (f64::from(length as f32 * self.highest) - 0.1 + f64::from(score_here)) as f32
+                    }
                     None => continue,
                 };
-                improve(&mut best[start + length], (start, id), score + f64::from(score_here));
+                improve(&mut best[start + length], (start, id), score);
                 has_single |= length == character.len_utf8();
             }
             if !has_single {
-                let score = f64::from(self.unknown_score + score_here);
-                improve(&mut best[start + character.len_utf8()], (start, NONE), score);
+                improve(&mut best[start + character.len_utf8()], (start, NONE), self.unknown_score + score_here);
             }
         }
         let mut path = Vec::new();
@@ -89,9 +90,9 @@ impl Unigram {
     }
 }
 
-/// Takes a step if there is none yet, or none so good. `score` is the sum before it is rounded.
-fn improve(best: &mut Step, (start, id): (usize, TokenId), score: f64) {
-    if best.start == NONE || score > f64::from(best.score) {
-        *best = Step { start: start as u32, id, score: score as f32 };
+/// Takes a step if there is none yet, or none so good.
+fn improve(best: &mut Step, (start, id): (usize, TokenId), score: f32) {
+    if best.start == NONE || score > best.score {
+        *best = Step { start: start as u32, id, score };
     }
 }
