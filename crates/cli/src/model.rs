@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use tsumugi_base::io::read_to_string_limited;
-use tsumugi_base::limits::TOKENIZER_JSON_BYTES_MAX;
+use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_files::{Admitted, ModelFolder, NoScan};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
@@ -66,7 +66,7 @@ pub fn admit(model: &str) -> Result<Admitted<ModelFolder>, Failure> {
 pub fn tokenizer(model: &str) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
     let path = Path::new(model);
     if path.is_file() && path.extension().is_some_and(|extension| extension == "json") {
-        let text = read_to_string_limited(path, TOKENIZER_JSON_BYTES_MAX)?;
+        let text = read_to_string_limited(path, TOKENIZER_FILE_BYTES_MAX)?;
         return Ok((in_file(path, Tokenizer::from_json(&text))?, None));
     }
     let folder = admit(model)?;

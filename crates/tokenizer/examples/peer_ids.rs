@@ -17,13 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(texts)?)?;
     let started = Instant::now();
-    let tokenizer = if vocabulary.ends_with(".json") {
-        Tokenizer::from_json(&std::fs::read_to_string(Path::new(vocabulary))?)?
-    } else if vocabulary.contains(".model") {
-        Tokenizer::from_sentencepiece(&std::fs::read(vocabulary)?)?
-    } else {
-        Tokenizer::from_tiktoken(&std::fs::read_to_string(Path::new(vocabulary))?)?
-    };
+    let tokenizer = Tokenizer::from_vocabulary(&std::fs::read(vocabulary)?, Path::new(vocabulary))?;
     let load_seconds = started.elapsed().as_secs_f64();
     let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text)).collect();
     let mut rates = Vec::new();

@@ -98,6 +98,9 @@ pub enum TokenizerError {
         /// Of the assistant's message, from 0.
         index: usize,
     },
+    /// The file is no GGUF file.
+    #[error(transparent)]
+    Gguf(#[from] tsumugi_files::GgufError),
     /// Writing failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -123,6 +126,7 @@ impl Hint for TokenizerError {
             Self::NotIncremental { .. } => {
                 Some("fine-tune with a template whose turns do not depend on later ones".into())
             }
+            Self::Gguf(error) => error.hint(),
             Self::File(error) => error.hint(),
             _ => None,
         }

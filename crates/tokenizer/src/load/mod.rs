@@ -2,13 +2,16 @@
 //! `tokenizer.json` in memory first, so that a model folder can be written from any of them.
 
 mod base64;
+mod detect;
 mod gguf;
 mod hugging_face;
 mod patterns;
 mod ranks;
 mod sentencepiece;
+mod tekken;
 mod tiktoken;
 
+pub use detect::FolderError;
 use serde_json::{Value, json};
 
 #[cfg(doc)]
