@@ -44,6 +44,14 @@ def byte_level(prefix_space):
     return tokenizer, trainers.BpeTrainer(vocab_size=400, initial_alphabet=alphabet, special_tokens=["<s>", "</s>", "<pad>"], show_progress=False)
 
 
+def patterns():
+    """Patterns that no encoder has a splitter of its own for: BLOOM's, and three digits."""
+    tokenizer, trainer = byte_level(False)
+    splits = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in (r" ?[^(\s|.,!?…。，、।۔،)]+", "[0-9][0-9][0-9]")]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return tokenizer, trainer
+
+
 def word_piece():
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
@@ -87,6 +95,7 @@ def with_byte_tokens(tokenizer):
 HUGGING_FACE = {
     "byte_level": lambda: byte_level(False),
     "byte_level_prefix_space": lambda: byte_level(True),
+    "patterns": patterns,
     "word_piece": word_piece,
     "unigram": unigram,
     "word_level": word_level,

@@ -48,7 +48,9 @@ fn check(name: &str, tokenizer: &Tokenizer) {
 
 #[test]
 fn ids_are_those_of_hugging_face() {
-    for name in ["byte_level", "byte_level_prefix_space", "word_piece", "unigram", "word_level", "byte_fallback"] {
+    for name in
+        ["byte_level", "byte_level_prefix_space", "patterns", "word_piece", "unigram", "word_level", "byte_fallback"]
+    {
         check(name, &Tokenizer::from_json(&fixture_text(&format!("{name}.json"))).expect("it reads"));
     }
 }

@@ -8,3 +8,4 @@ mod folder;
 mod public_vocabularies;
 mod reference_encoder;
 mod streaming;
+mod vocabulary_files;

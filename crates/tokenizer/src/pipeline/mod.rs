@@ -5,10 +5,14 @@
 //! stand in the vocabulary of its model. So the file is rewritten in memory first ([`prepare`]): added tokens are
 //! counted from the end of the vocabulary on, and translated back; control tokens leave the model.
 
+mod patterns;
+
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
-use tokenizers::pipeline::{EncodeOptions, Override, PipelineModel, PipelineToken, PipelineTokenizer};
+use tokenizers::pipeline::{
+    EncodeOptions, Override, PipelineModel, PipelinePreTokenizer, PipelineToken, PipelineTokenizer,
+};
 
 use crate::token_bytes::byte_token;
 use crate::{SpecialToken, TokenId, TokenizerError, bpe};
@@ -16,6 +20,8 @@ use crate::{SpecialToken, TokenId, TokenizerError, bpe};
 /// The crate's encoder with our ids.
 pub(crate) struct Pipeline {
     tokenizer: PipelineTokenizer,
+    /// Instead of its own, where that holds patterns it does not know.
+    pre_tokenizer: Option<PipelinePreTokenizer>,
     /// The crate's id of the first added token.
     first_added: TokenId,
     /// Our ids of the added tokens, in the order of the crate's.
@@ -44,9 +50,10 @@ impl Pipeline {
         tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
         let (first_added, added) = prepare(&mut file, vocabulary, special_tokens)?;
         let tokenizer = build(&file)?;
+        let pre_tokenizer = patterns::compiled(&tokenizer)?;
         let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
         let guarded = !byte_level(&tokenizer) || whole_words;
-        Ok(Self { tokenizer, first_added, added, unknown, guarded })
+        Ok(Self { tokenizer, pre_tokenizer, first_added, added, unknown, guarded })
     }
 
     /// Whether tokens are bytes, as GPT-2 spells them.
@@ -91,7 +98,13 @@ impl Pipeline {
     /// piece of over 4 GB); then the halves are encoded by themselves, which costs at most a merge at the cut.
     fn encode_piece(&self, text: &str, options: &EncodeOptions, tokens: &mut Vec<PipelineToken>) {
         let before = tokens.len();
-        if self.tokenizer.encode_into(text, options, tokens).is_ok() {
+        let encoded = match &self.pre_tokenizer {
+            Some(pre_tokenizer) => {
+                patterns::encode(&self.tokenizer, pre_tokenizer, text, options.encode_special_tokens, tokens).is_ok()
+            }
+            None => self.tokenizer.encode_into(text, options, tokens).is_ok(),
+        };
+        if encoded {
             return;
         }
         tokens.truncate(before);
