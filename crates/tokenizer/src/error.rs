@@ -19,6 +19,9 @@ pub enum TokenizerError {
         /// What is wrong, and where.
         reason: String,
     },
+    /// A file that is no vocabulary, by its first bytes.
+    #[error("no vocabulary that is known: neither JSON, nor ranks of tiktoken, nor a SentencePiece model, nor GGUF")]
+    UnknownFile,
     /// A component we do not have.
     #[error("tokenizer.json asks for something this version does not support: {reason}")]
     Unsupported {
@@ -113,6 +116,10 @@ impl Hint for TokenizerError {
                 Some("the file may be cut short; fetch the model again".into())
             }
             Self::Unsupported { .. } => Some("supported are the models BPE, WordPiece, Unigram and WordLevel".into()),
+            Self::UnknownFile => Some(
+                "give a tokenizer.json, tokenizer.model, tekken.json, *.tiktoken or *.gguf, or a folder with one"
+                    .into(),
+            ),
             Self::EmptyCorpus => Some("give a text file with at least one character".into()),
             Self::CorpusTooLarge { .. } => {
                 Some("train on a sample of the text: 100 MB teach as good a vocabulary".into())

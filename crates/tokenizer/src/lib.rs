@@ -23,7 +23,7 @@ pub mod train;
 
 pub use chat_template::{ChatTemplate, TrainingConversation};
 pub use error::TokenizerError;
-pub use load::FolderError;
+pub use load::{FolderError, vocabulary_file};
 pub use message::Message;
 pub use statistics::Statistics;
 pub use streaming::StreamDecoder;

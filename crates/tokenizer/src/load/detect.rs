@@ -1,11 +1,11 @@
 //! Which kind of vocabulary a file holds, by its first bytes; and the one of a model folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tsumugi_base::Hint;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_files::gguf::parse_header;
-use tsumugi_files::{Admitted, FilesError, ModelFolder};
+use tsumugi_files::{FilesError, ModelFolder};
 
 use crate::{Tokenizer, TokenizerError};
 
@@ -25,7 +25,7 @@ pub enum FolderError {
     #[error("{file}: {source}", file = .file.display())]
     Tokenizer {
         /// The file.
-        file: std::path::PathBuf,
+        file: PathBuf,
         /// What is wrong with it.
         source: TokenizerError,
     },
@@ -51,30 +51,34 @@ impl Tokenizer {
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
         match text.trim_start().as_bytes().first() {
             Some(b'{') if is_tekken(text) => Self::from_tekken(text),
+            Some(b'{') => Self::from_json(text),
             _ if is_rank_line(text.lines().next().unwrap_or_default()) => Self::from_tiktoken(text),
             // A `.model` begins with its first piece, field 1: a line feed. Few are UTF-8 as a whole.
             _ if bytes.first() == Some(&b'\n') => Self::from_sentencepiece(bytes),
-            _ => Self::from_json(text),
+            _ => Err(TokenizerError::UnknownFile),
         }
     }
 
     /// Reads the vocabulary of a model folder; none if there is no file of one.
-    pub fn from_folder(folder: &Admitted<ModelFolder>) -> Result<Option<Self>, FolderError> {
-        let there: Vec<&str> = folder.files().files().map(|(name, _)| name).collect();
-        let unreadable = || folder.files().unreadable().find(|name| NAMES.contains(name));
-        let mut others = there.iter().copied().filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
-        let only = others.next().filter(|_| others.next().is_none());
-        let named = NAMES.into_iter().find(|name| there.contains(name)).or_else(unreadable);
-        let Some(name) = named.or(only) else { return Ok(None) };
+    pub fn from_folder(folder: &ModelFolder) -> Result<Option<Self>, FolderError> {
+        let Some(name) = vocabulary_file(folder) else { return Ok(None) };
         let Some(file) = folder.files().file(name)? else { return Ok(None) };
-        let read = |bytes: &[u8]| Self::from_vocabulary(bytes, file.path());
         let read = match name.ends_with(".json") {
             // Text is checked with the place of what is not UTF-8, and kept for others who ask.
-            true => read(file.text(TOKENIZER_FILE_BYTES_MAX)?.as_bytes()),
-            false => read(&file.map()?),
+            true => Self::from_vocabulary(file.text(TOKENIZER_FILE_BYTES_MAX)?.as_bytes(), file.path()),
+            false => Self::from_vocabulary(&file.map()?, file.path()),
         };
         read.map(Some).map_err(|source| FolderError::Tokenizer { file: file.path().to_owned(), source })
     }
+}
+
+/// The name of the file of a model folder that holds its vocabulary.
+pub fn vocabulary_file(folder: &ModelFolder) -> Option<&str> {
+    let folder = folder.files();
+    let names = || folder.files().map(|(name, _)| name).chain(folder.unreadable());
+    let named = NAMES.into_iter().find_map(|known| names().find(|&name| name == known));
+    let mut others = names().filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    named.or_else(|| others.next().filter(|_| others.next().is_none()))
 }
 
 /// Tekken's keys stand at its beginning; a `tokenizer.json` has neither of them there.

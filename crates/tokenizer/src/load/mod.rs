@@ -11,7 +11,7 @@ mod sentencepiece;
 mod tekken;
 mod tiktoken;
 
-pub use detect::FolderError;
+pub use detect::{FolderError, vocabulary_file};
 use serde_json::{Value, json};
 
 #[cfg(doc)]

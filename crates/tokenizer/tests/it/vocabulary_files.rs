@@ -136,6 +136,8 @@ fn what_is_wrong_is_told() {
     assert!(error(ranks().replacen("AA== 0\n", "YWI= 0\n", 1).as_bytes()).contains("no token for the byte 0x00"));
     assert!(error(b"\n\x05\xff").contains("a value that goes beyond the end at byte 2"));
     assert!(error(b"\xff").starts_with("not a usable SentencePiece vocabulary"));
+    assert!(error(b"# Vocabularies").starts_with("no vocabulary that is known"));
+    assert!(error(b"").starts_with("no vocabulary that is known"));
     assert!(error(b"GGUF").contains("version"));
     let mut short = tekken();
     short["config"]["default_vocab_size"] = 1000.into();
