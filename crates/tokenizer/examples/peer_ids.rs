@@ -1,7 +1,7 @@
 //! Writes what a vocabulary file makes of texts, and how fast: for comparison with the vocabulary's own implementation
 //! (`bench/peers/tokenizers/`, `tools/goldens/`).
 //!
-//! `cargo run --release -p tsumugi-tokenizer --example peer_ids -- VOCABULARY TEXTS.json OUT.json [CORPUS]`
+//! `cargo run --release -p tsumugi-tokenizer --example peer_ids -- VOCABULARY TEXTS.json OUT.json [CORPUS [TOKENIZER.json]]`
 
 use std::error::Error;
 use std::path::Path;
@@ -12,8 +12,8 @@ use tsumugi_tokenizer::Tokenizer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [vocabulary, texts, out, corpus @ ..] = &arguments[..] else {
-        return Err("give VOCABULARY TEXTS.json OUT.json [CORPUS]".into());
+    let [vocabulary, texts, out, rest @ ..] = &arguments[..] else {
+        return Err("give VOCABULARY TEXTS.json OUT.json [CORPUS [TOKENIZER.json]]".into());
     };
     let texts: Vec<String> = serde_json::from_str(&std::fs::read_to_string(texts)?)?;
     let started = Instant::now();
@@ -21,13 +21,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let load_seconds = started.elapsed().as_secs_f64();
     let ids: Vec<Vec<u32>> = texts.iter().map(|text| tokenizer.encode(text)).collect();
     let mut rates = Vec::new();
-    for corpus in corpus {
+    if let Some(corpus) = rest.first() {
         let text = std::fs::read_to_string(corpus)?;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let started = Instant::now();
             std::hint::black_box(tokenizer.encode(&text));
             rates.push(text.len() as f64 / 1e6 / started.elapsed().as_secs_f64());
         }
+    }
+    if let Some(written) = rest.get(1) {
+        std::fs::write(written, tokenizer.to_json())?;
     }
     let report = json!({
         "special_ids": texts.iter().map(|text| tokenizer.encode_with_special(text)).collect::<Vec<_>>(),

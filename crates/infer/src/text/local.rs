@@ -154,7 +154,7 @@ fn load_template(folder: &Admitted<ModelFolder>, config: Option<&Value>) -> Resu
         return Ok(None);
     }
     let template = ChatTemplate::from_tokenizer_config(&config.to_string());
-    template.map(Some).map_err(|source| FolderError::Tokenizer { file, source }.into())
+    template.map(Some).map_err(|source| FolderError::Tokenizer { file, source: Box::new(source) }.into())
 }
 
 fn folder_name(folder: &Admitted<ModelFolder>) -> String {

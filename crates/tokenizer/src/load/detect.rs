@@ -27,7 +27,7 @@ pub enum FolderError {
         /// The file.
         file: PathBuf,
         /// What is wrong with it.
-        source: TokenizerError,
+        source: Box<TokenizerError>,
     },
 }
 
@@ -68,7 +68,8 @@ impl Tokenizer {
             true => Self::from_vocabulary(file.text(TOKENIZER_FILE_BYTES_MAX)?.as_bytes(), file.path()),
             false => Self::from_vocabulary(&file.map()?, file.path()),
         };
-        read.map(Some).map_err(|source| FolderError::Tokenizer { file: file.path().to_owned(), source })
+        read.map(Some)
+            .map_err(|source| FolderError::Tokenizer { file: file.path().to_owned(), source: Box::new(source) })
     }
 }
 

@@ -43,8 +43,11 @@ const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 /// are, which is how the encoder knows it.
 const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
 
-/// What `tokenizer.ggml.pre` may say, and how such text is cut into words.
-pub(super) const GGUF: &[(&[&str], fn() -> Vec<Value>)] = &[
+/// Names of one pattern, and the pre-tokenizers that cut text by it.
+type Named = (&'static [&'static str], fn() -> Vec<Value>);
+
+/// What `tokenizer.ggml.pre` may say.
+pub(super) const GGUF: &[Named] = &[
     (
         &[
             "gpt-2",

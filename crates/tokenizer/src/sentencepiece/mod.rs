@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn stretches_end_before_spaces() {
-        assert_eq!(stretch_end("a▁b▁c", 4), 9); // not longer than twice the size
+        assert_eq!(stretch_end("a▁b▁c", 5), 9); // not longer than twice the size
         assert_eq!(stretch_end("aaaaaa▁bbbbbbbbbb", 4), 6);
         assert_eq!(stretch_end("aaa▁▁▁▁▁▁▁▁", 3), 3);
         assert_eq!(stretch_end("ééééééé", 3), 6);
