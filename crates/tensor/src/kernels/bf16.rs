@@ -215,3 +215,40 @@ mod dot {
         unsafe { for_rows!(c.rows, tile_of_rows::<_>(k, a, b, c)) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::micro::tile;
+    use super::*;
+
+    /// The tile for processors without the instruction, under every instruction set that is here; a machine with AVX-512 but
+    /// without bfloat16 is none of ours.
+    #[test]
+    fn a_tile_without_the_instruction_is_the_sum_of_its_products() {
+        for isa in Isa::available() {
+            let (rows_max, width) = tile(isa);
+            for (rows, columns, k) in [(1, 1, 1), (rows_max, width, 5), (2, width - 1, 33), (rows_max, 3, 64)] {
+                let number = |i: usize| widen(round((i as f32 * 0.61).sin()));
+                let a: Vec<f32> = (0..rows * k).map(|i| unit(number(2 * i), number(2 * i + 1))).collect();
+                let b: Vec<f32> = (0..width * k).map(|i| unit(number(3 * i), number(3 * i + 1))).collect();
+                let mut c = vec![0.5; rows * columns];
+                let panel_a = PanelA { start: a.as_ptr(), row_stride: k, k_stride: 1 };
+                let panel_b = PanelB { start: b.as_ptr(), k_stride: width };
+                let to = TileC { start: c.as_mut_ptr(), row_stride: columns, rows, columns, accumulate: true };
+                // SAFETY: the panels hold k steps, C the tile.
+                unsafe { multiply_tile(isa, false, k, panel_a, panel_b, to) };
+                let halves =
+                    |unit: f32| [unit.to_bits() as u16, (unit.to_bits() >> 16) as u16].map(|x| f64::from(widen(x)));
+                for (i, &got) in c.iter().enumerate() {
+                    let (row, column) = (i / columns, i % columns);
+                    let products = (0..k).map(|step| {
+                        let (x, y) = (halves(a[row * k + step]), halves(b[step * width + column]));
+                        x[0] * y[0] + x[1] * y[1]
+                    });
+                    let want = 0.5 + products.sum::<f64>();
+                    assert!((f64::from(got) - want).abs() < 1e-5 * k as f64, "{} {rows} {columns} {k}", isa.name());
+                }
+            }
+        }
+    }
+}

@@ -30,10 +30,9 @@ pub struct Lines {
 /// `what` holds its numbers, `lines` begins at a multiple of `width` and of 16, `steps` at a multiple of 16; `to` is
 /// writable for all lines (rounded up to a multiple of `width`) times `units(k)`.
 pub unsafe fn pack(isa: Isa, what: Lines, lines: Range<usize>, steps: Range<usize>, width: usize, to: *mut f32) {
-    let depth = units(what.k);
     #[cfg(target_arch = "x86_64")]
     if is_fast(isa) {
-        let target = fast::Target { to, width, depth, lines: what.lines };
+        let target = fast::Target { to, width, depth: units(what.k), lines: what.lines };
         // SAFETY: detected; the caller's promise.
         unsafe {
             if what.from.column_stride == 1 {
@@ -45,6 +44,16 @@ pub unsafe fn pack(isa: Isa, what: Lines, lines: Range<usize>, steps: Range<usiz
         return;
     }
     let _ = isa;
+    // SAFETY: the caller's promise.
+    unsafe { pack_any(what, lines, steps, width, to) }
+}
+
+/// [`pack`] on any processor.
+///
+/// # Safety
+/// As [`pack`].
+unsafe fn pack_any(what: Lines, lines: Range<usize>, steps: Range<usize>, width: usize, to: *mut f32) {
+    let depth = units(what.k);
     for line in lines.start..lines.end.next_multiple_of(width).min(what.lines.next_multiple_of(width)) {
         // SAFETY: the caller's promise; what is beyond the last line or number is not read.
         unsafe {
@@ -265,5 +274,35 @@ mod fast {
             out[12 + c] = _mm512_shuffle_i32x4::<0xdd>(b, e);
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What no machine of ours runs, an instruction set without bfloat16's instructions, gives the same units.
+    #[test]
+    fn every_processor_packs_the_same_units() {
+        for isa in Isa::available() {
+            for (lines, k) in [(1, 1), (1, 33), (7, 64), (16, 31), (17, 32), (40, 70), (64, 63)] {
+                let numbers: Vec<f32> = (0..lines * k).map(|i| (i as f32 * 0.37).sin() * 3.0).collect();
+                let one_after_the_other = View::rows(numbers.as_ptr(), k);
+                let side_by_side = View::rows(numbers.as_ptr(), lines).transposed();
+                for (from, width) in [one_after_the_other, side_by_side].into_iter().flat_map(|v| [(v, 8), (v, 32)]) {
+                    let what = Lines { from, lines, k };
+                    let mut packed = [0, 1].map(|_| vec![f32::NAN; lines.next_multiple_of(width) * units(k)]);
+                    let [fast, any] = &mut packed;
+                    // SAFETY: the views hold all numbers, the panels all lines.
+                    unsafe {
+                        pack(isa, what, 0..lines, 0..units(k), width, fast.as_mut_ptr());
+                        pack_any(what, 0..lines, 0..units(k), width, any.as_mut_ptr());
+                    }
+                    // In panels of 8 that no line reaches, and beyond the last strip of 16, nothing is written.
+                    let same = fast.iter().zip(&*any).all(|(x, y)| x.to_bits() == y.to_bits());
+                    assert!(same, "{} {lines} lines of {k} in panels of {width}", isa.name());
+                }
+            }
+        }
     }
 }
