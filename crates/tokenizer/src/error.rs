@@ -103,7 +103,7 @@ pub enum TokenizerError {
     },
     /// The file is no GGUF file.
     #[error(transparent)]
-    Gguf(#[from] tsumugi_files::GgufError),
+    Gguf(#[from] Box<tsumugi_files::GgufError>),
     /// Writing failed.
     #[error(transparent)]
     File(#[from] FileError),

@@ -45,7 +45,7 @@ impl Tokenizer {
     /// for messages only.
     pub fn from_vocabulary(bytes: &[u8], file: &Path) -> Result<Self, TokenizerError> {
         if bytes.starts_with(b"GGUF") {
-            return Self::from_gguf(&parse_header(bytes, file)?.metadata);
+            return Self::from_gguf(&parse_header(bytes, file).map_err(Box::new)?.metadata);
         }
         let Ok(text) = std::str::from_utf8(bytes) else { return Self::from_sentencepiece(bytes) };
         let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);

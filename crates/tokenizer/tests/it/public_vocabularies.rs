@@ -49,6 +49,11 @@ fn cl100k_gives_the_ids_of_tiktoken() {
     assert_eq!(tokenizer.encode("tiktoken is great!"), [83, 1609, 5963, 374, 2294, 0]);
     assert_eq!(tokenizer.encode("antidisestablishmentarianism"), [519, 85342, 34500, 479, 8997, 2191]);
     assert_eq!(tokenizer.vocabulary_size(), 100_277);
+    // Were a run of one word not linear, these would take minutes.
+    for unit in ["a", " ", "1", "é", "\n ", "!"] {
+        let text = unit.repeat(1_000_000);
+        assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
+    }
     let golden = include_str!("goldens/cl100k_udhr.txt");
     let texts: HashMap<String, String> = universal_declaration(folder).into_iter().collect();
     for line in golden.lines().filter(|line| !line.starts_with('#')) {
