@@ -37,8 +37,8 @@ pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
 /// Largest `chat.json`, a file of ours with a few system messages.
 pub const CHAT_JSON_BYTES_MAX: u64 = 1 << 20;
 
-/// Largest `tokenizer.json`. Gemma's, with 256,000 tokens, has 34 MB.
-pub const TOKENIZER_JSON_BYTES_MAX: u64 = 512 << 20;
+/// Largest file with a vocabulary. Gemma's `tokenizer.json`, with 256,000 tokens, has 34 MB.
+pub const TOKENIZER_FILE_BYTES_MAX: u64 = 512 << 20;
 
 /// Largest `model.safetensors.index.json`.
 pub const CHECKPOINT_INDEX_BYTES_MAX: u64 = 256 << 20;

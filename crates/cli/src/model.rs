@@ -1,12 +1,12 @@
 //! What a `MODEL` on the command line names. Today: a folder on this machine, or for the commands that only need a
-//! tokenizer also a `tokenizer.json`. Names of a catalogue, `hf:`, `pypi:` and URLs come with the store.
+//! tokenizer also a vocabulary file. Names of a catalogue, `hf:`, `pypi:` and URLs come with the store.
 
 use std::path::{Path, PathBuf};
 
-use tsumugi_base::io::read_to_string_limited;
-use tsumugi_base::limits::TOKENIZER_JSON_BYTES_MAX;
+use tsumugi_base::io::read_limited;
+use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, ModelFolder, NoScan};
+use tsumugi_files::{Admitted, GgufModel, ModelFolder, NoScan};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
@@ -62,21 +62,25 @@ pub fn admit(model: &str) -> Result<Admitted<ModelFolder>, Failure> {
     Ok(ModelFolder::admit(&folder(model)?, &GATE)?)
 }
 
-/// The tokenizer of a model folder, or of a `tokenizer.json`; with the chat template, if there is one.
+/// The tokenizer of a model folder, or of a vocabulary file of any kind; with the chat template, if there is one.
 pub fn tokenizer(model: &str) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
     let path = Path::new(model);
-    if path.is_file() && path.extension().is_some_and(|extension| extension == "json") {
-        let text = read_to_string_limited(path, TOKENIZER_JSON_BYTES_MAX)?;
-        return Ok((in_file(path, Tokenizer::from_json(&text))?, None));
+    if path.extension().is_some_and(|extension| extension == "gguf") && path.is_file() {
+        let file = GgufModel::admit(path, &GATE)?;
+        let tokenizer = in_file(path, Tokenizer::from_gguf(file.metadata()))?;
+        return Ok((tokenizer, ChatTemplate::from_gguf(file.metadata()).ok()));
+    }
+    if path.is_file() {
+        let bytes = read_limited(path, TOKENIZER_FILE_BYTES_MAX)?;
+        return Ok((in_file(path, Tokenizer::from_vocabulary(&bytes, path))?, None));
     }
     let folder = admit(model)?;
-    let Some(text) = folder.text("tokenizer.json")? else {
+    let Some(tokenizer) = Tokenizer::from_folder(&folder)? else {
         return Err(Failure::new(
-            format!("{} has no tokenizer.json", folder.path().display()),
-            "give a model folder, or what `tsumugi tokenizer train` left",
+            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", folder.path().display()),
+            "give a model folder, a vocabulary file, or what `tsumugi tokenizer train` left",
         ));
     };
-    let tokenizer = in_file(&folder.path().join("tokenizer.json"), Tokenizer::from_json(text))?;
     let config = folder.text("tokenizer_config.json")?;
     Ok((tokenizer, config.and_then(|json| ChatTemplate::from_tokenizer_config(json).ok())))
 }

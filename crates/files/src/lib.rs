@@ -26,6 +26,7 @@ pub mod gguf;
 mod looks_like;
 pub mod mmap;
 mod model_folder;
+pub mod protobuf;
 pub mod safetensors;
 mod stored_tensor;
 mod tensor_file;

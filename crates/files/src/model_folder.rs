@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tsumugi_base::limits::{
-    CHAT_JSON_BYTES_MAX, CHECKPOINT_INDEX_BYTES_MAX, CONFIG_BYTES_MAX, TOKENIZER_JSON_BYTES_MAX,
+    CHAT_JSON_BYTES_MAX, CHECKPOINT_INDEX_BYTES_MAX, CONFIG_BYTES_MAX, TOKENIZER_FILE_BYTES_MAX,
 };
 
 use crate::admission::{Admitted, Gate, OpenFolder};
@@ -45,7 +45,7 @@ impl ModelFolder {
     /// A text of the folder, such as `config.json`; none if it is not there. Read once and kept.
     pub fn text(&self, name: &str) -> Result<Option<&str>, FilesError> {
         let bytes_max = match name {
-            "tokenizer.json" => TOKENIZER_JSON_BYTES_MAX,
+            "tokenizer.json" => TOKENIZER_FILE_BYTES_MAX,
             "chat.json" => CHAT_JSON_BYTES_MAX,
             MODEL_INDEX_FILE => CHECKPOINT_INDEX_BYTES_MAX,
             _ => CONFIG_BYTES_MAX,

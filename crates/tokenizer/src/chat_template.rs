@@ -13,6 +13,7 @@ mod environment;
 mod guard;
 
 use serde_json::Value as Json;
+use tsumugi_files::gguf::{self, Metadata};
 
 use crate::{Message, TokenId, Tokenizer, TokenizerError};
 use guard::Guard;
@@ -60,6 +61,21 @@ impl ChatTemplate {
         let template = Self { source: source.to_owned(), bos_token: owned(bos_token), eos_token: owned(eos_token) };
         environment::check(&template)?;
         Ok(template)
+    }
+
+    /// The one in the metadata of a GGUF file.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
+        let text = |key: &str| metadata.get(key).and_then(gguf::Value::as_str);
+        let missing = || TokenizerError::NoTemplate { reason: "the file has no `tokenizer.chat_template`".into() };
+        let tokens = match metadata.get("tokenizer.ggml.tokens") {
+            Some(gguf::Value::Array(gguf::Array::String(tokens))) => &tokens[..],
+            _ => &[],
+        };
+        let token = |key: &str| {
+            let id = metadata.get(&format!("tokenizer.ggml.{key}_token_id")).and_then(gguf::Value::as_u64)?;
+            tokens.get(usize::try_from(id).ok()?).map(String::as_str)
+        };
+        Self::new(text("tokenizer.chat_template").ok_or_else(missing)?, token("bos"), token("eos"))
     }
 
     /// Our own ([`OWN_TEMPLATE`]).

@@ -11,6 +11,17 @@ pub enum TokenizerError {
         /// What the reader said.
         reason: String,
     },
+    /// Another vocabulary file that is damaged, or not of a kind that we know.
+    #[error("not a usable {format} vocabulary: {reason}")]
+    Vocabulary {
+        /// The format that it seems to have.
+        format: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A file that is no vocabulary, by its first bytes.
+    #[error("no vocabulary that is known: neither JSON, nor ranks of tiktoken, nor a SentencePiece model, nor GGUF")]
+    UnknownFile,
     /// A component we do not have.
     #[error("tokenizer.json asks for something this version does not support: {reason}")]
     Unsupported {
@@ -90,6 +101,9 @@ pub enum TokenizerError {
         /// Of the assistant's message, from 0.
         index: usize,
     },
+    /// The file is no GGUF file.
+    #[error(transparent)]
+    Gguf(#[from] Box<tsumugi_files::GgufError>),
     /// Writing failed.
     #[error(transparent)]
     File(#[from] FileError),
@@ -98,8 +112,14 @@ pub enum TokenizerError {
 impl Hint for TokenizerError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Malformed { .. } => Some("the file may be cut short; fetch the model again".into()),
-            Self::Unsupported { .. } => Some("supported are BPE models, byte-level or with byte fallback".into()),
+            Self::Malformed { .. } | Self::Vocabulary { .. } => {
+                Some("the file may be cut short; fetch the model again".into())
+            }
+            Self::Unsupported { .. } => Some("supported are the models BPE, WordPiece, Unigram and WordLevel".into()),
+            Self::UnknownFile => Some(
+                "give a tokenizer.json, tokenizer.model, tekken.json, *.tiktoken or *.gguf, or a folder with one"
+                    .into(),
+            ),
             Self::EmptyCorpus => Some("give a text file with at least one character".into()),
             Self::CorpusTooLarge { .. } => {
                 Some("train on a sample of the text: 100 MB teach as good a vocabulary".into())
@@ -113,6 +133,7 @@ impl Hint for TokenizerError {
             Self::NotIncremental { .. } => {
                 Some("fine-tune with a template whose turns do not depend on later ones".into())
             }
+            Self::Gguf(error) => error.hint(),
             Self::File(error) => error.hint(),
             _ => None,
         }

@@ -1,6 +1,6 @@
-//! Text to token ids and back: byte-level BPE of our own training, byte and character tokenizers, special tokens,
-//! messages and chat templates. Files are Hugging Face's: `tokenizer.json`, `tokenizer_config.json`,
-//! `special_tokens_map.json`.
+//! Text to token ids and back: byte-level BPE of our own training, byte and character tokenizers, the vocabularies that
+//! people have (`tokenizer.json`, tiktoken, SentencePiece, Tekken, GGUF), special tokens, messages and chat templates. Files
+//! that are written are Hugging Face's: `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`.
 //!
 //! Invariant: text never becomes a control token unless [`Tokenizer::encode_with_special`] is asked to.
 
@@ -9,16 +9,21 @@ mod characters;
 pub mod chat_template;
 mod error;
 mod folder;
+mod load;
 mod message;
+mod pipeline;
+mod sentencepiece;
 pub mod special_tokens;
 mod statistics;
 mod streaming;
+mod token_bytes;
 mod tokenizer;
 mod tokenizer_json;
 pub mod train;
 
 pub use chat_template::{ChatTemplate, TrainingConversation};
 pub use error::TokenizerError;
+pub use load::{FolderError, vocabulary_file};
 pub use message::Message;
 pub use statistics::Statistics;
 pub use streaming::StreamDecoder;

@@ -13,8 +13,13 @@ pub struct StreamDecoder<'a> {
 }
 
 enum State {
-    /// Tokens are bytes: what is not yet a whole character.
-    Bytes(Vec<u8>),
+    /// Tokens are bytes.
+    Bytes {
+        /// What is not yet a whole character.
+        pending: Vec<u8>,
+        /// Whether a space would be the one that a text begins with.
+        at_start: bool,
+    },
     /// Another decoder (SentencePiece style) looks at neighbours: decode a window, and emit what it adds.
     Window {
         /// Tokens whose text may depend on each other; the first `emitted` only give context.
@@ -26,7 +31,7 @@ enum State {
 impl<'a> StreamDecoder<'a> {
     pub(crate) fn new(tokenizer: &'a Tokenizer) -> Self {
         let state = match tokenizer.tokens_are_bytes() {
-            true => State::Bytes(Vec::new()),
+            true => State::Bytes { pending: Vec::new(), at_start: true },
             false => State::Window { ids: VecDeque::new(), emitted: 0 },
         };
         Self { tokenizer, state }
@@ -35,16 +40,24 @@ impl<'a> StreamDecoder<'a> {
     /// What follows `before`, whose text is out already: where a decoder looks at neighbours, the space between is kept.
     pub(crate) fn after(tokenizer: &'a Tokenizer, before: &[TokenId]) -> Self {
         let mut decoder = Self::new(tokenizer);
-        if let State::Window { ids, emitted } = &mut decoder.state {
-            // One token, or the bytes of one character.
-            for &id in before.iter().rev().filter(|&&id| !tokenizer.is_special(id)).take(4) {
-                ids.push_front(id);
-                let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id).into_owned()).collect();
-                if std::str::from_utf8(&bytes).is_ok() {
-                    break;
+        let mut shown = before.iter().copied().filter(|&id| !tokenizer.is_special(id));
+        match &mut decoder.state {
+            State::Bytes { at_start, .. } => {
+                while let Some(id) = shown.next().filter(|_| *at_start) {
+                    tokenizer.append_bytes(id, at_start, &mut Vec::new());
                 }
             }
-            *emitted = ids.len();
+            State::Window { ids, emitted } => {
+                // One token, or the bytes of one character.
+                for id in shown.rev().take(4) {
+                    ids.push_front(id);
+                    let bytes: Vec<u8> = ids.iter().flat_map(|&id| tokenizer.token_bytes(id).into_owned()).collect();
+                    if std::str::from_utf8(&bytes).is_ok() {
+                        break;
+                    }
+                }
+                *emitted = ids.len();
+            }
         }
         decoder
     }
@@ -55,8 +68,8 @@ impl<'a> StreamDecoder<'a> {
             return String::new();
         }
         match &mut self.state {
-            State::Bytes(pending) => {
-                pending.extend_from_slice(&self.tokenizer.token_bytes(id));
+            State::Bytes { pending, at_start } => {
+                self.tokenizer.append_bytes(id, at_start, pending);
                 take_characters(pending)
             }
             State::Window { ids, emitted } => {
@@ -78,7 +91,7 @@ impl<'a> StreamDecoder<'a> {
     /// the decoder instead: the character's beginning is no mistake of the model.
     pub fn finish(self) -> String {
         match self.state {
-            State::Bytes(pending) => String::from_utf8_lossy(&pending).into_owned(),
+            State::Bytes { pending, .. } => String::from_utf8_lossy(&pending).into_owned(),
             State::Window { ids, emitted } => window_text(self.tokenizer, &ids, emitted),
         }
     }

@@ -1,21 +1,15 @@
-//! A tokenizer: what `tokenizer.json` describes, ready to encode and decode.
-//!
-//! Encoding is the `tokenizers` crate's, version 1.0.0-rc.3: on 10.5 MB of English it does 157 to 198 MB/s on one
-//! thread, where its 0.23 does 3.7 and tiktoken 18 (32,768 tokens, GPT-4's split). It only reads its own new form of
-//! the file, so older files are rewritten in memory first; what we keep and write is the file as it came.
-//! Decoding of byte-level vocabularies is a table of ours.
+//! A tokenizer, ready to encode and decode, whatever file it came from (`load/`). What encodes is one of three engines:
+//! the `tokenizers` crate (`pipeline`), SentencePiece's two algorithms (`sentencepiece`), or a table of characters.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::Value;
-use tokenizers::pipeline::{
-    EncodeOptions, Override, PipelineModel, PipelinePostProcessor, PipelineToken, PipelineTokenizer,
-};
-
 use crate::characters::CharacterEncoder;
+use crate::pipeline::Pipeline;
+use crate::sentencepiece::{Model, SentencePiece};
 use crate::special_tokens::find_all;
-use crate::{StreamDecoder, TokenId, TokenizerError, bpe};
+use crate::token_bytes::TokenBytes;
+use crate::{StreamDecoder, TokenId};
 
 /// A token that text never becomes by itself, or a word that is always one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,94 +26,77 @@ pub struct SpecialToken {
     pub strips_right: bool,
 }
 
+impl SpecialToken {
+    /// A control token that takes no whitespace with it.
+    pub(crate) fn control(content: impl Into<String>, id: TokenId) -> Self {
+        Self { content: content.into(), id, control: true, strips_left: false, strips_right: false }
+    }
+}
+
 /// Text to ids and back. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    json: String,
-    engine: Engine,
-    special_tokens: Vec<SpecialToken>,
-    bytes: TokenBytes,
-    tokens_are_bytes: bool,
-    unknown: Option<TokenId>,
-    prefix: Vec<TokenId>,
+pub(crate) struct Inner {
+    pub source: Source,
+    pub engine: Engine,
+    pub special_tokens: Vec<SpecialToken>,
+    pub bytes: TokenBytes,
+    pub decoding: Decoding,
+    pub unknown: Option<TokenId>,
+    pub prefix: Vec<TokenId>,
+    pub suffix: Vec<TokenId>,
+}
+
+/// What it was read from.
+pub(crate) enum Source {
+    Json(String),
+    SentencePiece(Box<Model>),
 }
 
 /// What encodes.
-enum Engine {
-    Pipeline(PipelineTokenizer),
+pub(crate) enum Engine {
+    Pipeline(Box<Pipeline>),
     Characters(Box<CharacterEncoder>),
+    SentencePiece(Box<SentencePiece>),
 }
 
-/// The bytes of every token, behind each other; token `i` is `all[starts[i]..starts[i + 1]]`.
-struct TokenBytes {
-    all: Vec<u8>,
-    starts: Vec<u32>,
-    is_control: Vec<bool>,
+/// What makes text of ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decoding {
+    /// A text is the concatenation of its tokens' bytes, but for the space at its beginning.
+    Bytes(LeadingSpace),
+    /// The file's decoder, which looks at neighbours.
+    Pipeline,
 }
 
-/// Text that the encoder takes at once; its splitter counts bytes in u32.
-const ENCODE_BYTES_MAX: usize = 1 << 30;
+/// What becomes of the space at the beginning of a text, which the encoder may have put there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeadingSpace {
+    Kept,
+    /// The one of the first token.
+    OneDropped,
+    /// Those of all tokens that are nothing else, and of the one after them.
+    AllDropped,
+}
 
 impl Tokenizer {
     /// Ids must be below this: sixteen times the largest published vocabulary.
     pub const VOCABULARY_SIZE_MAX: usize = 1 << 22;
 
-    /// Reads a `tokenizer.json` of any version.
-    pub fn from_json(text: &str) -> Result<Self, TokenizerError> {
-        let malformed = |reason: String| TokenizerError::Malformed { reason };
-        let mut file: Value = serde_json::from_str(text).map_err(|error| malformed(error.to_string()))?;
-        if file.get("model").and_then(|model| model.get("vocab")).is_none() {
-            return Err(malformed("it has no `model.vocab`".into()));
-        }
-        // Subword dropout (Provilkov et al. 2020) is for training a model; here the same text gives the same ids.
-        if let Some(dropout) = file.pointer_mut("/model/dropout") {
-            *dropout = Value::Null;
-        }
-        let special_tokens = read_special_tokens(&file)?;
-        let vocabulary = read_vocabulary(&file)?;
-        let unknown = file.pointer("/model/unk_token").and_then(Value::as_str);
-        let unknown = unknown.and_then(|token| Some(vocabulary.iter().find(|(content, _)| content == token)?.1));
-        let characters = CharacterEncoder::of_file(&file, &vocabulary, unknown);
-        tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
-        let fused = file.pointer("/decoder/type").and_then(Value::as_str) == Some("Fuse");
-        let (engine, byte_level, prefix) = match characters {
-            Some(characters) => {
-                let post_processor = file.get("post_processor").unwrap_or(&Value::Null).to_string();
-                let post_processor = tokenizers::post_processor_from_json(&post_processor).map_err(unsupported)?;
-                (Engine::Characters(Box::new(characters)), false, prefix_of(&post_processor))
-            }
-            None => {
-                let pipeline = build_pipeline(&file)?;
-                let PipelineModel::BPE(model) = pipeline.get_model();
-                let (byte_level, prefix) = (model.is_byte_level(), prefix_of(pipeline.get_post_processor()));
-                (Engine::Pipeline(pipeline), byte_level, prefix)
-            }
-        };
-        let bytes = TokenBytes::new(&vocabulary, &special_tokens, byte_level, !byte_level && !fused);
-        let tokens_are_bytes = byte_level || fused;
-        let inner = Inner { json: text.to_owned(), engine, special_tokens, bytes, tokens_are_bytes, unknown, prefix };
-        let tokenizer = Self { inner: Arc::new(inner) };
-        tokenizer.check_splitting()?;
-        Ok(tokenizer)
+    pub(crate) fn of(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
     }
 
-    /// A pattern that the splitter does not understand gives no words at all, and so no tokens: better refused than silent.
-    fn check_splitting(&self) -> Result<(), TokenizerError> {
-        const PROBE: &str = "Hello, my lord 12345:\n a b";
-        if self.inner.tokens_are_bytes && self.decode(&self.encode(PROBE)).trim().is_empty() {
-            let reason = "its pattern for splitting text into words loses text".into();
-            return Err(TokenizerError::Unsupported { reason });
-        }
-        Ok(())
-    }
-
-    /// The `tokenizer.json`, as it came or as training wrote it.
+    /// The `tokenizer.json`, as it came or as training wrote it; for a vocabulary that came in another form, the one that
+    /// comes nearest to it.
     pub fn to_json(&self) -> String {
-        self.inner.json.clone()
+        match &self.inner.source {
+            Source::Json(text) => text.clone(),
+            Source::SentencePiece(model) => crate::sentencepiece::to_json(model),
+        }
     }
 
     /// Encodes text. Control tokens in it stay text: `<|end|>` becomes the tokens of its seven characters.
@@ -134,21 +111,22 @@ impl Tokenizer {
 
     /// Ids to text: control tokens are left out, bytes that are no UTF-8 and ids out of range become U+FFFD.
     pub fn decode(&self, ids: &[TokenId]) -> String {
-        if let (false, Engine::Pipeline(pipeline)) = (self.inner.tokens_are_bytes, &self.inner.engine) {
-            let known: Vec<TokenId> =
-                ids.iter().copied().filter(|&id| (id as usize) < self.vocabulary_size()).collect();
-            return pipeline.decode(&known, true).unwrap_or_default();
+        let shown = ids.iter().copied().filter(|&id| !self.is_special(id));
+        if let (Decoding::Pipeline, Engine::Pipeline(pipeline)) = (self.inner.decoding, &self.inner.engine) {
+            let known: Vec<TokenId> = shown.filter(|&id| (id as usize) < self.vocabulary_size()).collect();
+            return pipeline.decode(&known);
         }
         let mut bytes = Vec::with_capacity(ids.len() * 4);
-        for &id in ids.iter().filter(|&&id| !self.is_special(id)) {
-            bytes.extend_from_slice(&self.token_bytes(id));
+        let mut at_start = true;
+        for id in shown {
+            self.append_bytes(id, &mut at_start, &mut bytes);
         }
         String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
     /// One more than the largest id.
     pub fn vocabulary_size(&self) -> usize {
-        self.inner.bytes.is_control.len()
+        self.inner.bytes.len()
     }
 
     /// The id of a special token by its text, as in `special("<|end|>")`.
@@ -163,7 +141,7 @@ impl Tokenizer {
 
     /// Whether `id` is a control token, which decoded text does not show.
     pub fn is_special(&self, id: TokenId) -> bool {
-        self.inner.bytes.is_control.get(id as usize).copied().unwrap_or(false)
+        self.inner.bytes.is_control(id)
     }
 
     /// The token that stands for characters outside of the vocabulary; byte-level vocabularies need none.
@@ -174,6 +152,11 @@ impl Tokenizer {
     /// What belongs before a document: the ids that the file's post-processor puts there (BOS), or none.
     pub fn prefix(&self) -> &[TokenId] {
         &self.inner.prefix
+    }
+
+    /// What belongs after a whole text by the file's post-processor (EOS, `[SEP]`), or none.
+    pub fn suffix(&self) -> &[TokenId] {
+        &self.inner.suffix
     }
 
     /// The bytes of a token; a control token gives its text, an id out of range U+FFFD.
@@ -191,9 +174,25 @@ impl Tokenizer {
         StreamDecoder::after(self, before)
     }
 
-    /// Whether a text is the concatenation of its tokens' bytes.
+    /// Whether tokens' bytes behind each other are the text, and no decoder looks at neighbours.
     pub(crate) fn tokens_are_bytes(&self) -> bool {
-        self.inner.tokens_are_bytes
+        matches!(self.inner.decoding, Decoding::Bytes(_))
+    }
+
+    /// Appends what a token that is no control token adds to a text. `at_start` is true at first, and then what this left.
+    pub(crate) fn append_bytes(&self, id: TokenId, at_start: &mut bool, text: &mut Vec<u8>) {
+        let bytes = self.token_bytes(id);
+        let shown = match bytes.strip_prefix(b" ") {
+            Some(rest) if *at_start && self.drops_leading_space() && Some(id) != self.inner.unknown => rest,
+            _ => &bytes,
+        };
+        text.extend_from_slice(shown);
+        let goes_on = shown.is_empty() && self.inner.decoding == Decoding::Bytes(LeadingSpace::AllDropped);
+        *at_start &= goes_on || bytes.is_empty();
+    }
+
+    fn drops_leading_space(&self) -> bool {
+        matches!(self.inner.decoding, Decoding::Bytes(LeadingSpace::OneDropped | LeadingSpace::AllDropped))
     }
 }
 
@@ -206,7 +205,8 @@ impl std::fmt::Debug for Tokenizer {
 impl Inner {
     fn encode(&self, text: &str, control_is_text: bool) -> Vec<TokenId> {
         match &self.engine {
-            Engine::Pipeline(pipeline) => self.encode_by_pipeline(pipeline, text, control_is_text),
+            Engine::Pipeline(pipeline) => pipeline.encode(text, control_is_text),
+            Engine::SentencePiece(encoder) => encoder.encode(text, control_is_text),
             Engine::Characters(characters) => {
                 let special: Vec<&SpecialToken> =
                     self.special_tokens.iter().filter(|token| !(token.control && control_is_text)).collect();
@@ -222,161 +222,4 @@ impl Inner {
             }
         }
     }
-
-    fn encode_by_pipeline(&self, pipeline: &PipelineTokenizer, text: &str, control_is_text: bool) -> Vec<TokenId> {
-        let options = EncodeOptions {
-            add_special_tokens: false,
-            encode_special_tokens: control_is_text,
-            padding: Override::Off,
-            truncation: Override::Off,
-        };
-        let mut tokens = Vec::with_capacity(text.len() / 3);
-        if text.len() <= ENCODE_BYTES_MAX {
-            self.encode_piece(pipeline, text, &options, &mut tokens);
-        } else {
-            for piece in bpe::safe_pieces(text, ENCODE_BYTES_MAX / 2) {
-                self.encode_piece(pipeline, piece, &options, &mut tokens);
-            }
-        }
-        tokens.into_iter().map(TokenId::from).collect()
-    }
-
-    /// The encoder fails only where a regular expression of a foreign file exceeds its backtracking limit (or on a
-    /// piece of over 4 GB); then the halves are encoded by themselves, which costs at most a merge at the cut.
-    fn encode_piece(
-        &self,
-        pipeline: &PipelineTokenizer,
-        text: &str,
-        options: &EncodeOptions,
-        tokens: &mut Vec<PipelineToken>,
-    ) {
-        let before = tokens.len();
-        if pipeline.encode_into(text, options, tokens).is_ok() {
-            return;
-        }
-        tokens.truncate(before);
-        let middle = text.floor_char_boundary(text.len() / 2);
-        if middle == 0 {
-            tokens.extend(self.unknown.map(PipelineToken::from));
-            return;
-        }
-        self.encode_piece(pipeline, &text[..middle], options, tokens);
-        self.encode_piece(pipeline, &text[middle..], options, tokens);
-    }
-}
-
-/// What a post-processor puts before the tokens of a text.
-fn prefix_of(post_processor: &PipelinePostProcessor) -> Vec<TokenId> {
-    post_processor.single.prefix.iter().map(|&(token, _)| token.into()).collect()
-}
-
-fn unsupported(error: impl std::fmt::Display) -> TokenizerError {
-    TokenizerError::Unsupported { reason: error.to_string() }
-}
-
-impl TokenBytes {
-    /// `spaces_marked`: a SentencePiece vocabulary, in which U+2581 is a space and `<0x41>` a byte.
-    fn new(
-        vocabulary: &[(String, TokenId)],
-        special_tokens: &[SpecialToken],
-        byte_level: bool,
-        spaces_marked: bool,
-    ) -> Self {
-        let ids = vocabulary.iter().map(|&(_, id)| id).chain(special_tokens.iter().map(|token| token.id));
-        let size = ids.max().map_or(0, |id| id as usize + 1);
-        let mut bytes: Vec<Vec<u8>> = vec![Vec::new(); size];
-        for (content, id) in vocabulary {
-            bytes[*id as usize] = match () {
-                () if byte_level => byte_level_bytes(content),
-                () if spaces_marked => marked_bytes(content),
-                () => content.as_bytes().to_vec(),
-            };
-        }
-        let mut is_control = vec![false; size];
-        for token in special_tokens {
-            bytes[token.id as usize] = token.content.as_bytes().to_vec();
-            is_control[token.id as usize] = token.control;
-        }
-        let mut starts = Vec::with_capacity(size + 1);
-        let mut all = Vec::new();
-        for token in &bytes {
-            starts.push(all.len() as u32);
-            all.extend_from_slice(token);
-        }
-        starts.push(all.len() as u32);
-        Self { all, starts, is_control }
-    }
-
-    fn get(&self, id: TokenId) -> Option<&[u8]> {
-        let start = *self.starts.get(id as usize)?;
-        let end = *self.starts.get(id as usize + 1)?;
-        Some(&self.all[start as usize..end as usize])
-    }
-}
-
-/// Hands the file to the encoder. Its tables assert limits that no real file exceeds (65,535 bytes in a token, as many
-/// merges among the first 512 tokens); a file made to exceed them is an error here, not the end of the process.
-fn build_pipeline(file: &Value) -> Result<PipelineTokenizer, TokenizerError> {
-    let text = file.to_string();
-    let built = std::panic::catch_unwind(|| tokenizers::from_json(&text).map_err(|error| error.to_string()));
-    built
-        .unwrap_or_else(|_| Err("a vocabulary beyond the limits of the encoder's tables".into()))
-        .map_err(|reason| TokenizerError::Unsupported { reason })
-}
-
-/// GPT-2's printable characters back to bytes; a token with another character is taken as it stands.
-fn byte_level_bytes(content: &str) -> Vec<u8> {
-    content.chars().map(bpe::char_to_byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| content.as_bytes().to_vec())
-}
-
-/// SentencePiece: `▁` is a space, `<0x41>` the byte 0x41.
-fn marked_bytes(content: &str) -> Vec<u8> {
-    let byte = content.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-    match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-        Some(byte) => vec![byte],
-        None => content.replace('\u{2581}', " ").into_bytes(),
-    }
-}
-
-/// The encoder's limit for a token.
-const TOKEN_BYTES_MAX: usize = u16::MAX as usize;
-
-fn checked_id(token: &str, id: Option<u64>) -> Result<TokenId, TokenizerError> {
-    let limit = Tokenizer::VOCABULARY_SIZE_MAX;
-    let Some(id) = id else {
-        return Err(TokenizerError::Malformed { reason: format!("token `{token}` has no numeric id") });
-    };
-    if token.len() > TOKEN_BYTES_MAX {
-        let reason = format!("a token of {} bytes; the limit is {TOKEN_BYTES_MAX}", token.len());
-        return Err(TokenizerError::Unsupported { reason });
-    }
-    if id >= limit as u64 {
-        return Err(TokenizerError::IdTooLarge { token: token.to_owned(), id, limit });
-    }
-    Ok(id as TokenId)
-}
-
-fn read_vocabulary(file: &Value) -> Result<Vec<(String, TokenId)>, TokenizerError> {
-    let vocabulary = file.pointer("/model/vocab").and_then(Value::as_object).ok_or_else(|| {
-        TokenizerError::Unsupported { reason: "a `model.vocab` that is not an object (Unigram)".into() }
-    })?;
-    vocabulary.iter().map(|(token, id)| Ok((token.clone(), checked_id(token, id.as_u64())?))).collect()
-}
-
-fn read_special_tokens(file: &Value) -> Result<Vec<SpecialToken>, TokenizerError> {
-    let added = file.get("added_tokens").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    added
-        .iter()
-        .map(|token| {
-            let content = token.get("content").and_then(Value::as_str).unwrap_or_default();
-            let flag = |name: &str| token.get(name).and_then(Value::as_bool).unwrap_or(false);
-            Ok(SpecialToken {
-                content: content.to_owned(),
-                id: checked_id(content, token.get("id").and_then(Value::as_u64))?,
-                control: flag("special"),
-                strips_left: flag("lstrip"),
-                strips_right: flag("rstrip"),
-            })
-        })
-        .collect()
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
+use crate::TokenId;
 use crate::bpe::{Pair, Split, byte_to_char};
 use crate::special_tokens::END_OF_TEXT;
 
@@ -68,10 +69,11 @@ fn file(first_special: usize, special_tokens: &[String], pre_tokenizer: Value, d
             })
         })
         .collect();
+    // Our models have seen it before every document.
     let post_processor = special_tokens
         .iter()
         .position(|token| token == END_OF_TEXT)
-        .map_or(Value::Null, |index| begins_with(END_OF_TEXT, first_special + index));
+        .map_or(Value::Null, |index| begins_with(END_OF_TEXT, (first_special + index) as TokenId));
     let file = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
         "pre_tokenizer": pre_tokenizer, "post_processor": post_processor, "decoder": decoder, "model": model,
@@ -79,8 +81,8 @@ fn file(first_special: usize, special_tokens: &[String], pre_tokenizer: Value, d
     format!("{file:#}\n")
 }
 
-/// Our models have seen `<|endoftext|>` before every document, so a text begins with it.
-fn begins_with(token: &str, id: usize) -> Value {
+/// A post-processor that puts a token before every text.
+pub(crate) fn begins_with(token: &str, id: TokenId) -> Value {
     let piece = |name: &str| json!({"SpecialToken": {"id": name, "type_id": 0}});
     json!({
         "type": "TemplateProcessing",

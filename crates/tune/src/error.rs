@@ -7,7 +7,7 @@ use tsumugi_base::{FileError, Hint};
 use tsumugi_data::DataError;
 use tsumugi_files::FilesError;
 use tsumugi_models::ModelError;
-use tsumugi_tokenizer::TokenizerError;
+use tsumugi_tokenizer::{FolderError, TokenizerError};
 use tsumugi_train::TrainError;
 
 /// Each variant carries the values that disagreed.
@@ -31,6 +31,9 @@ pub enum TuneError {
     /// Its tokenizer or chat template.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The file of its tokenizer.
+    #[error(transparent)]
+    Vocabularies(#[from] FolderError),
     /// A conversation file.
     #[error(transparent)]
     Lines(#[from] JsonLinesError),
@@ -109,6 +112,7 @@ impl Hint for TuneError {
                     .into(),
             ),
             Self::TooFew { .. } => Some("give at least two conversations".into()),
+            Self::Vocabularies(error) => error.hint(),
         }
     }
 }

@@ -11,7 +11,7 @@ use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFolder};
 use tsumugi_models::{Decoder, ModelError};
 use tsumugi_tensor::{Cpu, IsaError};
-use tsumugi_tokenizer::{ChatTemplate, StreamDecoder, TokenId, Tokenizer, TokenizerError};
+use tsumugi_tokenizer::{ChatTemplate, FolderError, StreamDecoder, TokenId, Tokenizer};
 
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel, end_tokens};
@@ -54,13 +54,8 @@ pub enum LoadError {
     #[error(transparent)]
     Files(#[from] FilesError),
     /// Its tokenizer.
-    #[error("{}: {source}", file.display())]
-    Tokenizer {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        source: TokenizerError,
-    },
+    #[error(transparent)]
+    Tokenizer(#[from] FolderError),
     /// There is none.
     #[error("{}: there is no tokenizer.json", folder.display())]
     NoTokenizer {
@@ -113,7 +108,7 @@ impl Hint for LoadError {
         match self {
             Self::Model(error) => error.hint(),
             Self::Files(error) => error.hint(),
-            Self::Tokenizer { source, .. } => source.hint(),
+            Self::Tokenizer(error) => error.hint(),
             Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
             Self::Context { context, .. } => Some(format!("give a context from 1 to {context}, or leave it out")),
@@ -142,12 +137,9 @@ pub(super) fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<
     value.map(Some).map_err(|error| LoadError::Json { file: folder.path().join(name), reason: error.to_string() })
 }
 
-/// Reads `tokenizer.json` of a folder.
+/// Reads the vocabulary of a folder, of whatever kind.
 pub fn load_tokenizer(folder: &Admitted<ModelFolder>) -> Result<Tokenizer, LoadError> {
-    let text =
-        folder.text("tokenizer.json")?.ok_or_else(|| LoadError::NoTokenizer { folder: folder.path().to_owned() })?;
-    let file = folder.path().join("tokenizer.json");
-    Tokenizer::from_json(text).map_err(|source| LoadError::Tokenizer { file, source })
+    Tokenizer::from_folder(folder)?.ok_or_else(|| LoadError::NoTokenizer { folder: folder.path().to_owned() })
 }
 
 /// The chat template of a folder: in `tokenizer_config.json`, or in a `chat_template.jinja` beside it.
@@ -162,7 +154,7 @@ fn load_template(folder: &Admitted<ModelFolder>, config: Option<&Value>) -> Resu
         return Ok(None);
     }
     let template = ChatTemplate::from_tokenizer_config(&config.to_string());
-    template.map(Some).map_err(|source| LoadError::Tokenizer { file, source })
+    template.map(Some).map_err(|source| FolderError::Tokenizer { file, source: Box::new(source) }.into())
 }
 
 fn folder_name(folder: &Admitted<ModelFolder>) -> String {

@@ -191,7 +191,7 @@ impl Run<'_> {
         let folder = self.folder(NAME);
         if self.stages.is_done(NAME) {
             let file = folder.join("tokenizer.json");
-            let text = read_to_string_limited(&file, tsumugi_base::limits::TOKENIZER_JSON_BYTES_MAX)
+            let text = read_to_string_limited(&file, tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX)
                 .map_err(|error| PipelineError::Damaged { path: file, problem: error.to_string() })?;
             return Ok(Tokenizer::from_json(&text)?);
         }

@@ -9,6 +9,7 @@ pub mod train;
 mod words;
 
 pub use split::{Split, safe_pieces};
+pub(crate) use words::FastHash;
 pub use words::{WordCounts, count_words};
 
 use crate::TokenId;

@@ -128,7 +128,10 @@ fn a_file_that_is_no_tokenizer_is_an_error() {
     let error = |text: &str| Tokenizer::from_json(text).expect_err("it must fail").to_string();
     assert!(error("").starts_with("tokenizer.json is not a tokenizer: EOF"));
     assert_eq!(error("{}"), "tokenizer.json is not a tokenizer: it has no `model.vocab`");
-    assert!(error(r#"{"model":{"type":"Unigram","vocab":[["a",0.0]]}}"#).contains("Unigram"));
+    assert!(error(r#"{"model":{"type":"Unigram","vocab":[[0.0]]}}"#).contains("entry 0 of `model.vocab`"));
+    assert!(error(r#"{"model":{"type":"New","vocab":{}}}"#).ends_with("a model of type `New`"));
+    let scattered = r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":4000000},"merges":[]}}"#;
+    assert!(error(scattered).contains("1 tokens with ids up to 4000000"));
     let huge = r#"{"version":"1.0","model":{"type":"BPE","vocab":{"a":4294967295},"merges":[]}}"#;
     assert!(matches!(Tokenizer::from_json(huge), Err(TokenizerError::IdTooLarge { id: 4294967295, .. })));
     let long = format!(r#"{{"model":{{"type":"BPE","vocab":{{"{}":0}},"merges":[]}}}}"#, "a".repeat(70_000));

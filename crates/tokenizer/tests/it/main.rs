@@ -3,7 +3,9 @@
 mod bpe;
 mod chat;
 mod encoding;
+mod fixtures;
 mod folder;
 mod public_vocabularies;
 mod reference_encoder;
 mod streaming;
+mod vocabulary_files;

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use serde_json::json;
 use tsumugi_base::progress::Silent;
 use tsumugi_base::run_record::sha256;
 use tsumugi_base::testing::asset;
+use tsumugi_files::gguf::parse_header;
 use tsumugi_tokenizer::Tokenizer;
-use tsumugi_tokenizer::bpe::{Split, byte_to_char};
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 
 /// The texts of UDHR by file name.
@@ -45,12 +44,16 @@ fn texts_of_many_languages_come_back() {
 #[test]
 fn cl100k_gives_the_ids_of_tiktoken() {
     let (Some(ranks), Some(folder)) = (asset("tiktoken/cl100k_base.tiktoken"), asset("udhr")) else { return };
-    let tokenizer = Tokenizer::from_json(&tokenizer_json(&std::fs::read_to_string(ranks).expect("it is text")))
-        .expect("a byte-level BPE");
+    let tokenizer = Tokenizer::from_tiktoken(&std::fs::read_to_string(ranks).expect("it is text")).expect("it reads");
     // Published with tiktoken's README and its cookbook.
     assert_eq!(tokenizer.encode("tiktoken is great!"), [83, 1609, 5963, 374, 2294, 0]);
     assert_eq!(tokenizer.encode("antidisestablishmentarianism"), [519, 85342, 34500, 479, 8997, 2191]);
-    assert_eq!(tokenizer.vocabulary_size(), 100_258);
+    assert_eq!(tokenizer.vocabulary_size(), 100_277);
+    // Were a run of one word not linear, these would take minutes.
+    for unit in ["a", " ", "1", "é", "\n ", "!"] {
+        let text = unit.repeat(1_000_000);
+        assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text);
+    }
     let golden = include_str!("goldens/cl100k_udhr.txt");
     let texts: HashMap<String, String> = universal_declaration(folder).into_iter().collect();
     for line in golden.lines().filter(|line| !line.starts_with('#')) {
@@ -62,65 +65,72 @@ fn cl100k_gives_the_ids_of_tiktoken() {
     }
 }
 
-/// tiktoken's ranks as a `tokenizer.json`: each token's merge is the last step of encoding it with the ranks below its own.
-fn tokenizer_json(ranks: &str) -> String {
-    let tokens: Vec<(Vec<u8>, u32)> = ranks
-        .lines()
-        .map(|line| line.split_once(' ').expect("token and rank"))
-        .map(|(token, rank)| (from_base64(token), rank.parse().expect("a number")))
-        .collect();
-    let rank_of: HashMap<&[u8], u32> = tokens.iter().map(|(token, rank)| (&token[..], *rank)).collect();
-    let text = |bytes: &[u8]| bytes.iter().copied().map(byte_to_char).collect::<String>();
-    let merges: Vec<[String; 2]> = tokens
-        .iter()
-        .filter(|(token, _)| token.len() > 1)
-        .map(|(token, rank)| {
-            let cut = last_cut(token, *rank, &rank_of);
-            [text(&token[..cut]), text(&token[cut..])]
-        })
-        .collect();
-    let vocabulary: serde_json::Map<String, serde_json::Value> =
-        tokens.iter().map(|(token, rank)| (text(token), json!(rank))).collect();
-    json!({
-        "version": "1.0", "normalizer": null, "post_processor": null, "decoder": {"type": "ByteLevel"},
-        "added_tokens": [{"id": 100257, "content": "<|endoftext|>", "single_word": false, "lstrip": false,
-            "rstrip": false, "normalized": false, "special": true}],
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": Split::Gpt4.pattern()}, "behavior": "Isolated", "invert": false},
-            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]},
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": merges},
-    })
-    .to_string()
-}
-
-/// Merges `token` with ranks below `rank` until two parts are left; where the second begins.
-fn last_cut(token: &[u8], rank: u32, rank_of: &HashMap<&[u8], u32>) -> usize {
-    let mut starts: Vec<usize> = (0..=token.len()).collect();
-    while starts.len() > 3 {
-        let ranks = (0..starts.len() - 2).filter_map(|at| {
-            let merged = rank_of.get(&token[starts[at]..starts[at + 2]])?;
-            (*merged < rank).then_some((*merged, at))
-        });
-        let (_, at) = ranks.min().expect("every token of the file was once a merge of two others");
-        starts.remove(at + 1);
+/// The vocabularies of llama.cpp, its texts and its ids.
+#[test]
+fn gguf_vocabularies_give_the_ids_of_llama_cpp() {
+    for name in ["bert-bge", "gpt-2", "llama-spm"] {
+        let Some(tokenizer) = gguf_vocabulary(name) else { return };
+        let text = |ending: &str| {
+            let path =
+                asset(&format!("gguf-vocab/ggml-vocab-{name}.gguf.{ending}")).expect("it lies beside the vocabulary");
+            std::fs::read_to_string(path).expect("it is text")
+        };
+        let (inputs, outputs) = (text("inp"), text("out"));
+        let inputs: Vec<&str> = inputs.split("\n__ggml_vocab_test__\n").collect();
+        let outputs: Vec<&str> = outputs.lines().collect();
+        assert!(outputs.len() > 40, "{name}");
+        for (input, output) in inputs.iter().zip(&outputs) {
+            let expected: Vec<u32> = output.split_whitespace().map(|id| id.parse().expect("an id")).collect();
+            assert_eq!(tokenizer.encode(input), expected, "{name}: {input:?}");
+        }
     }
-    starts[1]
 }
 
-fn from_base64(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        other => panic!("{other} is no base64"),
+fn gguf_vocabulary(name: &str) -> Option<Tokenizer> {
+    let path = asset(&format!("gguf-vocab/ggml-vocab-{name}.gguf"))?;
+    let header = parse_header(&std::fs::read(&path).expect("it reads"), &path).expect("a GGUF file");
+    Some(Tokenizer::from_gguf(&header.metadata).expect("a vocabulary"))
+}
+
+/// Token counts of FLORES-200 that Petrov et al. 2023 published (arXiv 2305.15425), of each language whose text is here.
+#[test]
+fn flores_token_counts_are_the_published_ones() {
+    let (Some(folder), Some(ranks)) = (asset("flores-tokenization"), asset("tiktoken/cl100k_base.tiktoken")) else {
+        return;
     };
-    let digits: Vec<u8> = text.bytes().filter(|&byte| byte != b'=').map(digit).collect();
-    let mut bytes: Vec<u8> = Vec::new();
-    for group in digits.chunks(4) {
-        let bits = group.iter().fold(0u32, |bits, &digit| bits << 6 | u32::from(digit)) << (6 * (4 - group.len()));
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+    let cl100k = Tokenizer::from_tiktoken(&std::fs::read_to_string(ranks).expect("it is text")).expect("it reads");
+    let (Some(gpt2), Some(llama)) = (gguf_vocabulary("gpt-2"), gguf_vocabulary("llama-spm")) else { return };
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("it is text");
+    let table = read("tokenization_lengths.csv");
+    let mut rows = table.lines().map(csv_fields);
+    let header = rows.next().expect("a header");
+    let rows: HashMap<String, Vec<String>> = rows.map(|fields| (fields[0].clone(), fields)).collect();
+    let mut languages = 0;
+    for fields in read("flores_language_map.csv").lines().skip(1).map(csv_fields) {
+        let [language, code] = &fields[..] else { panic!("{fields:?}") };
+        let part = |name: &str| std::fs::read_to_string(folder.join(name).join(format!("{}.{name}", code.trim())));
+        let (Ok(dev), Ok(devtest)) = (part("dev"), part("devtest")) else { continue };
+        languages += 1;
+        let text = dev.split('\n').chain(devtest.split('\n')).collect::<Vec<_>>().join(" ");
+        for (column, tokenizer) in [("cl100k_base", &cl100k), ("GPT-2", &gpt2), ("r50k_base", &gpt2), ("LLAMA", &llama)]
+        {
+            let place = header.iter().position(|name| name == column).expect("a column");
+            assert_eq!(tokenizer.encode(&text).len().to_string(), rows[language][place], "{language} {column}");
+        }
     }
-    bytes
+    assert_eq!(languages, 13);
+}
+
+/// The fields of a line, of which some are in quotes.
+fn csv_fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut quoted = false;
+    for character in line.chars() {
+        match character {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            other => fields.last_mut().expect("one at least").push(other),
+        }
+    }
+    fields
 }

@@ -6,6 +6,7 @@ use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
 use tsumugi_tokenizer::{Tokenizer, special_tokens};
 
 use crate::encoding::{adversarial_texts, small_tokenizer};
+use crate::fixtures::{fixture, fixture_text};
 
 fn streamed(tokenizer: &Tokenizer, ids: &[u32]) -> String {
     let mut decoder = tokenizer.stream();
@@ -22,6 +23,9 @@ fn pieces_joined_are_the_decoded_text() {
         byte_tokenizer(&special_tokens::all()).expect("it is made"),
         character_tokenizer(&characters, &[]).expect("it is made"),
         sentencepiece_style(),
+        Tokenizer::from_sentencepiece(&std::fs::read(fixture("spm_bpe.model")).expect("it is there"))
+            .expect("it reads"),
+        Tokenizer::from_json(&fixture_text("word_piece.json")).expect("it reads"),
     ];
     for tokenizer in &tokenizers {
         for text in adversarial_texts().iter().filter(|text| text.len() < 50_000) {

@@ -22,7 +22,7 @@ pub struct Pack {
     /// Text files in UTF-8
     #[arg(required = true, value_name = "TEXT")]
     texts: Vec<PathBuf>,
-    /// A model folder, or a tokenizer.json
+    /// A model folder, or a vocabulary: tokenizer.json, tokenizer.model, *.tiktoken, tekken.json, *.gguf
     #[arg(long, value_name = "MODEL")]
     tokenizer: String,
     /// The folder to write

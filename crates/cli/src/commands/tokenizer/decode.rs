@@ -13,7 +13,7 @@ use crate::output::{Answer, Failure, for_stdout, print_json, print_line};
 /// Control tokens are left out; bytes that are no UTF-8 become U+FFFD.
 #[derive(Debug, Args)]
 pub struct Decode {
-    /// A model folder, or a tokenizer.json
+    /// A model folder, or a vocabulary: tokenizer.json, tokenizer.model, *.tiktoken, tekken.json, *.gguf
     model: String,
     /// Token ids
     #[arg(required = true, value_name = "ID")]

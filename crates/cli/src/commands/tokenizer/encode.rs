@@ -16,7 +16,7 @@ use crate::output::{Answer, Failure, print_json, print_line};
 /// Control tokens in the text stay text. Nothing is put before it.
 #[derive(Debug, Args)]
 pub struct Encode {
-    /// A model folder, or a tokenizer.json
+    /// A model folder, or a vocabulary: tokenizer.json, tokenizer.model, *.tiktoken, tekken.json, *.gguf
     model: String,
     /// The text
     #[arg(required_unless_present = "file", conflicts_with = "file")]

@@ -18,7 +18,7 @@ use crate::output::{Answer, Failure, harmless, print, print_json};
 /// compresses it.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// A model folder, or a tokenizer.json
+    /// A model folder, or a vocabulary: tokenizer.json, tokenizer.model, *.tiktoken, tekken.json, *.gguf
     model: String,
     /// A text to measure it on
     #[arg(long, value_name = "TEXT")]
@@ -66,6 +66,7 @@ fn as_json(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, measured: Opt
         "vocabulary_size": tokenizer.vocabulary_size(),
         "special_tokens": special,
         "prefix": tokenizer.prefix(),
+        "suffix": tokenizer.suffix(),
         "chat_template": template.map(ChatTemplate::source),
         "longest": longest,
         "bytes": measured.map(|(bytes, _)| bytes),
@@ -77,15 +78,16 @@ fn as_json(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, measured: Opt
 fn as_text(tokenizer: &Tokenizer, template: Option<&ChatTemplate>, measured: Option<(usize, usize)>) -> String {
     let special: Vec<String> =
         tokenizer.special_tokens().iter().map(|token| format!("{} {}", token.id, harmless(&token.content))).collect();
-    let prefix: Vec<String> = tokenizer.prefix().iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
+    let listed = |ids: &[TokenId]| ids.iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
     let longest: Vec<String> =
         longest(tokenizer).into_iter().map(|id| format!("{id} {}", shown(&tokenizer.token_bytes(id)))).collect();
     let or_none = |list: Vec<String>| if list.is_empty() { "none".into() } else { list.join(", ") };
     let mut text = format!(
-        "tokens         {}\nspecial        {}\nbefore a text  {}\nchat template  {}\nlongest        {}\n",
+        "tokens         {}\nspecial        {}\nbefore a text  {}\nafter a text   {}\nchat template  {}\nlongest        {}\n",
         units::count(tokenizer.vocabulary_size() as u64),
         or_none(special),
-        or_none(prefix),
+        or_none(listed(tokenizer.prefix())),
+        or_none(listed(tokenizer.suffix())),
         if template.is_some() { "yes" } else { "no" },
         or_none(longest),
     );

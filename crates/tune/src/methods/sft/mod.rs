@@ -16,7 +16,7 @@ use tsumugi_data::{ConversationConfig, ConversationLoader, EvaluationSet, Packin
 use tsumugi_files::{Admitted, ModelFolder};
 use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
-use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens};
+use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens, vocabulary_file};
 use tsumugi_train::peak::peak_flops_per_second;
 use tsumugi_train::planner::check_memory;
 use tsumugi_train::report::Log;
@@ -108,9 +108,7 @@ pub fn preview(
 
 /// The tokenizer of a model folder.
 pub fn tokenizer(model: &Admitted<ModelFolder>) -> Result<Tokenizer, TuneError> {
-    let text = model.text("tokenizer.json")?;
-    let text = text.ok_or_else(|| TuneError::NoTokenizer { folder: model.path().to_owned() })?;
-    Ok(Tokenizer::from_json(text)?)
+    Tokenizer::from_folder(model)?.ok_or_else(|| TuneError::NoTokenizer { folder: model.path().to_owned() })
 }
 
 /// The chat template of a model folder, or our own where its tokenizer has the control tokens for it.
@@ -229,7 +227,7 @@ fn record(
     let settings = serde_json::to_value(resolved).unwrap_or_default();
     let mut record = RunRecord::begin(command, settings, resolved.train.seed);
     record.inputs.clone_from(&source.inputs);
-    record.inputs.extend(model_hashes(source.model.path())?);
+    record.inputs.extend(model_hashes(source.model)?);
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     Ok(record)
 }
@@ -308,17 +306,11 @@ fn end_tokens(
 }
 
 /// Hashes of what the model is made of.
-fn model_hashes(folder: &Path) -> Result<Vec<InputHash>, TuneError> {
-    let entries = std::fs::read_dir(folder).map_err(|error| tsumugi_base::FileError::read(folder, error))?;
-    let mut files: Vec<_> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors"))
-        .collect();
-    files.sort();
-    files.push(folder.join("config.json"));
-    files.push(folder.join("tokenizer.json"));
-    files.iter().map(|file| Ok(InputHash::of(file)?)).collect()
+fn model_hashes(model: &ModelFolder) -> Result<Vec<InputHash>, TuneError> {
+    let names = model.files().files().map(|(name, _)| name);
+    let weights = names.filter(|name| name.ends_with(".safetensors"));
+    let files = weights.chain(["config.json"]).chain(vocabulary_file(model));
+    files.map(|name| Ok(InputHash::of(&model.path().join(name))?)).collect()
 }
 
 /// Writes the finished model: tokenizer with its template, generation settings, weights and, last, the config.

@@ -1,0 +1,95 @@
+//! The patterns by which published byte-level vocabularies cut text into words, as `pre_tokenizer`s of
+//! `tokenizer.json`. Those that the encoder knows have a splitter of their own, of linear time.
+
+use serde_json::{Value, json};
+
+use crate::bpe::Split;
+
+/// GPT-4o (`o200k_base`): letters by case, contractions stay with their word, a slash after punctuation.
+pub(super) const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Qwen: GPT-4's with single digits.
+pub(super) const QWEN: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// GPT-2's pattern.
+pub(super) fn gpt2() -> Value {
+    split(Split::Gpt2.pattern().unwrap_or_default())
+}
+
+/// GPT-4's pattern (`cl100k_base`), which Llama 3 has too.
+pub(super) fn gpt4() -> Value {
+    split(Split::Gpt4.pattern().unwrap_or_default())
+}
+
+/// Every match is a word, and what lies between matches.
+pub(super) fn split(pattern: &str) -> Value {
+    json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
+}
+
+/// One after the other; then the bytes of each word are spelled as characters.
+pub(super) fn sequence(mut members: Vec<Value>) -> Value {
+    members.push(super::byte_level_without_pattern());
+    json!({"type": "Sequence", "pretokenizers": members})
+}
+
+/// Tekken (Mistral): GPT-4o's without contractions, single digits.
+const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// BLOOM: words with the space before them, up to punctuation.
+const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
+
+/// DeepSeek's last pattern: letters with their marks, punctuation and symbols, whitespace. With control characters as they
+/// are, which is how the encoder knows it.
+const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
+
+/// Names of one pattern, and the pre-tokenizers that cut text by it.
+type Named = (&'static [&'static str], fn() -> Vec<Value>);
+
+/// What `tokenizer.ggml.pre` may say.
+pub(super) const GGUF: &[Named] = &[
+    (
+        &[
+            "gpt-2",
+            "gpt2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+            "jina-es",
+            "jina-de",
+            "roberta-bpe",
+            "gigachat",
+        ],
+        || vec![gpt2()],
+    ),
+    (&["llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "dbrx", "smaug-bpe", "chatglm-bpe", "glm4"], || {
+        vec![gpt4()]
+    }),
+    (&["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "grok-2", "kormo"], || vec![split(QWEN)]),
+    (&["gpt-4o", "llama4", "minimax-m2"], || vec![split(O200K)]),
+    (&["tekken"], || vec![split(TEKKEN)]),
+    (&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], || vec![digit(), gpt2()]),
+    (&["bloom", "poro-chat", "gpt3-finnish"], || vec![split(BLOOM)]),
+    (&["viking"], || vec![split(BLOOM), digit()]),
+    (&["deepseek-v3", "hunyuan-dense"], || {
+        vec![split(r"\p{N}{1,3}"), split("[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+"), split(DEEPSEEK)]
+    }),
+    (&["falcon"], || vec![split(r"[\p{P}\$\+<=>\^~\|`]+"), gpt2(), split("[0-9][0-9][0-9]")]),
+    (&["default"], || vec![split(r"[\p{P}\$\+<=>\^~\|]+"), gpt2(), split(r"\p{N}+"), split("[0-9][0-9][0-9]")]),
+];
+
+/// Those of [`GGUF`] in which a word that is a token as a whole is that token, whatever the merges.
+pub(super) const WHOLE_WORDS: &[&str] = &["llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken"];
+
+/// How text is cut into words by the pattern of that name, if it is known.
+pub(super) fn of_gguf(name: &str) -> Option<Vec<Value>> {
+    GGUF.iter().find(|(names, _)| names.contains(&name)).map(|(_, members)| members())
+}
+
+/// Every digit, or other character that is a number, by itself.
+fn digit() -> Value {
+    json!({"type": "Digits", "individual_digits": true})
+}
