@@ -178,12 +178,7 @@ pub fn run_on(
     if opened.state == Begun::Finished {
         return Tuned::of_finished(folder, resolved, packing);
     }
-    let mut decoder = Decoder::load(source.model)?;
-    if let Some(tensor) = not_finite(&decoder.parameters) {
-        let problem = format!("`{tensor}` of {} has numbers that are not finite", source.model.path().display());
-        return Err(TrainError::DamagedModel { problem }.into());
-    }
-    decoder.spec.dropout = resolved.dropout;
+    let decoder = load(source.model, resolved.dropout)?;
     let held_out = held_out(source, &resolved, &tokenizer, &template)?;
     describe(&packing, resolved.context, resolved.train.steps, observer);
     let trained = train(Job {
@@ -230,6 +225,17 @@ fn record(
     record.inputs.extend(model_hashes(source.model)?);
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     Ok(record)
+}
+
+/// The model to begin with, whose weights must be numbers: else every loss would be none, and the learning rate be blamed.
+fn load(model: &Admitted<ModelFolder>, dropout: f32) -> Result<Decoder, TuneError> {
+    let mut decoder = Decoder::load(model)?;
+    if let Some(tensor) = not_finite(&decoder.parameters) {
+        let problem = format!("`{tensor}` of {} has numbers that are not finite", model.path().display());
+        return Err(TrainError::DamagedModel { problem }.into());
+    }
+    decoder.spec.dropout = dropout;
+    Ok(decoder)
 }
 
 /// The tokenizer of a model, whose ids must all be the model's.
