@@ -23,6 +23,7 @@ mod element_type;
 mod error;
 pub mod mmap;
 mod model_folder;
+pub mod pickle;
 pub mod safetensors;
 mod tensor_file;
 mod widen;

@@ -4,6 +4,7 @@
 mod admission;
 mod folders;
 mod mutations;
+mod pickles;
 mod safetensors_format;
 mod support;
 mod torch;
