@@ -79,8 +79,13 @@ impl<'a> Machine<'a> {
         &self.heap
     }
 
+    /// The symbols, when no more will be made.
+    pub fn into_heap(self) -> Heap<'a> {
+        self.heap
+    }
+
     /// Where the next opcode is: right after the one whose event was yielded last.
-    pub fn position(&self) -> usize {
+    pub fn offset(&self) -> usize {
         self.position
     }
 

@@ -36,7 +36,7 @@ impl Renderer<'_> {
             Symbol::None => self.text.push_str("None"),
             Symbol::Bool(value) => self.text.push_str(if value { "True" } else { "False" }),
             Symbol::Int(value) => self.show(format_args!("{value}")),
-            Symbol::LongInt(bytes) => self.show(format_args!("int of {} bytes", bytes.len())),
+            Symbol::LongInt(_) => self.text.push_str("a large int"),
             Symbol::Float(value) => self.show(format_args!("{value:?}")),
             Symbol::Text(text) => self.quoted("", text.chars()),
             Symbol::ByteString(bytes) => self.quoted("b", bytes.iter().copied().map(char::from)),

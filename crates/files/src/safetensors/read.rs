@@ -30,6 +30,13 @@ pub struct TensorEntry {
     pub bytes: Range<usize>,
 }
 
+impl TensorEntry {
+    /// Bytes of its elements in row-major order.
+    pub fn stored_bytes(&self) -> u64 {
+        self.element_type.tensor_bytes(&self.shape).unwrap_or(u64::MAX)
+    }
+}
+
 /// A checked header: every range lies in the file, none overlap, and each has the bytes of its type and shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {

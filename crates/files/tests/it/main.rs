@@ -8,3 +8,5 @@ mod pickles;
 mod safetensors_format;
 mod support;
 mod torch;
+mod torch_checkpoints;
+mod zips;

@@ -288,7 +288,7 @@ fn joblibs_arrays_are_passed_over() {
     let mut text = String::new();
     while let Some(event) = machine.next() {
         assert!(!matches!(event, Event::Problem { .. } | Event::Skipped { .. }), "{event:?}");
-        if let Some(Inline::Bytes(len)) = inline_array(machine.heap(), &event, &bytes, machine.position()) {
+        if let Some(Inline::Bytes(len)) = inline_array(machine.heap(), &event, &bytes, machine.offset()) {
             assert!(machine.pass_over(len));
             arrays += 1;
         }
@@ -305,13 +305,13 @@ fn joblibs_arrays_are_passed_over() {
     let mut inner = String::new();
     while let Some(event) = machine.next() {
         assert!(!matches!(event, Event::Problem { .. } | Event::Skipped { .. }), "{event:?}");
-        if inline_array(machine.heap(), &event, &bytes, machine.position()) == Some(Inline::Pickle) {
-            let mut nested = Machine::at(&bytes, machine.position(), Limits::default());
+        if inline_array(machine.heap(), &event, &bytes, machine.offset()) == Some(Inline::Pickle) {
+            let mut nested = Machine::at(&bytes, machine.offset(), Limits::default());
             let Some(Event::Stop { value, .. }) = nested.find(|event| matches!(event, Event::Stop { .. })) else {
                 panic!()
             };
             inner = nested.heap().expression(value, usize::MAX);
-            assert!(machine.pass_over(nested.position() - machine.position()));
+            assert!(machine.pass_over(nested.offset() - machine.offset()));
         }
         if let Event::Stop { value, .. } = event {
             assert!(machine.heap().expression(value, usize::MAX).ends_with("'behind']"));
