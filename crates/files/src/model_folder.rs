@@ -75,32 +75,35 @@ impl ModelFolder {
         self.folder.file(name)?.map(|file| file.text(bytes_max)).transpose()
     }
 
-    /// The weights: `model.safetensors`, else the shards that `model.safetensors.index.json` names, else the only
-    /// `*.safetensors` file; else the same of PyTorch's files, `pytorch_model.bin` first.
+    /// The weights: `model.safetensors`, else the shards that `model.safetensors.index.json` names; else the same with
+    /// `pytorch_model.bin`; else the only `*.safetensors` file, else the only one of PyTorch.
     pub fn tensors(&self) -> Result<TensorFile, FilesError> {
-        for format in &FORMATS {
-            if let Some(tensors) = self.tensors_of(format)? {
-                return Ok(tensors);
+        for find in [Self::named_tensors, Self::only_tensors] {
+            for format in &FORMATS {
+                if let Some(tensors) = find(self, format)? {
+                    return Ok(tensors);
+                }
             }
         }
-        let names: Vec<&str> = self.names().collect();
-        Err(self.no_weights(&names))
+        Err(self.no_weights(&self.names().collect::<Vec<_>>()))
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
         self.folder.files().map(|(name, _)| name).chain(self.folder.unreadable())
     }
 
-    fn tensors_of(&self, format: &Format) -> Result<Option<TensorFile>, FilesError> {
+    fn named_tensors(&self, format: &Format) -> Result<Option<TensorFile>, FilesError> {
         if let Some(file) = self.folder.file(format.file)? {
             return TensorFile::of(file.map()?, format.read).map(Some);
         }
-        if let Some(text) = self.text(format.index)? {
-            let index_file = self.path().join(format.index);
-            let index = parse_index(text, &index_file)?;
-            let open = |shard: &str| self.folder.file(shard)?.map(|file| file.map()).transpose();
-            return TensorFile::sharded(&index, &index_file, format.read, open).map(Some);
-        }
+        let Some(text) = self.text(format.index)? else { return Ok(None) };
+        let index_file = self.path().join(format.index);
+        let index = parse_index(text, &index_file)?;
+        let open = |shard: &str| self.folder.file(shard)?.map(|file| file.map()).transpose();
+        TensorFile::sharded(&index, &index_file, format.read, open).map(Some)
+    }
+
+    fn only_tensors(&self, format: &Format) -> Result<Option<TensorFile>, FilesError> {
         let is_weights = |name: &&str| {
             let beside = BESIDE_WEIGHTS.iter().any(|prefix| name.starts_with(prefix));
             !beside && format.endings.iter().any(|ending| name.ends_with(ending))
@@ -108,10 +111,10 @@ impl ModelFolder {
         let weights: Vec<&str> = self.names().filter(is_weights).collect();
         match weights[..] {
             [] => Ok(None),
-            [only] => match self.folder.file(only)? {
-                Some(file) => TensorFile::of(file.map()?, format.read).map(Some),
-                None => Ok(None),
-            },
+            [only] => {
+                let file = self.folder.file(only)?;
+                file.map(|file| TensorFile::of(file.map()?, format.read)).transpose()
+            }
             _ => {
                 let files = weights.into_iter().map(str::to_owned).collect();
                 Err(FilesError::WhichWeights { path: self.path().to_owned(), files })

@@ -178,6 +178,9 @@ fn folders_with_pytorchs_files_only() {
     assert_eq!(sharded.unlisted().len(), 31);
     assert_eq!(to_f32(&sharded.get("transposed").unwrap()).unwrap()[..4], [0.0, 6.0, 12.0, 18.0]);
 
+    // A file of safetensors that says nothing by its name does not hide them; one that does, does.
+    fs::copy(fixture("torch_types.safetensors"), path.join("other.safetensors")).unwrap();
+    assert_eq!(admit(path).unwrap().tensors().unwrap().len(), 2);
     fs::copy(fixture("torch/expected.safetensors"), path.join("model.safetensors")).unwrap();
     assert_eq!(admit(path).unwrap().tensors().unwrap().len(), 32);
     assert_eq!(admit(path).unwrap().tensors().unwrap().file_of("row").unwrap(), path.join("model.safetensors"));
