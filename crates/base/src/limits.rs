@@ -3,6 +3,18 @@
 /// Largest safetensors header we read: the limit of the format's own reader (`MAX_HEADER_SIZE`).
 pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 100_000_000;
 
+/// Most bytes of a GGUF file before its tensors. Vocabularies of 262,144 tokens with their scores have 10 MB.
+pub const GGUF_HEADER_BYTES_MAX: u64 = 512 << 20;
+
+/// Most metadata entries of a GGUF file; published ones have about 40.
+pub const GGUF_METADATA_MAX: usize = 65_536;
+
+/// Longest key of a GGUF file's metadata: the format's own limit.
+pub const GGUF_NAME_BYTES_MAX: usize = 65_535;
+
+/// How deep arrays of a GGUF file may be nested; published files do not nest them.
+pub const GGUF_ARRAY_DEPTH_MAX: usize = 8;
+
 /// Most tensors in one model. The largest published mixture-of-experts checkpoints have about 100,000.
 pub const MODEL_TENSORS_MAX: usize = 4_000_000;
 

@@ -105,19 +105,24 @@ impl OpenFolder {
             }
         }
         names.sort();
+        Ok(Self::of_files(path, &names))
+    }
+
+    /// Opens these files of `path` and no others.
+    pub(crate) fn of_files(path: &Path, names: &[String]) -> Self {
         let mut folder = Self { path: path.to_owned(), files: BTreeMap::new(), closed: BTreeMap::new() };
         for name in names {
-            match OpenFile::open(path.join(&name)) {
+            match OpenFile::open(path.join(name)) {
                 Ok(Some(file)) => {
-                    folder.files.insert(name, file);
+                    folder.files.insert(name.clone(), file);
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    folder.closed.insert(name, error.kind());
+                    folder.closed.insert(name.clone(), error.kind());
                 }
             }
         }
-        Ok(folder)
+        folder
     }
 
     /// The folder, as it was named.

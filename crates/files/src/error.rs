@@ -8,6 +8,7 @@ use tsumugi_base::{FileError, Hint};
 use crate::admission::Refusal;
 use crate::checkpoint_index::IndexError;
 use crate::element_type::ElementType;
+use crate::gguf::GgufError;
 use crate::safetensors::SafetensorsError;
 use crate::torch::TorchError;
 
@@ -27,6 +28,9 @@ pub enum FilesError {
     /// A safetensors file is wrong.
     #[error(transparent)]
     Safetensors(#[from] SafetensorsError),
+    /// A GGUF file is wrong.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
     /// A checkpoint of PyTorch is wrong, or does more than tensors need.
     #[error(transparent)]
     Torch(#[from] TorchError),
@@ -80,6 +84,16 @@ pub enum FilesError {
         /// The candidates.
         files: Vec<String>,
     },
+    /// One tensor in two parts of a model.
+    #[error("tensor `{tensor}` is in {first} and in {second}", first = .first.display(), second = .second.display())]
+    TensorInTwoFiles {
+        /// The tensor.
+        tensor: String,
+        /// One part.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// The room for a tensor's numbers has another size.
     #[error("tensor `{tensor}` has {elements} elements, but there is room for {room}")]
     Room {
@@ -103,7 +117,7 @@ pub enum FilesError {
         bytes: usize,
     },
     /// An element type that does not become `f32`.
-    #[error("tensor `{tensor}` is stored as {element_type}; only F32, F16 and BF16 can be read as numbers")]
+    #[error("tensor `{tensor}` is stored as {element_type}, which is not read as floating-point numbers")]
     NotWidened {
         /// The tensor.
         tensor: String,
@@ -111,10 +125,30 @@ pub enum FilesError {
         element_type: ElementType,
     },
     /// An element type that `f32` is not stored as.
-    #[error("numbers cannot be stored as {element_type}, only as F32, F16 or BF16")]
+    #[error("numbers cannot be stored as {element_type}")]
     NotNarrowed {
         /// What was asked for.
         element_type: ElementType,
+    },
+    /// Numbers that do not fill whole blocks.
+    #[error("{elements} numbers do not fill whole blocks of {block}, as {element_type} needs them")]
+    PartOfBlock {
+        /// What was asked for.
+        element_type: ElementType,
+        /// How many numbers there are.
+        elements: usize,
+        /// Elements of a block.
+        block: u64,
+    },
+    /// A number beyond what the scale of a block can hold.
+    #[error("number {index} is {value}; {element_type} holds magnitudes up to {}", crate::blocks::MAGNITUDE_MAX)]
+    NotQuantizable {
+        /// What was asked for.
+        element_type: ElementType,
+        /// Its place among the numbers.
+        index: usize,
+        /// The number.
+        value: f32,
     },
 }
 
@@ -138,6 +172,7 @@ impl Hint for FilesError {
             Self::Text(error) => error.hint(),
             Self::Refused(error) => error.hint(),
             Self::Safetensors(error) => error.hint(),
+            Self::Gguf(error) => error.hint(),
             Self::Torch(error) => error.hint(),
             Self::Index(error) => error.hint(),
             Self::NotAFolder { path } => {
@@ -159,8 +194,15 @@ impl Hint for FilesError {
             Self::WhichWeights { .. } => {
                 Some("add model.safetensors.index.json from the same source, or leave one file".into())
             }
-            Self::NotWidened { .. } => Some("quantized and integer tensors need a loader that knows their scheme".into()),
-            Self::NotNarrowed { .. } => Some("choose one of F32, F16, BF16".into()),
+            Self::TensorInTwoFiles { .. } => Some("the parts are not of one model; fetch them again together".into()),
+            Self::NotWidened { .. } => {
+                Some("integers and floats of 8 bits and fewer need a loader that knows their scheme".into())
+            }
+            Self::NotNarrowed { .. } => {
+                Some("choose one of F32, F16, BF16, Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K".into())
+            }
+            Self::PartOfBlock { .. } => Some("store a tensor whose rows are no multiple of it as F16 or F32".into()),
+            Self::NotQuantizable { .. } => Some("store this tensor as F32, or look why it has such a number".into()),
             Self::Room { .. } | Self::ViewBytes { .. } => None,
         }
     }

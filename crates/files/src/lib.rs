@@ -18,14 +18,18 @@
 //! ```
 
 mod admission;
+mod blocks;
 pub mod checkpoint_index;
 mod element_type;
 mod error;
+pub mod gguf;
 pub mod llama2c;
+mod looks_like;
 pub mod mmap;
 mod model_folder;
 pub mod pickle;
 pub mod safetensors;
+mod stored_tensor;
 mod strided;
 mod tensor_file;
 pub mod torch;
@@ -35,8 +39,11 @@ pub mod zip;
 pub use admission::{Admitted, Gate, NoScan, OpenFile, OpenFolder, Refusal};
 pub use element_type::ElementType;
 pub use error::FilesError;
+pub use gguf::{GgufError, GgufModel, write_gguf};
+pub use looks_like::LooksLike;
 pub use model_folder::ModelFolder;
-pub use safetensors::{SafetensorsError, TensorEntry, TensorSpec, TensorView, write_model, write_safetensors};
-pub use tensor_file::{MappedBytes, PlacedTensor, TensorFile};
+pub use safetensors::{SafetensorsError, write_model, write_safetensors};
+pub use stored_tensor::{PlacedTensor, TensorEntry, TensorSpec, TensorView};
+pub use tensor_file::{MappedBytes, TensorFile};
 pub use torch::TorchError;
 pub use widen::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16, narrow_f32_into, read_f32_into, to_f32};

@@ -10,9 +10,8 @@ use std::ops::Range;
 use tsumugi_base::limits::MODEL_TENSORS_MAX;
 
 use crate::element_type::ElementType;
-use crate::safetensors::TensorEntry;
+use crate::stored_tensor::{PlacedTensor, TensorEntry};
 use crate::strided::place;
-use crate::tensor_file::PlacedTensor;
 
 const NUMBERS: usize = 7;
 const HEADER_BYTES: usize = NUMBERS * size_of::<i32>();

@@ -9,8 +9,8 @@ use crate::checkpoint_index::{CheckpointIndex, IndexError};
 use crate::element_type::ElementType;
 use crate::error::FilesError;
 use crate::mmap::MappedFile;
-use crate::safetensors::{TensorEntry, TensorView, parse_header};
-use crate::strided::Strided;
+use crate::safetensors::parse_header;
+use crate::stored_tensor::{PlacedTensor, TensorEntry, TensorView};
 use crate::{llama2c, torch};
 
 /// The stored tensors of a model, mapped. Cheap to clone; names are in alphabetical order everywhere.
@@ -27,26 +27,6 @@ pub struct TensorFile {
 struct Stored {
     file: usize,
     tensor: PlacedTensor,
-}
-
-/// One tensor in a file.
-#[derive(Debug, Clone)]
-pub struct PlacedTensor {
-    /// Its bytes are those from its first to its last element.
-    pub entry: TensorEntry,
-    /// Where its elements are, if they are not in row-major order.
-    pub(crate) strided: Option<Strided>,
-}
-
-impl PlacedTensor {
-    /// Its elements in row-major order: those of the `file`, or a copy of them, made once.
-    ///
-    /// # Panics
-    /// If the file is another than the one that it was read from.
-    pub fn bytes<'a>(&'a self, file: &'a [u8]) -> &'a [u8] {
-        let bytes = &file[self.entry.bytes.clone()];
-        self.strided.as_ref().map_or(bytes, |strided| strided.copy(bytes))
-    }
 }
 
 /// What one file holds.
@@ -133,6 +113,23 @@ impl TensorFile {
         Ok(all)
     }
 
+    /// The parts of a GGUF model with the tensors of each.
+    pub(crate) fn of_gguf_parts(parts: Vec<(MappedFile, Vec<TensorEntry>)>) -> Result<Self, FilesError> {
+        let mut all = Self { files: vec![], tensors: BTreeMap::new(), metadata: BTreeMap::new(), unlisted: vec![] };
+        for (file, entries) in parts {
+            for entry in entries {
+                let tensor = entry.name.clone();
+                let stored = Stored { file: all.files.len(), tensor: PlacedTensor { entry, strided: None } };
+                if let Some(first) = all.tensors.insert(tensor.clone(), stored) {
+                    let [first, second] = [all.files[first.file].path(), file.path()].map(Path::to_owned);
+                    return Err(FilesError::TensorInTwoFiles { tensor, first, second });
+                }
+            }
+            all.files.push(Arc::new(file));
+        }
+        Ok(all)
+    }
+
     /// How many tensors there are.
     pub fn len(&self) -> usize {
         self.tensors.len()
@@ -216,7 +213,7 @@ impl TensorFile {
         summary
     }
 
-    /// Free words of the writer. Of shards, the last one's word wins.
+    /// Free words of a safetensors writer. Of shards, the last one's word wins.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }

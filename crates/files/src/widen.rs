@@ -1,8 +1,10 @@
-//! Stored floating-point numbers as `f32`, and back. Widening is exact; narrowing rounds to nearest, ties to even.
+//! Stored floating-point numbers as `f32`, and back. Widening is exact; narrowing to floats rounds to nearest, ties to
+//! even, and narrowing to quantized blocks is described with each type in `blocks`.
 
+use crate::blocks;
 use crate::element_type::ElementType;
 use crate::error::FilesError;
-use crate::safetensors::TensorView;
+use crate::stored_tensor::TensorView;
 
 /// The value of IEEE binary16 bits, exact.
 pub fn f32_from_f16(bits: u16) -> f32 {
@@ -47,7 +49,7 @@ pub fn f16_from_f32(value: f32) -> u16 {
     sign | rounded as u16
 }
 
-/// The numbers of a tensor of type F32, F16 or BF16, in its order.
+/// The numbers of a tensor of type F32, F16, BF16 or of any quantized type, in its order.
 pub fn to_f32(tensor: &TensorView<'_>) -> Result<Vec<f32>, FilesError> {
     let mut values = vec![0.0; tensor.element_count()];
     read_f32_into(tensor, &mut values)?;
@@ -85,20 +87,41 @@ pub fn read_f32_into(tensor: &TensorView<'_>, values: &mut [f32]) -> Result<(), 
                 *value = f32_from_bf16(u16::from_le_bytes(*bytes));
             }
         }
-        other => return Err(FilesError::NotWidened { tensor: tensor.name.into(), element_type: other }),
+        other => {
+            let not_widened = || FilesError::NotWidened { tensor: tensor.name.into(), element_type: other };
+            return blocks::dequantize(other, tensor.bytes, values).ok_or_else(not_widened);
+        }
     }
     Ok(())
 }
 
-/// Appends `values` to `bytes` as F32, F16 or BF16, little-endian: what a writer stores.
+/// Appends `values`, whole rows, to `bytes` as F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 or Q2_K to Q6_K,
+/// little-endian: what a writer stores. The same values give the same bytes, and every block depends on its own values
+/// only. On an error `bytes` is as it was.
 pub fn narrow_f32_into(values: &[f32], element_type: ElementType, bytes: &mut Vec<u8>) -> Result<(), FilesError> {
     match element_type {
         ElementType::F32 => bytes.extend(values.iter().flat_map(|value| value.to_le_bytes())),
         ElementType::F16 => bytes.extend(values.iter().flat_map(|&value| f16_from_f32(value).to_le_bytes())),
         ElementType::BF16 => bytes.extend(values.iter().flat_map(|&value| bf16_from_f32(value).to_le_bytes())),
-        other => return Err(FilesError::NotNarrowed { element_type: other }),
+        other => {
+            let quantize = blocks::quantizer(other).ok_or(FilesError::NotNarrowed { element_type: other })?;
+            check_quantizable(values, other)?;
+            quantize(values, bytes);
+        }
     }
     Ok(())
+}
+
+fn check_quantizable(values: &[f32], element_type: ElementType) -> Result<(), FilesError> {
+    let (elements, block) = (values.len(), element_type.block_elements());
+    if !(elements as u64).is_multiple_of(block) {
+        return Err(FilesError::PartOfBlock { element_type, elements, block });
+    }
+    let too_large = |value: &f32| value.is_nan() || value.abs() > blocks::MAGNITUDE_MAX;
+    match values.iter().position(too_large) {
+        Some(index) => Err(FilesError::NotQuantizable { element_type, index, value: values[index] }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

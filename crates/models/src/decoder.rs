@@ -3,6 +3,7 @@
 //! Pre-norm blocks: `x + attention(norm x)`, then `x + feed_forward(norm x)` (Radford et al. 2019;
 //! Touvron et al. 2023). The residual addition is recorded with the norm that follows it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use tsumugi_nn::attention::AttentionConfig;
@@ -99,7 +100,7 @@ impl DecoderSpec {
         if self.feed_forward == FeedForwardKind::SwiGlu { 2 } else { 1 }
     }
 
-    /// Bytes that training takes at least: four float32 per parameter (weight, gradient, two moments) and, of each of
+    /// Bytes that training takes at least: three float32 per parameter (weight, gradient, one moment) and, of each of
     /// `rows` tokens of a micro-batch, what the layers keep for backward; where activations are recomputed, what enters
     /// each layer.
     pub fn training_bytes_at_least(&self, rows: usize, activations: Activations) -> u128 {
@@ -108,7 +109,7 @@ impl DecoderSpec {
         let layer = 4 * self.width as u128 + qkv + self.heads as u128 * self.head_width as u128 + wide;
         let layer = if activations == Activations::Kept { layer } else { self.width as u128 };
         let kept = layer.saturating_mul(self.layers as u128).saturating_mul(rows as u128);
-        self.parameters_at_least().saturating_mul(16).saturating_add(kept.saturating_mul(4))
+        self.parameters_at_least().saturating_mul(12).saturating_add(kept.saturating_mul(4))
     }
 
     /// Floating-point operations per token of a training step (forward and backward), with causal attention
@@ -116,6 +117,17 @@ impl DecoderSpec {
     pub fn training_flops_per_token(&self, length: usize) -> f64 {
         let attention = 6.0 * (self.layers * self.heads * self.head_width * length) as f64;
         6.0 * self.product_parameters() as f64 + attention
+    }
+
+    /// Floating-point operations of a forward pass over the tokens at `positions` of one sequence, with logits of `outputs`
+    /// of them. Each token attends to itself and to every position before it.
+    pub fn forward_flops(&self, positions: Range<usize>, outputs: usize) -> f64 {
+        let head = (self.vocabulary * self.width) as f64;
+        let blocks = self.product_parameters() as f64 - head;
+        let pairs_before = |position: usize| position as f64 * (position as f64 + 1.0) / 2.0;
+        let pairs = pairs_before(positions.end) - pairs_before(positions.start);
+        let attention = 4.0 * (self.layers * self.heads * self.head_width) as f64 * pairs;
+        2.0 * (blocks * positions.len() as f64 + head * outputs as f64) + attention
     }
 
     fn rotary_table(&self) -> Option<RotaryTable> {

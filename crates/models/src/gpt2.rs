@@ -75,6 +75,7 @@ impl Family for Gpt2 {
         config.only("scale_attn_by_inverse_layer_idx", &json!(false))?;
         let activation = match config.word_or("activation_function", "gelu_new")? {
             "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+            "gelu" => Activation::Gelu,
             "relu" => Activation::Relu,
             "relu2" => Activation::ReluSquared,
             "silu" | "swish" => Activation::Silu,
@@ -93,6 +94,7 @@ impl Family for Gpt2 {
         let FeedForwardKind::Plain(activation) = spec.feed_forward else { return Err("SwiGLU".into()) };
         let activation = match activation {
             Activation::GeluTanh => "gelu_new",
+            Activation::Gelu => "gelu",
             Activation::Relu => "relu",
             Activation::ReluSquared => "relu2",
             Activation::Silu => "silu",

@@ -42,8 +42,9 @@ impl CausalSelfAttention {
     /// Declares `<name>.qkv` and `<name>.output`.
     pub fn declare(builder: &mut ParametersBuilder, name: &str, config: AttentionConfig) -> Self {
         let AttentionConfig { width, heads, qkv_bias, output_bias, rotary, layer } = config;
-        let qkv = Linear::declare(builder, &format!("{name}.qkv"), width, heads.row(), qkv_bias);
-        let output = Linear::declare(builder, &format!("{name}.output"), heads.query * heads.width, width, output_bias);
+        let (queries, keys) = (heads.query * heads.width, heads.key * heads.width);
+        let qkv = Linear::declare(builder, &format!("{name}.qkv"), width, &[queries, keys, keys], qkv_bias);
+        let output = Linear::declare(builder, &format!("{name}.output"), queries, &[width], output_bias);
         Self { qkv, output, heads, rotary, layer }
     }
 

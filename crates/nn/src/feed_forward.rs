@@ -35,10 +35,12 @@ impl FeedForward {
         bias: bool,
     ) -> Self {
         let up = match kind {
-            FeedForwardKind::Plain(_) => Linear::declare(builder, &format!("{name}.up"), width, hidden, bias),
-            FeedForwardKind::SwiGlu => Linear::declare(builder, &format!("{name}.gate_up"), width, 2 * hidden, bias),
+            FeedForwardKind::Plain(_) => Linear::declare(builder, &format!("{name}.up"), width, &[hidden], bias),
+            FeedForwardKind::SwiGlu => {
+                Linear::declare(builder, &format!("{name}.gate_up"), width, &[hidden, hidden], bias)
+            }
         };
-        Self { up, down: Linear::declare(builder, &format!("{name}.down"), hidden, width, bias), kind }
+        Self { up, down: Linear::declare(builder, &format!("{name}.down"), hidden, &[width], bias), kind }
     }
 
     /// Records the block.

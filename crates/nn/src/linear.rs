@@ -12,10 +12,11 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Declares `<name>.weight` and, with a bias, `<name>.bias`.
-    pub fn declare(builder: &mut ParametersBuilder, name: &str, inputs: usize, outputs: usize, bias: bool) -> Self {
-        let weight = builder.add(format!("{name}.weight"), &[outputs, inputs]);
-        let bias = bias.then(|| builder.add(format!("{name}.bias"), &[outputs]));
+    /// Declares `<name>.weight` and, with a bias, `<name>.bias`. Several `outputs` are as many layers in one product: their
+    /// matrices stand one below the other in the weight.
+    pub fn declare(builder: &mut ParametersBuilder, name: &str, inputs: usize, outputs: &[usize], bias: bool) -> Self {
+        let weight = builder.add_matrices(format!("{name}.weight"), outputs, inputs);
+        let bias = bias.then(|| builder.add(format!("{name}.bias"), &[outputs.iter().sum()]));
         Self { weight, bias }
     }
 

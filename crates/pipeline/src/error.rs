@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tsumugi_base::jsonl::JsonLinesError;
 use tsumugi_base::run_record::RunRecordError;
-use tsumugi_base::{FileError, Hint};
+use tsumugi_base::{FileError, Hint, units};
 use tsumugi_data::DataError;
 use tsumugi_files::FilesError;
 use tsumugi_infer::LoadError;
@@ -75,6 +75,16 @@ pub enum PipelineError {
         /// The most.
         most: f64,
     },
+    /// Keys and values of so many answers need more memory than there is.
+    #[error("the cache of {batch} answers needs {} of memory, but {} is available", units::bytes(*needed_bytes), units::bytes(*available_bytes))]
+    CacheMemory {
+        /// What they need.
+        needed_bytes: u64,
+        /// What the system has.
+        available_bytes: u64,
+        /// Answers at a time.
+        batch: usize,
+    },
     /// A file that an earlier run of ours wrote is damaged.
     #[error("{}: {problem}", path.display())]
     Damaged {
@@ -103,6 +113,7 @@ impl Hint for PipelineError {
             Self::Sample(error) => error.hint(),
             Self::Plan(_) | Self::Isa(_) => None,
             Self::Minutes { .. } => Some("a first look takes 1 minute, a good model some 10".into()),
+            Self::CacheMemory { .. } => Some("a smaller --batch or --prompt".into()),
             Self::Damaged { .. } => Some("choose another --out, or remove this folder and begin anew".into()),
         }
     }

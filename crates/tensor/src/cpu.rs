@@ -1,6 +1,6 @@
 //! The processor that operations run on: an instruction set and a pool of threads.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::kernels::{Isa, IsaError, bf16};
 use crate::threads::Pool;
@@ -53,6 +53,13 @@ impl Cpu {
     #[must_use]
     pub fn computing(&self, compute: Compute) -> Self {
         Self { isa: self.isa, compute, pool: Arc::clone(&self.pool) }
+    }
+
+    /// The same processor with the calling thread alone: for products inside of a task, which must not wait for others.
+    #[must_use]
+    pub fn on_one_thread(&self) -> Self {
+        static ALONE: LazyLock<Arc<Pool>> = LazyLock::new(|| Arc::new(Pool::new(1)));
+        Self { isa: self.isa, compute: self.compute, pool: Arc::clone(&ALONE) }
     }
 
     /// The type in which products are the fastest here.

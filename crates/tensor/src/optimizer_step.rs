@@ -44,13 +44,22 @@ impl AdamW {
             }
             let range = parameters.range(id);
             let step = AdamWStep { weight_decay: if decays { step.weight_decay } else { 0.0 }, ..step };
-            let gradients = &gradients[range.clone()];
             let values = &mut parameters.buffer_mut()[range.clone()];
-            let moments = [(&mut self.first[range.clone()], CHUNK), (&mut self.second[range], CHUNK)];
-            let [first, second] = moments;
-            cpu.pool().split([(values, CHUNK), first, second], |index, [values, first, second]| {
-                adamw(cpu.isa(), step, &gradients[index * CHUNK..][..values.len()], values, first, second);
-            });
+            let moments = [&mut self.first[range.clone()], &mut self.second[range.clone()]];
+            adamw_in_chunks(cpu, step, &gradients[range], values, moments);
         }
     }
+}
+
+/// AdamW on one parameter, its chunks on all threads.
+pub(crate) fn adamw_in_chunks(
+    cpu: &Cpu,
+    step: AdamWStep,
+    gradients: &[f32],
+    values: &mut [f32],
+    [first, second]: [&mut [f32]; 2],
+) {
+    cpu.pool().split([(values, CHUNK), (first, CHUNK), (second, CHUNK)], |index, [values, first, second]| {
+        adamw(cpu.isa(), step, &gradients[index * CHUNK..][..values.len()], values, first, second);
+    });
 }

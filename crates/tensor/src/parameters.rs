@@ -20,6 +20,9 @@ pub struct Parameter {
     pub decays: bool,
     /// Frozen parameters get no gradient.
     pub trainable: bool,
+    /// Rows of each matrix that stands in it, one below the other, if it maps hidden vectors to hidden vectors: what
+    /// [`crate::Muon`] orthogonalizes. Empty for embeddings, heads and vectors.
+    pub matrix_rows: Vec<usize>,
     offset: usize,
 }
 
@@ -64,6 +67,13 @@ pub struct ParametersBuilder {
 const ALIGN: usize = 16;
 
 impl ParametersBuilder {
+    /// Declares the weight of a hidden layer: matrices `[rows, columns]`, one below the other.
+    pub fn add_matrices(&mut self, name: impl Into<String>, rows: &[usize], columns: usize) -> ParameterId {
+        let id = self.add(name, &[rows.iter().sum(), columns]);
+        self.entries[id.0].matrix_rows = rows.to_vec();
+        id
+    }
+
     /// Declares a parameter. Matrices decay, vectors do not.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) -> ParameterId {
         let id = ParameterId(self.entries.len());
@@ -72,6 +82,7 @@ impl ParametersBuilder {
             shape: shape.to_vec(),
             decays: shape.len() > 1,
             trainable: true,
+            matrix_rows: Vec::new(),
             offset: self.len,
         };
         self.len += parameter.len().next_multiple_of(ALIGN);

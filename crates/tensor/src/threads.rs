@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // lends a borrowed closure and disjoint chunks to threads that are joined before return
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -166,54 +167,62 @@ impl Pool {
         task: impl Fn(usize, [&mut [f32]; N]) + Sync,
     ) {
         let count = outputs.iter().map(|(slice, chunk)| slice.len().div_ceil((*chunk).max(1))).max().unwrap_or(0);
-        let parts = outputs.map(|(slice, chunk)| Part { start: slice.as_mut_ptr(), len: slice.len(), chunk });
+        let parts = outputs.map(|(slice, chunk)| (Part::of(slice), chunk));
         self.run(count, &|index| {
             let chunks = std::array::from_fn(|i| {
-                let part = &parts[i];
+                let (part, chunk) = &parts[i];
                 // A product that wrapped would begin inside of another task's chunk.
-                let start = index.saturating_mul(part.chunk).min(part.len);
-                let end = start + part.chunk.min(part.len - start);
+                let start = index.saturating_mul(*chunk).min(part.len);
                 // SAFETY: chunks of one slice are disjoint, each index runs once, and the slices are
                 // borrowed mutably for the whole call.
-                unsafe { part.range(start, end) }
+                unsafe { part.lend(start..start + (*chunk).min(part.len - start)) }
             });
             task(index, chunks);
         });
     }
 
-    /// Cuts a slice at `bounds` and runs `task(i, slice[bounds[i]..bounds[i + 1]])` for every two that follow each other.
+    /// Runs `task(index, parts)` for every range, with that range of each of `N` slices.
     ///
     /// # Panics
-    /// When the bounds do not rise, or leave the slice: a mistake of the caller.
-    pub fn split_at(&self, slice: &mut [f32], bounds: &[usize], task: impl Fn(usize, &mut [f32]) + Sync) {
-        assert!(bounds.is_sorted() && bounds.iter().all(|&bound| bound <= slice.len()), "bounds {bounds:?}");
-        let whole = Part { start: slice.as_mut_ptr(), len: slice.len(), chunk: 0 };
-        self.run(bounds.len().saturating_sub(1), &|index| {
-            // SAFETY: rising bounds make the parts disjoint, each index runs once, and the slice is borrowed mutably
-            // for the whole call.
-            task(index, unsafe { whole.range(bounds[index], bounds[index + 1]) });
+    /// When the ranges overlap or do not ascend, or one reaches beyond a slice: a mistake of the caller.
+    pub fn split_ranges<const N: usize>(
+        &self,
+        ranges: &[Range<usize>],
+        outputs: [&mut [f32]; N],
+        task: impl Fn(usize, [&mut [f32]; N]) + Sync,
+    ) {
+        assert!(ranges.iter().all(|range| range.start <= range.end), "a range ends before it begins");
+        assert!(ranges.windows(2).all(|pair| pair[0].end <= pair[1].start), "ranges overlap or do not ascend");
+        let end = ranges.last().map_or(0, |range| range.end);
+        assert!(outputs.iter().all(|slice| end <= slice.len()), "a range ends at {end}, beyond its slice");
+        let parts = outputs.map(Part::of);
+        self.run(ranges.len(), &|index| {
+            // SAFETY: ranges are disjoint and inside of every slice, each index runs once, and the slices are borrowed
+            // mutably for the whole call.
+            task(index, std::array::from_fn(|i| unsafe { parts[i].lend(ranges[index].clone()) }));
         });
     }
 }
 
+/// A slice whose parts go to tasks.
 struct Part {
     start: *mut f32,
     len: usize,
-    chunk: usize,
 }
 
-// SAFETY: `split` and `split_at` hand each range to exactly one task.
+// SAFETY: whoever lends a part hands it to exactly one task.
 unsafe impl Sync for Part {}
 
 impl Part {
-    /// The numbers `start..end`.
-    ///
+    fn of(slice: &mut [f32]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len() }
+    }
+
     /// # Safety
-    /// The slice is borrowed mutably for as long as the result is used, and nothing else has a range that overlaps.
-    unsafe fn range<'a>(&self, start: usize, end: usize) -> &'a mut [f32] {
-        assert!(start <= end && end <= self.len, "{start}..{end} of {}", self.len);
-        // SAFETY: inside of the slice; the rest is the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), end - start) }
+    /// The range is inside of the slice, which is borrowed for `'a`, and nobody else has any of it.
+    unsafe fn lend<'a>(&self, range: Range<usize>) -> &'a mut [f32] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }
 
@@ -307,6 +316,26 @@ mod tests {
     }
 
     #[test]
+    fn each_range_of_each_slice_goes_to_one_task() {
+        let pool = Pool::new(3);
+        let (mut x, mut y) = ([0.0; 10], [0.0; 12]);
+        let ranges = [1..3, 3..3, 4..9, 9..10];
+        pool.split_ranges(&ranges, [&mut x, &mut y], |index, [x, y]| {
+            assert_eq!((x.len(), y.len()), (ranges[index].len(), ranges[index].len()));
+            x.iter_mut().chain(y).for_each(|value| *value += 1.0 + index as f32);
+        });
+        assert_eq!(x, [0.0, 1.0, 1.0, 0.0, 3.0, 3.0, 3.0, 3.0, 3.0, 4.0]);
+        assert_eq!((&y[..10], &y[10..]), (&x[..], &[0.0, 0.0][..]));
+        let mut split = |ranges: &[Range<usize>]| {
+            let call = || pool.split_ranges(ranges, [&mut x], |_, _| {});
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_ok()
+        };
+        assert!(split(&[]) && split(&[0..4, 4..10]));
+        let backwards = Range { start: 3, end: 2 };
+        assert!(!split(&[0..4, 3..5]) && !split(&[4..5, 0..1]) && !split(&[0..4, 8..11]) && !split(&[0..1, backwards]));
+    }
+
+    #[test]
     fn a_job_that_is_over_cannot_be_entered() {
         let pool = Pool::new(2);
         assert!(!pool.shared.state.enter(u64::MAX).1, "no job is open");
@@ -369,26 +398,6 @@ mod tests {
         pool.split([(&mut a, 1), (&mut b, 1 << 63)], |index, [_, b]| {
             assert_eq!(b.len(), if index == 0 { 5 } else { 0 });
         });
-    }
-
-    #[test]
-    fn parts_of_any_length_cover_the_slice_between_the_bounds() {
-        let pool = Pool::new(2);
-        let mut a = vec![0.0; 10];
-        pool.split_at(&mut a, &[1, 4, 4, 9], |index, part| part.iter_mut().for_each(|x| *x += index as f32 + 1.0));
-        assert_eq!(a, [0.0, 1.0, 1.0, 1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 0.0]);
-        for bounds in [&[][..], &[3]] {
-            pool.split_at(&mut a, bounds, |_, _| panic!("no part lies between fewer than two bounds"));
-        }
-    }
-
-    #[test]
-    fn bounds_that_overlap_or_leave_the_slice_are_refused() {
-        let pool = Pool::new(1);
-        for bounds in [[0, 3, 2], [0, 2, 6]] {
-            let split = std::panic::AssertUnwindSafe(|| pool.split_at(&mut [0.0; 5], &bounds, |_, _| ()));
-            assert!(std::panic::catch_unwind(split).is_err(), "{bounds:?}");
-        }
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! The speed and profile of a training step: `cargo run --release -p tsumugi-train --example train_step -- gpt-512 10`.
 #![allow(clippy::print_stdout)]
 
-use tsumugi_tensor::{Activations, Cpu};
-use tsumugi_train::bench;
+use tsumugi_tensor::Cpu;
+use tsumugi_train::{StepOptions, bench};
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let cpu = Cpu::detect(args.get(3).and_then(|threads| threads.parse().ok())).expect("an instruction set");
     let steps = args.get(2).and_then(|steps| steps.parse().ok()).unwrap_or(10);
     for case in bench::CASES.iter().filter(|case| args.get(1).is_none_or(|name| name == case.name)) {
-        let measured = bench::train_step(case, Activations::Kept, steps, true, &cpu).expect("a step");
+        let measured = bench::train_step(case, StepOptions::default(), steps, true, &cpu).expect("a step");
         println!(
             "{} {} threads: {:.0} tokens/s, median {:.2} ms, min {:.2} ms, {:.1} % of {:.0} GFLOP/s, {} MiB",
             measured.case,

@@ -1,5 +1,5 @@
 //! The speed of a training step on the configurations that `bench/peers/pytorch_train` runs in PyTorch:
-//! forward, backward, clipping and AdamW, on random tokens.
+//! forward, backward, clipping and the update, on random tokens.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use tsumugi_models::{Decoder, DecoderSpec};
 use tsumugi_tensor::kernels::peak;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{Activations, AdamW, AdamWStep, Compute, Cpu, Segment};
+use tsumugi_tensor::{Activations, AdamWStep, Compute, Cpu, Segment};
 
 use crate::peak::peak_flops_per_second;
-use crate::{TrainError, planner};
+use crate::{Optimizer, StepOptions, TrainError, planner};
 
 /// A configuration.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +54,29 @@ pub struct Limits {
     pub memory_bytes_per_second: f64,
 }
 
+impl Limits {
+    /// The higher of each: what another program disturbed was no limit.
+    #[must_use]
+    pub fn higher(self, other: Self) -> Self {
+        let int8 = [self.int8_operations_per_second, other.int8_operations_per_second];
+        Self {
+            threads: self.threads,
+            f32_flops_per_second: self.f32_flops_per_second.max(other.f32_flops_per_second),
+            bf16_flops_per_second: self.bf16_flops_per_second.max(other.bf16_flops_per_second),
+            int8_operations_per_second: int8.into_iter().flatten().reduce(f64::max),
+            memory_bytes_per_second: self.memory_bytes_per_second.max(other.memory_bytes_per_second),
+        }
+    }
+
+    /// Operations per second in a type.
+    pub fn flops_per_second(&self, compute: Compute) -> f64 {
+        match compute {
+            Compute::F32 => self.f32_flops_per_second,
+            Compute::Bf16 => self.bf16_flops_per_second,
+        }
+    }
+}
+
 /// Measures the limits, in about two seconds.
 pub fn limits(cpu: &Cpu) -> Limits {
     Limits {
@@ -74,6 +97,8 @@ pub struct Measured {
     pub isa: &'static str,
     /// Type of matrix products.
     pub compute: &'static str,
+    /// What updates the parameters.
+    pub optimizer: &'static str,
     /// Threads.
     pub threads: usize,
     /// Whether each layer's values were computed again.
@@ -86,7 +111,7 @@ pub struct Measured {
     pub step_seconds: f64,
     /// Shortest.
     pub step_seconds_min: f64,
-    /// Of the median step, clipping and AdamW.
+    /// Of the median step, clipping and the update.
     pub update_seconds: f64,
     /// Operations of a step (6 N and causal attention) over its median time, as a share of the probed peak. What is
     /// recomputed is work that the model does not need, and does not count.
@@ -108,15 +133,15 @@ const WARM_UP: usize = 2;
 /// Runs `steps` counted steps of a configuration.
 pub fn train_step(
     case: &Case,
-    activations: Activations,
+    options: StepOptions,
     steps: usize,
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
     let spec = (case.spec)();
     let rows = case.batch * spec.context;
-    let planned = planner::memory(&spec, rows, activations, cpu)?.total(false);
-    let measured = time_steps(&spec, case.batch, activations, steps, profile, cpu)?;
+    let planned = planner::memory(&spec, rows, options, cpu)?.total(false);
+    let measured = time_steps(&spec, case.batch, options, steps, profile, cpu)?;
     Ok(Measured { case: case.name, planned_memory_bytes: planned, ..measured })
 }
 
@@ -124,12 +149,12 @@ pub fn train_step(
 pub fn time_steps(
     spec: &DecoderSpec,
     batch: usize,
-    activations: Activations,
+    options: StepOptions,
     steps: usize,
     profile: bool,
     cpu: &Cpu,
 ) -> Result<Measured, TrainError> {
-    let mut training = RandomTraining::new(spec, batch, activations, cpu)?;
+    let mut training = RandomTraining::new(spec, batch, options, cpu)?;
     let mut seconds: Vec<(f64, f64)> = Vec::new();
     for step in 0..WARM_UP + steps {
         if step == WARM_UP {
@@ -155,8 +180,9 @@ pub fn time_steps(
         case: "",
         isa: cpu.isa().name(),
         compute: cpu.compute().name(),
+        optimizer: options.optimizer.name(),
         threads: cpu.pool().threads(),
-        recompute: activations == Activations::Recomputed,
+        recompute: options.activations == Activations::Recomputed,
         parameters: decoder.parameters.count(),
         tokens_per_second,
         step_seconds,
@@ -202,7 +228,7 @@ impl RandomRows {
     }
 }
 
-/// Training steps on random tokens, to be timed: forward, backward, clipping, AdamW.
+/// Training steps on random tokens, to be timed: forward, backward, clipping, update.
 pub struct RandomTraining {
     /// The model.
     pub decoder: Decoder,
@@ -210,20 +236,20 @@ pub struct RandomTraining {
     pub rows: RandomRows,
     plan: LossPlan,
     gradients: Buffer,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     partials: Vec<f32>,
     steps: i32,
 }
 
 impl RandomTraining {
     /// A model of random weights, on batches of `batch` sequences.
-    pub fn new(spec: &DecoderSpec, batch: usize, activations: Activations, cpu: &Cpu) -> Result<Self, TrainError> {
+    pub fn new(spec: &DecoderSpec, batch: usize, options: StepOptions, cpu: &Cpu) -> Result<Self, TrainError> {
         let mut decoder = Decoder::new(spec.clone());
         decoder.initialize(0, cpu.pool());
         let rows = RandomRows::new(spec, batch);
-        let plan = LossPlan::training(&decoder, rows.tokens.len(), activations)?;
+        let plan = LossPlan::training(&decoder, rows.tokens.len(), options.activations)?;
         let gradients = Buffer::zeroed(decoder.parameters.buffer_len());
-        let optimizer = AdamW::new(&decoder.parameters);
+        let optimizer = Optimizer::new(options.optimizer, &decoder.parameters);
         Ok(Self { decoder, rows, plan, gradients, optimizer, partials: Vec::new(), steps: 0 })
     }
 
@@ -240,7 +266,7 @@ impl RandomTraining {
         self.plan.train(cpu, &self.decoder.parameters, &mut self.gradients, scale, false);
     }
 
-    /// Clipping and AdamW.
+    /// Clipping and the update.
     fn update(&mut self, cpu: &Cpu) {
         let norm = global_norm(cpu, &self.gradients, &mut self.partials);
         self.steps += 1;

@@ -101,6 +101,16 @@ pub enum TrainError {
         /// What is wrong.
         problem: String,
     },
+    /// A checkpoint with the moments of another optimizer.
+    #[error("{}: it has the moments of {there}, and this run's optimizer is {here}", folder.display())]
+    OtherOptimizer {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// Whose moments it has.
+        there: &'static str,
+        /// Who was to read them.
+        here: &'static str,
+    },
     /// The loss or its gradient was not a number for many steps in a row.
     #[error("step {step}: the loss or its gradient was not finite {count} times in a row")]
     Diverged {
@@ -139,6 +149,9 @@ impl Hint for TrainError {
             Self::NotARun { .. } => Some("choose an empty or new folder with --out".into()),
             Self::Checkpoint { folder, .. } => {
                 Some(format!("remove {} to resume from the checkpoint before it", folder.display()))
+            }
+            Self::OtherOptimizer { there, .. } => {
+                Some(format!("resume with --optimizer {there}, or choose another --out"))
             }
             Self::Diverged { .. } => Some("lower --learning-rate or lengthen --warmup-steps, in another --out".into()),
             _ => None,

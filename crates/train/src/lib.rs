@@ -7,6 +7,7 @@ pub mod bench;
 pub mod checkpoint;
 mod error;
 pub mod guard;
+pub mod optimizer;
 pub mod peak;
 pub mod planner;
 pub mod pretrain;
@@ -18,7 +19,8 @@ pub mod settings;
 pub mod trainer;
 
 pub use error::TrainError;
+pub use optimizer::{Optimizer, OptimizerKind};
 pub use recipe::{Recipe, Resolved};
 pub use schedule::Schedule;
-pub use settings::TrainSettings;
+pub use settings::{StepOptions, TrainSettings};
 pub use trainer::{Evaluated, Job, LogRow, Trained, train};

@@ -5,18 +5,19 @@ use serde::Serialize;
 use tsumugi_base::units;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_tensor::kernels::gemm::packed_lens;
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::{Activations, Compute, Cpu};
 
 use crate::bench::{Measured, time_steps};
 use crate::peak::peak_flops_per_second;
 use crate::recipe::{TOKENS_PER_PARAMETER, TokenizerKind};
-use crate::{Resolved, TrainError};
+use crate::{Resolved, StepOptions, TrainError};
 
 /// Of the peak, where no step can be timed: what our benchmarks reach on models of 10 to 120 million parameters.
 const SHARE_OF_PEAK: f64 = 0.5;
 /// Of the speed, what is left where activations are recomputed: measured (docs/log.md).
-const SPEED_OF_RECOMPUTING: f64 = 0.8;
+const SPEED_OF_RECOMPUTING: f64 = 0.85;
 /// Longer steps than this are estimated, not timed.
 const TIMED_STEP_SECONDS_MAX: f64 = 5.0;
 /// As are more tokens at a time: small models reach far less than half of the peak.
@@ -42,7 +43,7 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// Their gradients.
     pub gradients: u64,
-    /// AdamW's two moments.
+    /// The optimizer's moments.
     pub moments: u64,
     /// Values, saved statistics and gradients of one micro-batch, laid out by the tape's planner.
     pub activations: u64,
@@ -80,7 +81,7 @@ pub struct RunPlan {
     pub tokens: f64,
     /// Floating-point operations per token: 6 N, and attention.
     pub flops_per_token: f64,
-    /// Of the whole run.
+    /// Of the whole run, the update's products included.
     pub flops: f64,
     /// Bytes.
     pub memory: MemoryPlan,
@@ -103,8 +104,8 @@ pub struct RunPlan {
 }
 
 /// Memory of training a decoder on micro-batches of `rows` tokens.
-pub fn memory(spec: &DecoderSpec, rows: usize, activations: Activations, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
-    memory_of(&described(spec, rows)?, rows, activations, cpu)
+pub fn memory(spec: &DecoderSpec, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
+    memory_of(&described(spec, rows)?, rows, options, cpu)
 }
 
 /// The decoder without its numbers, if its sizes can be planned with.
@@ -118,57 +119,67 @@ fn described(spec: &DecoderSpec, rows: usize) -> Result<Decoder, TrainError> {
     Ok(Decoder::described(spec.clone()))
 }
 
-fn memory_of(decoder: &Decoder, rows: usize, activations: Activations, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
+fn memory_of(decoder: &Decoder, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<MemoryPlan, TrainError> {
     let held = |numbers: usize| Buffer::bytes(numbers).unwrap_or(usize::MAX) as u64;
     let weights = held(decoder.parameters.buffer_len());
-    let (activations, evaluation) = LossPlan::arena_lens(decoder, rows, activations)?;
+    let (moments, per_thread) = options.optimizer.memory(&decoder.parameters);
+    let (activations, evaluation) = LossPlan::arena_lens(decoder, rows, options.activations)?;
+    let threads = cpu.pool().threads();
     Ok(MemoryPlan {
         weights,
         gradients: weights,
-        moments: 2 * weights,
+        moments: moments.into_iter().map(held).sum(),
         activations: held(activations),
         evaluation: held(evaluation),
-        scratch: scratch(&decoder.spec, rows, cpu.compute(), cpu.pool().threads()),
+        scratch: scratch(&decoder.spec, rows, cpu.compute(), threads) + threads as u64 * held(per_thread),
         text: 0,
         program: PROGRAM_BYTES,
     })
 }
 
-/// The largest operands of the products of a step, as they are packed: the right one as a whole, the left one as a whole in
-/// bfloat16 (in float32 a block of it per thread).
+/// The largest operands of the products of a step, as they are packed.
 fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) -> u64 {
     let chunk = tsumugi_tensor::ops::cross_entropy::chunk_rows(rows, spec.vocabulary);
-    let widest = spec.feed_forward_width * spec.gate_and_up();
-    let qkv = (spec.heads + 2 * spec.key_heads) * spec.head_width;
-    let inner = widest.max(qkv);
-    let right = [spec.vocabulary * spec.width, inner * spec.width, rows * widest.max(spec.width), chunk * spec.width];
-    let left = [rows * inner, rows * spec.width, chunk * spec.vocabulary];
-    let largest = |sizes: &[usize]| sizes.iter().copied().max().unwrap_or(0);
-    let numbers = match compute {
-        Compute::F32 => largest(&right),
-        Compute::Bf16 => (largest(&right) + largest(&left)) / 2,
-    };
+    let heads = spec.heads * spec.head_width;
+    let qkv = heads + 2 * spec.key_heads * spec.head_width;
+    // Rows, inputs and outputs of the layers and the head.
+    let layers = [
+        (rows, spec.width, qkv),
+        (rows, heads, spec.width),
+        (rows, spec.width, spec.feed_forward_width * spec.gate_and_up()),
+        (rows, spec.feed_forward_width, spec.width),
+        (chunk, spec.width, spec.vocabulary),
+    ];
+    let products = layers.into_iter().flat_map(|(rows, inputs, outputs)| {
+        // Forward, and the gradients of the rows and of the weight.
+        [(rows, outputs, inputs), (rows, inputs, outputs), (outputs, inputs, rows)]
+    });
+    let [left, right] = products
+        .map(|size| packed_lens(compute, size))
+        .fold([0, 0], |most, lens| [most[0].max(lens[0]), most[1].max(lens[1])]);
     // A block of A, and the packed keys, values, queries and gradients of a head, for each thread.
     let per_thread = 96 * 384 + 6 * spec.context.min(rows) * spec.head_width;
-    ((numbers + threads * per_thread) * size_of::<f32>()) as u64
+    ((left + right + threads * per_thread) * size_of::<f32>()) as u64
 }
 
-/// Parameters, gradients and two moments, and what backward reads of a micro-batch, must fit into the memory that is
+/// Parameters, gradients and moments, and what backward reads of a micro-batch, must fit into the memory that is
 /// there: better told now than killed by the system in an hour.
-pub fn check_memory(spec: &DecoderSpec, rows: usize, activations: Activations, cpu: &Cpu) -> Result<(), TrainError> {
+pub fn check_memory(spec: &DecoderSpec, rows: usize, options: StepOptions, cpu: &Cpu) -> Result<(), TrainError> {
     let Some(available_bytes) = tsumugi_base::machine::available_memory_bytes() else { return Ok(()) };
     let needed = |activations| -> Result<u64, TrainError> {
         // A lower bound that is too much already is not worth a plan.
         match u64::try_from(spec.training_bytes_at_least(rows, activations)) {
-            Ok(least) if least <= available_bytes => Ok(memory(spec, rows, activations, cpu)?.total(true)),
+            Ok(least) if least <= available_bytes => {
+                Ok(memory(spec, rows, StepOptions { activations, ..options }, cpu)?.total(true))
+            }
             least => Ok(least.unwrap_or(u64::MAX)),
         }
     };
-    let needed_bytes = needed(activations)?;
+    let needed_bytes = needed(options.activations)?;
     if needed_bytes <= available_bytes {
         return Ok(());
     }
-    let recompute_bytes = match activations {
+    let recompute_bytes = match options.activations {
         Activations::Kept => Some(needed(Activations::Recomputed)?),
         Activations::Recomputed => None,
     };
@@ -195,7 +206,7 @@ fn text_memory(tokenizer: TokenizerKind, text_bytes: u64, threads: u64) -> u64 {
         + encoded_at_a_time * ENCODING_BYTES_PER_TOKEN
 }
 
-/// Seconds of a step of `accumulate` micro-batches, of which the last is followed by clipping and AdamW.
+/// Seconds of a step of `accumulate` micro-batches, of which the last is followed by clipping and the update.
 fn step_seconds(measured: &Measured, accumulate: usize) -> f64 {
     let Measured { step_seconds, update_seconds, .. } = measured;
     accumulate as f64 * (step_seconds - update_seconds) + update_seconds
@@ -207,46 +218,49 @@ pub fn plan(resolved: &Resolved, vocabulary: usize, text_bytes: u64, cpu: &Cpu) 
     let rows = resolved.batch * resolved.context;
     let text = text_memory(resolved.tokenizer, text_bytes, cpu.pool().threads() as u64);
     let decoder = described(&spec, rows)?;
-    let activations = resolved.train.activations();
-    let memory_with =
-        |activations| Ok::<_, TrainError>(MemoryPlan { text, ..memory_of(&decoder, rows, activations, cpu)? });
-    let memory = memory_with(activations)?;
-    let recompute_memory_bytes = match activations {
+    let options = resolved.train.options();
+    let memory_with = |activations| {
+        let options = StepOptions { activations, ..options };
+        Ok::<_, TrainError>(MemoryPlan { text, ..memory_of(&decoder, rows, options, cpu)? })
+    };
+    let memory = memory_with(options.activations)?;
+    let recompute_memory_bytes = match options.activations {
         Activations::Kept => Some(memory_with(Activations::Recomputed)?.total(true)),
         Activations::Recomputed => None,
     };
     let available_memory_bytes = tsumugi_base::machine::available_memory_bytes();
     let flops_per_token = spec.training_flops_per_token(resolved.context);
-    let slower = if activations == Activations::Recomputed { SPEED_OF_RECOMPUTING } else { 1.0 };
-    let estimated = slower * SHARE_OF_PEAK * peak_flops_per_second(cpu) / flops_per_token;
+    let update_flops = options.optimizer.flops(&decoder.parameters);
+    let slower = if options.activations == Activations::Recomputed { 1.0 / SPEED_OF_RECOMPUTING } else { 1.0 };
+    let speed = SHARE_OF_PEAK * peak_flops_per_second(cpu);
+    let estimated = |accumulate| ((accumulate * rows) as f64 * slower * flops_per_token + update_flops) / speed;
+    let accumulate = resolved.train.accumulate;
     let fits = available_memory_bytes.is_some_and(|available| memory.total(true) < available);
-    let is_timed = fits && rows <= TIMED_ROWS_MAX && rows as f64 / estimated < TIMED_STEP_SECONDS_MAX;
-    let tokens_per_second = match is_timed {
-        true => {
-            let measured = time_steps(&spec, resolved.batch, activations, TIMED_STEPS, false, cpu)?;
-            (rows * resolved.train.accumulate) as f64 / step_seconds(&measured, resolved.train.accumulate)
-        }
-        false => estimated,
+    let is_timed = fits && rows <= TIMED_ROWS_MAX && estimated(1) < TIMED_STEP_SECONDS_MAX;
+    let seconds_per_step = match is_timed {
+        true => step_seconds(&time_steps(&spec, resolved.batch, options, TIMED_STEPS, false, cpu)?, accumulate),
+        false => estimated(accumulate),
     };
     let parameters = decoder.parameters.count() as u64;
-    let tokens_per_step = (rows * resolved.train.accumulate) as u64;
-    let tokens = resolved.train.steps as f64 * tokens_per_step as f64;
+    let tokens_per_step = (rows * accumulate) as u64;
+    let steps = resolved.train.steps;
+    let tokens = steps as f64 * tokens_per_step as f64;
     Ok(RunPlan {
         parameters,
         product_parameters: spec.product_parameters() as u64,
-        steps: resolved.train.steps,
+        steps,
         tokens_per_step,
         tokens,
         flops_per_token,
-        flops: flops_per_token * tokens,
+        flops: flops_per_token * tokens + update_flops * steps as f64,
         memory,
         memory_bytes: memory.total(true),
         recompute_memory_bytes,
         available_memory_bytes,
         compute: cpu.compute().name(),
-        tokens_per_second,
+        tokens_per_second: tokens_per_step as f64 / seconds_per_step,
         is_timed,
-        seconds: tokens / tokens_per_second,
+        seconds: steps as f64 * seconds_per_step,
         compute_optimal_tokens: (TOKENS_PER_PARAMETER * parameters) as f64,
     })
 }
@@ -257,9 +271,9 @@ mod tests {
 
     #[test]
     fn the_update_is_counted_once_per_step() {
+        let cpu = Cpu::detect(Some(1)).unwrap();
         let spec = tsumugi_models::family::find("llama").unwrap().tiny();
-        let measured = time_steps(&spec, 1, Activations::Kept, 1, false, &Cpu::detect(Some(1)).unwrap()).unwrap();
-        assert!(measured.update_seconds > 0.0 && measured.update_seconds < measured.step_seconds);
+        let measured = time_steps(&spec, 1, StepOptions::default(), 1, false, &cpu).unwrap();
         let measured = Measured { step_seconds: 1.0, update_seconds: 0.25, ..measured };
         assert_eq!([1, 4].map(|accumulate| step_seconds(&measured, accumulate)), [1.0, 3.25]);
     }

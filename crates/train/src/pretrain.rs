@@ -44,11 +44,14 @@ pub struct Pretrained {
 
 impl Pretrained {
     /// Nothing was left to do.
-    fn of_finished(folder: &Path, resolved: Resolved) -> Self {
+    fn of_finished(folder: &Path, resolved: Resolved) -> Result<Self, TrainError> {
+        run_folder::check_finished(folder)?;
+        checkpoint::remove_all(folder); // a kill may have come between the last file and this
         let evaluated = report::Log::read(folder).unwrap_or_default().evaluations().next_back();
         let (steps, tokens_per_second, parameters) = (resolved.train.steps, 0.0, None);
         let profile = Profile::default();
-        Self { resolved, finished: true, was_finished: true, steps, evaluated, tokens_per_second, parameters, profile }
+        let (finished, was_finished) = (true, true);
+        Ok(Self { resolved, finished, was_finished, steps, evaluated, tokens_per_second, parameters, profile })
     }
 }
 
@@ -106,7 +109,7 @@ pub fn run_on(
     let vocabulary = source.tokenizer.map_or(resolved.vocabulary.unwrap_or(256), Tokenizer::vocabulary_size);
     if !folder.join(FINISHED).exists() {
         let (spec, rows) = (resolved.spec(vocabulary), resolved.batch * resolved.context);
-        planner::check_memory(&spec, rows, resolved.train.activations(), cpu)?;
+        planner::check_memory(&spec, rows, resolved.train.options(), cpu)?;
     }
     let mut record =
         RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
@@ -114,9 +117,7 @@ pub fn run_on(
     record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
-        run_folder::check_finished(folder)?;
-        checkpoint::remove_all(folder); // a kill may have come between the last file and this
-        return Ok(Pretrained::of_finished(folder, resolved));
+        return Pretrained::of_finished(folder, resolved);
     }
     let tokenizer = match source.tokenizer {
         Some(tokenizer) => {

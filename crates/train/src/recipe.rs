@@ -10,7 +10,7 @@ use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_tensor::{Compute, Cpu};
 
-use crate::{Schedule, TrainError, TrainSettings, run_folder};
+use crate::{OptimizerKind, Schedule, TrainError, TrainSettings, run_folder};
 
 /// Which decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -127,6 +127,9 @@ pub struct Recipe {
     /// Optimizer steps [default: 20 tokens per parameter (Hoffmann et al. 2022), at most 20 epochs]
     #[arg(long)]
     pub steps: Option<u64>,
+    /// What updates the parameters [default: adamw]
+    #[arg(long)]
+    pub optimizer: Option<OptimizerKind>,
     /// Peak learning rate [default: 1e-3 at width 384, falling with the root of the width]
     #[arg(long)]
     pub learning_rate: Option<f64>,
@@ -252,6 +255,7 @@ impl Recipe {
             batch,
             accumulate,
             steps,
+            optimizer,
             learning_rate,
             schedule,
             warmup_steps,
@@ -323,6 +327,7 @@ impl Recipe {
         TrainSettings {
             steps: 0,
             accumulate: self.accumulate.unwrap_or(1),
+            optimizer: self.optimizer.unwrap_or_default(),
             learning_rate: self.learning_rate.unwrap_or_else(|| 1e-3 * (384.0 / width as f64).sqrt()),
             schedule: self.schedule.unwrap_or_default(),
             warmup_steps: 0,

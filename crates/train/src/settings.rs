@@ -1,11 +1,19 @@
 //! The numbers of a training run, all decided.
 
 use serde::{Deserialize, Serialize};
-
 use tsumugi_tensor::Activations;
 
 use crate::schedule::Shape;
-use crate::{Schedule, TrainError};
+use crate::{OptimizerKind, Schedule, TrainError};
+
+/// How a training step is made: with the sizes of model and batch, it decides memory and time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepOptions {
+    /// What becomes of the layers' values.
+    pub activations: Activations,
+    /// What updates the parameters.
+    pub optimizer: OptimizerKind,
+}
 
 /// What the trainer needs besides a model and batches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +23,8 @@ pub struct TrainSettings {
     pub steps: u64,
     /// Micro-batches summed up for a step.
     pub accumulate: usize,
+    /// What updates the parameters.
+    pub optimizer: OptimizerKind,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// How the rate falls.
@@ -61,9 +71,9 @@ impl TrainSettings {
         }
     }
 
-    /// What becomes of the layers' values.
-    pub fn activations(&self) -> Activations {
-        Activations::recomputed_if(self.recompute)
+    /// How its steps are made.
+    pub fn options(&self) -> StepOptions {
+        StepOptions { activations: Activations::recomputed_if(self.recompute), optimizer: self.optimizer }
     }
 
     /// The rate of a step, which counts from 0.

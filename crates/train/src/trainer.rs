@@ -13,12 +13,12 @@ use tsumugi_models::Decoder;
 use tsumugi_models::plans::{LossPlan, LossRows};
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::optimizer_step::global_norm;
-use tsumugi_tensor::{AdamW, AdamWStep, Cpu, Profile, Segment};
+use tsumugi_tensor::{AdamWStep, Cpu, Profile, Segment};
 
 use crate::checkpoint::{self, State};
 use crate::guard::{NOT_FINITE_MAX, Verdict};
 use crate::settings::EPSILON;
-use crate::{TrainError, TrainSettings};
+use crate::{Optimizer, TrainError, TrainSettings};
 
 /// Our part of the key space of a seed: dropout.
 const DROPOUT: u64 = 0x6472_6f70;
@@ -174,7 +174,7 @@ fn open_log(job: &Job<'_>, resumed: bool, step: u64) -> Result<JsonLinesWriter, 
 
 struct Run<'a> {
     job: Job<'a>,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     gradients: Buffer,
     plan: LossPlan,
     scoring: Option<LossPlan>,
@@ -229,14 +229,15 @@ pub fn train(job: Job<'_>) -> Result<Trained, TrainError> {
 
 impl<'a> Run<'a> {
     fn begin(mut job: Job<'a>) -> Result<Self, TrainError> {
-        let mut optimizer = AdamW::new(&job.decoder.parameters);
+        let mut optimizer = Optimizer::new(job.settings.optimizer, &job.decoder.parameters);
         let loaded = checkpoint::load_newest(job.folder, &mut job.decoder.parameters, &mut optimizer)?;
         let resumed = loaded.is_some();
-        let fresh = State { step: 0, updates: 0, guard: Default::default(), tokens: 0, seconds: 0.0 };
+        let kind = job.settings.optimizer;
+        let fresh = State { step: 0, optimizer: kind, updates: 0, guard: Default::default(), tokens: 0, seconds: 0.0 };
         let state = loaded.unwrap_or(fresh);
         let log = open_log(&job, resumed, state.step)?;
         let rows = job.source.batch(state.step, 0).rows;
-        let mut plan = LossPlan::training(&job.decoder, rows, job.settings.activations())?;
+        let mut plan = LossPlan::training(&job.decoder, rows, job.settings.options().activations)?;
         plan.plan.set_profiling(job.profile);
         let scoring = job.held_out.map(|set| LossPlan::scoring(&job.decoder, set.batch(0).rows));
         let gradients = Buffer::zeroed(job.decoder.parameters.buffer_len());
@@ -312,7 +313,7 @@ impl<'a> Run<'a> {
             };
             let begun = Instant::now();
             self.optimizer.update(self.job.cpu, &mut self.job.decoder.parameters, &self.gradients, step);
-            self.timed("AdamW", "update", begun);
+            self.timed(settings.optimizer.name(), "update", begun);
         }
         let seconds = begun.elapsed().as_secs_f64();
         self.trained_seconds += seconds;

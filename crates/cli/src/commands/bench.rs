@@ -1,42 +1,68 @@
 //! `tsumugi bench`: what this machine can do, and how near we come.
 
+use std::path::{Path, PathBuf};
+
 use clap::{ArgGroup, Args};
 use serde_json::json;
+use tsumugi_base::io::write_atomic;
 use tsumugi_base::machine::Machine;
 use tsumugi_base::units;
+use tsumugi_infer::engine::BATCH_MAX;
+use tsumugi_models::Decoder;
+use tsumugi_pipeline::roofline::{self, Asked, Roofline, roofline};
 use tsumugi_report::Table;
 use tsumugi_tensor::{Activations, Cpu, Isa};
-use tsumugi_train::TrainError;
 use tsumugi_train::bench::{self, CASES, Case, Limits, Measured, limits, train_step};
 use tsumugi_train::recipe::ComputeChoice;
+use tsumugi_train::{OptimizerKind, StepOptions, TrainError};
 
 use super::Command;
 use crate::flags::{Json, Threads, positive};
-use crate::output::{Answer, Failure, print, print_json};
+use crate::model;
+use crate::output::{Answer, Failure, print, print_json, tell};
 
-/// Measure this machine, or a training step on it
+/// Measure this machine, or how near its limit a model comes
 ///
+/// For MODEL: a training step, reading a prompt, and answering, each beside what the processor's operations per second and the
+/// memory's bandwidth allow (the roofline). Training is on random tokens and weights, and MODEL is not changed.
 /// `TSUMUGI_ISA=avx512|avx2|portable` forces an instruction set. Close everything else: other programs share the cores.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("what").required(true).args(["machine", "train"]))]
+#[command(group = ArgGroup::new("what").required(true).args(["model", "machine", "train"]))]
 pub struct Bench {
+    /// A model folder, or the name of a configuration that `--train` knows
+    model: Option<String>,
     /// The processor, the instruction sets, and its limits: operations per second in each type, memory bandwidth
     #[arg(long)]
     machine: bool,
     /// Time training steps of this configuration, on random tokens
     #[arg(long, value_name = "NAME", value_parser = case_names())]
     train: Option<String>,
-    /// Steps that count [default: 20]
+    /// Repetitions that count [default: 20 steps with --train, 5 with MODEL]
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with = "machine")]
     steps: Option<usize>,
     /// Time each operation too
-    #[arg(long, conflicts_with = "machine")]
+    #[arg(long, conflicts_with_all = ["machine", "model"])]
     profile: bool,
-    /// Type of matrix products [default: auto]
+    /// What updates the parameters [default: adamw]
+    #[arg(long, conflicts_with_all = ["machine", "model"])]
+    optimizer: Option<OptimizerKind>,
+    /// Sequences that are trained on, and answered, at a time [default: the configuration's, or 1]
+    #[arg(long, value_name = "N", value_parser = batch, conflicts_with_all = ["machine", "train"])]
+    batch: Option<usize>,
+    /// Tokens of a training sequence [default: the model's context, at most 1,024]
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with_all = ["machine", "train"])]
+    context: Option<usize>,
+    /// Tokens of a prompt, and the depth at which answers begin [default: 512, or what the model's context allows]
+    #[arg(long, value_name = "N", value_parser = positive, conflicts_with_all = ["machine", "train"])]
+    prompt: Option<usize>,
+    /// Write the roofline as a page too
+    #[arg(long, value_name = "FILE.html", conflicts_with_all = ["machine", "train"])]
+    out: Option<PathBuf>,
+    /// Type of training's matrix products [default: auto]
     #[arg(long, conflicts_with = "machine")]
     compute: Option<ComputeChoice>,
     /// Activation checkpointing, as `train --recompute`; what is computed again does not count for the share of the peak
-    #[arg(long, conflicts_with = "machine")]
+    #[arg(long, conflicts_with_all = ["machine", "model"])]
     recompute: bool,
     #[command(flatten)]
     threads: Threads,
@@ -47,6 +73,15 @@ pub struct Bench {
 /// Enough for a median that another process's burst does not move.
 const STEPS: usize = 20;
 
+fn batch(text: &str) -> Result<usize, String> {
+    let number = positive(text)?;
+    if number <= BATCH_MAX { Ok(number) } else { Err(format!("it must be at most {BATCH_MAX}")) }
+}
+
+fn case(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
+}
+
 fn case_names() -> clap::builder::PossibleValuesParser {
     CASES.iter().map(|case| case.name).collect::<Vec<_>>().into()
 }
@@ -55,13 +90,16 @@ impl Command for Bench {
     const NAME: &'static str = "bench";
     const EXAMPLES: &'static str = "
         tsumugi bench --machine
+        tsumugi bench runs/quickstart/base --batch 8 --out roofline.html
         tsumugi bench --train shakespeare-char --steps 50 --json";
 
     fn run(self) -> Result<Answer, Failure> {
         let cpu = Cpu::detect(self.threads.get()).map_err(TrainError::from)?;
-        match CASES.iter().find(|case| Some(case.name) == self.train.as_deref()) {
-            Some(case) => self.train(case, &self.compute.unwrap_or_default().on(&cpu))?,
-            None => self.machine(&cpu)?,
+        let training = self.compute.unwrap_or_default().on(&cpu);
+        match (&self.model, self.train.as_deref().and_then(case)) {
+            (Some(model), _) => self.roofline(model, &training)?,
+            (None, Some(case)) => self.train(case, &training)?,
+            (None, None) => self.machine(&cpu)?,
         }
         Ok(Answer::Done)
     }
@@ -92,9 +130,36 @@ impl Bench {
         ))
     }
 
+    fn roofline(&self, model: &str, cpu: &Cpu) -> Result<(), Failure> {
+        let known = case(model).filter(|_| !Path::new(model).exists());
+        let decoder = match known {
+            Some(case) => {
+                let mut decoder = Decoder::new((case.spec)());
+                decoder.initialize(0, cpu.pool());
+                decoder
+            }
+            None => Decoder::load(&model::admit(model)?)?,
+        };
+        let asked = Asked {
+            batch: self.batch.or(known.map(|case| case.batch)),
+            context: self.context,
+            prompt: self.prompt,
+            repetitions: self.steps,
+        };
+        let measured = roofline(model.to_owned(), decoder, asked, cpu)?;
+        if let Some(file) = &self.out {
+            write_atomic(file, roofline::page(&measured).as_bytes())?;
+            tell(&format!("the page is {}", file.display()));
+        }
+        if self.json.json { print_json(&measured) } else { print(&roofline_text(&measured)) }
+    }
+
     fn train(&self, case: &Case, cpu: &Cpu) -> Result<(), Failure> {
-        let activations = Activations::recomputed_if(self.recompute);
-        let measured = train_step(case, activations, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
+        let options = StepOptions {
+            activations: Activations::recomputed_if(self.recompute),
+            optimizer: self.optimizer.unwrap_or_default(),
+        };
+        let measured = train_step(case, options, self.steps.unwrap_or(STEPS), self.profile, cpu)?;
         if self.json.json { print_json(&measured) } else { print(&as_text(&measured)) }
     }
 }
@@ -113,6 +178,28 @@ fn limits_table(limits: &[Limits]) -> String {
         ]);
     }
     table.to_text()
+}
+
+fn roofline_text(measured: &Roofline) -> String {
+    let (workload, limits) = (&measured.workload, &measured.limits);
+    let mut text = format!(
+        "{}: {} parameters; {} at a time, trained on {} tokens, prompts of {}; {}\n\n{}\n{}",
+        measured.model,
+        units::count(measured.parameters as u64),
+        workload.batch,
+        workload.context,
+        workload.prompt,
+        measured.isa,
+        limits_table(std::slice::from_ref(limits)),
+        roofline::table(measured).to_text(),
+    );
+    if measured.stages.iter().any(|stage| stage.share_of_limit > 1.0) {
+        text.push_str("\nAbove 100 %: what is counted as moved from memory stayed in a cache.\n");
+    }
+    for stage in &measured.left_out {
+        text.push_str(&format!("\nNot measured: {stage}\n"));
+    }
+    text
 }
 
 fn as_text(measured: &Measured) -> String {

@@ -99,7 +99,7 @@ fn as_text(plan: &RunPlan) -> String {
     let recompute = plan
         .recompute_memory_bytes
         .map_or(String::new(), |bytes| format!("; with --recompute {}", units::bytes(bytes)));
-    let speed = if plan.is_timed { "timed" } else { "assumed: half of the peak" };
+    let speed = if plan.is_timed { "timed" } else { "assumed from the peak" };
     let ratio = plan.tokens / plan.compute_optimal_tokens;
     Table::new(["", ""])
         .align(1, Align::Left)

@@ -2,7 +2,7 @@
 
 use tsumugi_base::testing::temporary_folder;
 
-use crate::support::tsumugi;
+use crate::support::{tiny_model, tsumugi};
 
 #[test]
 fn the_machine_and_a_training_step() {
@@ -36,4 +36,39 @@ fn one_thing_is_measured_at_a_time() {
         "{}",
         unknown.stderr
     );
+}
+
+#[test]
+fn the_roofline_of_a_folder() {
+    let folder = temporary_folder();
+    tiny_model(&folder.path().join("model"), false);
+    let command = ["bench", "model", "--batch", "2", "--steps", "1", "--threads", "1", "--compute", "bf16"];
+    let measured = tsumugi(folder.path(), &[&command[..], &["--out", "page.html", "--json"]].concat()).json();
+    let stages: Vec<_> = measured["stages"].as_array().unwrap().iter().map(|stage| &stage["stage"]).collect();
+    assert_eq!(stages, ["training step", "prefill", "decode"]);
+    assert_eq!((&measured["workload"]["context"], &measured["workload"]["prompt"]), (&64.into(), &32.into()));
+    for stage in measured["stages"].as_array().unwrap() {
+        let number = |key: &str| stage[key].as_f64().unwrap();
+        let peak = if stage["compute"] == "bf16" { "bf16_flops_per_second" } else { "f32_flops_per_second" };
+        let by_compute = number("flops") / measured["limits"][peak].as_f64().unwrap();
+        let by_memory = number("bytes") / measured["limits"]["memory_bytes_per_second"].as_f64().unwrap();
+        assert_eq!(number("limit_seconds"), by_compute.max(by_memory), "{stage}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("page.html")).unwrap();
+    assert!(page.contains("Roofline of model") && page.contains("<svg"), "{page}");
+
+    let text = tsumugi(folder.path(), &[&command[..], &["--prompt", "64"]].concat());
+    assert!(text.stdout.contains("FLOP/byte") && text.stdout.contains("Not measured: decode"), "{}", text.stdout);
+}
+
+#[test]
+fn what_belongs_to_a_model_needs_one() {
+    let folder = temporary_folder();
+    for flags in [["--batch", "2"], ["--context", "8"], ["--prompt", "8"], ["--out", "page.html"]] {
+        assert_eq!(tsumugi(folder.path(), &[&["bench", "--machine"], &flags[..]].concat()).code, 2, "{flags:?}");
+    }
+    assert_eq!(tsumugi(folder.path(), &["bench", "gpt-512", "--batch", "257"]).code, 2);
+    assert_eq!(tsumugi(folder.path(), &["bench", "gpt-512", "--profile"]).code, 2);
+    let unknown = tsumugi(folder.path(), &["bench", "gpt-513"]);
+    assert!(unknown.code == 2 && unknown.stderr.contains("there is no folder gpt-513"), "{}", unknown.stderr);
 }

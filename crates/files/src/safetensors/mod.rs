@@ -14,64 +14,10 @@ use tsumugi_base::Hint;
 use tsumugi_base::limits::SAFETENSORS_HEADER_BYTES_MAX;
 
 use crate::element_type::ElementType;
+use crate::looks_like::LooksLike;
 
-pub use read::{Header, TensorEntry, parse_header};
-pub use write::{MODEL_FILE, MODEL_INDEX_FILE, TensorSpec, write_model, write_safetensors, write_safetensors_with};
-
-/// One stored tensor: its bytes are little-endian, row-major, and of any alignment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TensorView<'a> {
-    /// Its name in the file.
-    pub name: &'a str,
-    /// What one element is.
-    pub element_type: ElementType,
-    /// Length of each axis, slowest first; empty for a single number.
-    pub shape: &'a [usize],
-    /// The elements.
-    pub bytes: &'a [u8],
-}
-
-impl TensorView<'_> {
-    /// The number of elements.
-    pub fn element_count(&self) -> usize {
-        self.shape.iter().fold(1, |product: usize, &axis| product.saturating_mul(axis))
-    }
-}
-
-/// What looks like another kind of file behind a `.safetensors` name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LooksLike {
-    /// A pointer of Git LFS: the real file was not fetched.
-    GitLfsPointer,
-    /// A page of a web server, usually an error.
-    WebPage,
-    /// A zip archive, as `torch.save` makes them.
-    Zip,
-    /// A bare pickle.
-    Pickle,
-    /// A GGUF file.
-    Gguf,
-}
-
-impl LooksLike {
-    fn of(bytes: &[u8]) -> Option<Self> {
-        let start = bytes.get(..bytes.len().min(64)).unwrap_or_default().trim_ascii_start();
-        let starts = |words: &[u8]| start.len() >= words.len() && start[..words.len()].eq_ignore_ascii_case(words);
-        if starts(b"version https://git-lfs") {
-            Some(Self::GitLfsPointer)
-        } else if starts(b"<!doctype") || starts(b"<html") {
-            Some(Self::WebPage)
-        } else if starts(b"PK\x03\x04") {
-            Some(Self::Zip)
-        } else if starts(b"GGUF") {
-            Some(Self::Gguf)
-        } else if start.len() >= 2 && start[0] == 0x80 && (2..=5).contains(&start[1]) {
-            Some(Self::Pickle)
-        } else {
-            None
-        }
-    }
-}
+pub use read::{Header, parse_header};
+pub use write::{MODEL_FILE, MODEL_INDEX_FILE, write_model, write_safetensors, write_safetensors_with};
 
 /// What is wrong with a safetensors file. Positions of tensors count from the first byte after the header, as the
 /// header itself does.
@@ -227,17 +173,7 @@ impl Hint for SafetensorsError {
         let cut_short = Some("the file is cut short or damaged; fetch or copy it again".to_owned());
         match &self.problem {
             Problem::HeaderBeyondEnd { looks_like: Some(kind), .. }
-            | Problem::HeaderTooLarge { looks_like: Some(kind), .. } => Some(
-                match kind {
-                    LooksLike::GitLfsPointer => "it is a Git LFS pointer, not the file: run `git lfs pull` there",
-                    LooksLike::WebPage => "it is a web page, usually an error of the server; fetch the file again",
-                    LooksLike::Zip | LooksLike::Pickle => {
-                        "it is a PyTorch file under a wrong name; convert it to safetensors where it came from"
-                    }
-                    LooksLike::Gguf => "it is a GGUF file under a wrong name",
-                }
-                .into(),
-            ),
+            | Problem::HeaderTooLarge { looks_like: Some(kind), .. } => Some(kind.hint().into()),
             Problem::TooShort { .. } | Problem::HeaderBeyondEnd { .. } | Problem::OutOfBounds { .. } => cut_short,
             Problem::HeaderTooLarge { .. } | Problem::HeaderNotText { .. } | Problem::HeaderJson { .. } => {
                 Some("it is not a safetensors file, or it is damaged; fetch or copy it again".into())
@@ -246,7 +182,8 @@ impl Hint for SafetensorsError {
                 Some("no writer of the format makes this; do not trust the file".into())
             }
             Problem::UnknownElementType { .. } => {
-                Some(format!("known: {}", ElementType::all().map(ElementType::name).collect::<Vec<_>>().join(", ")))
+                let known = ElementType::all().filter(|known| !known.is_quantized()).map(ElementType::name);
+                Some(format!("known: {}", known.collect::<Vec<_>>().join(", ")))
             }
             _ => None,
         }

@@ -2,40 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::path::Path;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use tsumugi_base::limits::{MODEL_TENSORS_MAX, SAFETENSORS_HEADER_BYTES_MAX, TENSOR_NAME_BYTES_MAX, TENSOR_RANK_MAX};
 
-use super::{LooksLike, Problem, SafetensorsError};
+use super::{Problem, SafetensorsError};
 use crate::element_type::ElementType;
+use crate::looks_like::LooksLike;
+use crate::stored_tensor::TensorEntry;
 
 /// The header's own key, beside the tensors.
 pub(super) const METADATA_KEY: &str = "__metadata__";
 
 /// Bytes of the header length.
 pub(super) const LENGTH_BYTES: u64 = 8;
-
-/// One tensor of a checked header.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorEntry {
-    /// Its name.
-    pub name: String,
-    /// What one element is.
-    pub element_type: ElementType,
-    /// Length of each axis, slowest first.
-    pub shape: Vec<usize>,
-    /// Its bytes, from the start of the file.
-    pub bytes: Range<usize>,
-}
-
-impl TensorEntry {
-    /// Bytes of its elements in row-major order.
-    pub fn stored_bytes(&self) -> u64 {
-        self.element_type.tensor_bytes(&self.shape).unwrap_or(u64::MAX)
-    }
-}
 
 /// A checked header: every range lies in the file, none overlap, and each has the bytes of its type and shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +39,13 @@ fn parse(bytes: &[u8]) -> Result<Header, Problem> {
         return Err(Problem::TooShort { file_bytes });
     };
     let header_bytes = u64::from_le_bytes(*length);
+    let looks_like = LooksLike::instead_of(LooksLike::Safetensors, bytes);
     let left_bytes = rest.len() as u64;
     if header_bytes > SAFETENSORS_HEADER_BYTES_MAX {
-        return Err(Problem::HeaderTooLarge { header_bytes, looks_like: LooksLike::of(bytes) });
+        return Err(Problem::HeaderTooLarge { header_bytes, looks_like });
     }
     if header_bytes > left_bytes {
-        return Err(Problem::HeaderBeyondEnd { header_bytes, left_bytes, looks_like: LooksLike::of(bytes) });
+        return Err(Problem::HeaderBeyondEnd { header_bytes, left_bytes, looks_like });
     }
     let (header, data) = rest.split_at(header_bytes as usize);
     let text = std::str::from_utf8(header)
@@ -92,7 +74,7 @@ fn first_duplicate(tensors: &[(String, RawTensor)]) -> Option<String> {
 }
 
 fn check_tensor(tensor: String, raw: RawTensor, data_start: usize, data_len: usize) -> Result<TensorEntry, Problem> {
-    let Some(element_type) = ElementType::from_name(&raw.dtype) else {
+    let Some(element_type) = ElementType::from_safetensors_name(&raw.dtype) else {
         return Err(Problem::UnknownElementType { tensor, found: raw.dtype });
     };
     let [begin, end] = raw.data_offsets;

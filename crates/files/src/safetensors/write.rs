@@ -11,21 +11,11 @@ use tsumugi_base::io::AtomicFile;
 use tsumugi_base::limits::{SAFETENSORS_HEADER_BYTES_MAX, TENSOR_NAME_BYTES_MAX};
 
 use super::read::{LENGTH_BYTES, METADATA_KEY};
-use super::{Problem, SafetensorsError, TensorView};
+use super::{Problem, SafetensorsError};
 use crate::checkpoint_index::write_index;
 use crate::element_type::ElementType;
 use crate::error::FilesError;
-
-/// A tensor to be written, without its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TensorSpec<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// How it is stored.
-    pub element_type: ElementType,
-    /// Length of each axis, slowest first.
-    pub shape: &'a [usize],
-}
+use crate::stored_tensor::{CountingWriter, TensorSpec, TensorView};
 
 /// Writes one file, atomically. `metadata` goes into the header, with `format: pt` added where it is missing (which
 /// `transformers` asks for).
@@ -44,13 +34,6 @@ pub fn write_safetensors(
     write_safetensors_with(path, &specs, metadata, |i, sink| sink.write_all(tensors[i].bytes))
 }
 
-impl<'a> TensorView<'a> {
-    /// Everything but the bytes.
-    pub fn spec(&self) -> TensorSpec<'a> {
-        TensorSpec { name: self.name, element_type: self.element_type, shape: self.shape }
-    }
-}
-
 fn wrong(path: &Path, problem: Problem) -> FilesError {
     SafetensorsError { file: path.to_owned(), problem }.into()
 }
@@ -67,6 +50,10 @@ fn check_size(path: &Path, tensor: &TensorView<'_>) -> Result<(), FilesError> {
 }
 
 fn tensor_bytes(path: &Path, spec: &TensorSpec<'_>) -> Result<u64, FilesError> {
+    if spec.element_type.is_quantized() {
+        let (tensor, found) = (spec.name.to_owned(), spec.element_type.name().to_owned());
+        return Err(wrong(path, Problem::UnknownElementType { tensor, found }));
+    }
     spec.element_type.tensor_bytes(spec.shape).ok_or_else(|| {
         let shape = spec.shape.iter().map(|&axis| axis as u64).collect();
         wrong(path, Problem::ImpossibleShape { tensor: spec.name.into(), element_type: spec.element_type, shape })
@@ -100,27 +87,11 @@ pub fn write_safetensors_with(
     Ok(file.commit()?)
 }
 
-struct CountingWriter<'a> {
-    inner: &'a mut AtomicFile,
-    written: u64,
-}
-
-impl Write for CountingWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.written += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 /// Indices of `specs`, widest element first, then by name.
 fn storing_order(specs: &[TensorSpec<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..specs.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(specs[i].element_type.bits()), specs[i].name));
+    let bits = |element_type: ElementType| 8 * element_type.block_bytes() / element_type.block_elements();
+    order.sort_by_key(|&i| (std::cmp::Reverse(bits(specs[i].element_type)), specs[i].name));
     order
 }
 

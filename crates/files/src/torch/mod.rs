@@ -15,8 +15,8 @@ use std::path::Path;
 
 use tsumugi_base::limits::TENSOR_COPIES_BYTES_MAX;
 
+use crate::stored_tensor::PlacedTensor;
 use crate::strided::Strided;
-use crate::tensor_file::PlacedTensor;
 
 pub use error::{TorchError, TorchProblem};
 

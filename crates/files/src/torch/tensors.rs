@@ -9,9 +9,8 @@ use super::container::{Pickle, Storages, allowed_global, length, malformed, stor
 use super::error::TorchProblem;
 use crate::element_type::ElementType;
 use crate::pickle::{Call, Heap, Items, Symbol, Value, WriteKind};
-use crate::safetensors::TensorEntry;
+use crate::stored_tensor::{PlacedTensor, TensorEntry};
 use crate::strided::place;
-use crate::tensor_file::PlacedTensor;
 
 /// Keys under which training programs put the weights beside the optimizer's state.
 const WRAPPERS: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod admission;
+mod blocks;
 mod folders;
+mod gguf_format;
+mod gguf_mutations;
 mod mutations;
 mod pickles;
 mod safetensors_format;

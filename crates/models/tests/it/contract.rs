@@ -10,7 +10,7 @@ use tsumugi_models::plans::LossRows;
 use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place};
 use tsumugi_nn::FeedForwardKind;
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Activation, Activations, Cpu, Isa, Segment};
+use tsumugi_tensor::{Activation, Activations, Cpu, Isa, Segment, Tape};
 
 use crate::goldens::GATE;
 
@@ -239,5 +239,55 @@ fn what_a_family_has_no_word_for_cannot_be_saved() {
         let error = other.save(folder.path(), &BTreeMap::new()).unwrap_err();
         assert!(error.to_string().contains(family), "{error}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+    }
+}
+
+/// What Muon updates: every matrix of the layers, those that share a product one by one; no embedding and no head.
+#[test]
+fn hidden_matrices_are_known_one_by_one() {
+    for spec in specs() {
+        let decoder = Decoder::new(spec.clone());
+        let queries = spec.heads * spec.head_width;
+        let keys = spec.key_heads * spec.head_width;
+        for (_, parameter) in decoder.parameters.iter() {
+            let name = parameter.name.as_str();
+            let layer = name.strip_prefix("layers.").and_then(|name| name.split_once('.')).map(|(_, name)| name);
+            let want = match layer {
+                Some("attention.qkv.weight") => vec![queries, keys, keys],
+                Some("attention.output.weight" | "feed_forward.down.weight") => vec![spec.width],
+                Some("feed_forward.up.weight") => vec![spec.feed_forward_width],
+                Some("feed_forward.gate_up.weight") => vec![spec.feed_forward_width; 2],
+                _ => Vec::new(),
+            };
+            assert_eq!(parameter.matrix_rows, want, "{name}");
+            let holds_all = parameter.matrix_rows.iter().sum::<usize>() == parameter.shape[0];
+            assert!(want.is_empty() || (holds_all && parameter.shape.len() == 2), "{name}");
+        }
+        let hidden = decoder.parameters.iter().filter(|(_, parameter)| !parameter.matrix_rows.is_empty()).count();
+        assert_eq!(hidden, 4 * spec.layers);
+    }
+}
+
+/// Products are counted by the tape's own operations; attention pair by pair.
+#[test]
+fn the_operations_of_a_pass_are_those_that_the_tape_counts_and_attention() {
+    for spec in specs() {
+        let (first, rows, outputs) = (3, 5, 2);
+        let mut tape = Tape::new();
+        let (tokens, positions, selected) = (tape.ids(rows), tape.ids(rows), tape.ids(outputs));
+        let decoder = Decoder::described(spec.clone());
+        let hidden = decoder.record_hidden(&mut tape, tokens, positions);
+        let hidden = tape.select_rows(hidden, selected);
+        decoder.record_logits(&mut tape, hidden);
+        let per_pair = 2.0 * 2.0 * (spec.layers * spec.heads * spec.head_width) as f64; // a score and a share of a value
+        let pairs: usize = (first..first + rows).map(|position| position + 1).sum();
+        let counted = spec.forward_flops(first..first + rows, outputs);
+        assert_eq!(counted, tape.forward_flops() + per_pair * pairs as f64, "{spec:?}");
+        // Backward is twice forward; the formula of training takes half of the square for the triangle.
+        let (length, n) = (64, 64.0);
+        let training = spec.training_flops_per_token(length) * n;
+        let diagonal = 3.0 * per_pair * n / 2.0;
+        let forward = 3.0 * spec.forward_flops(0..length, length);
+        assert!((training + diagonal - forward).abs() <= 1e-9 * forward, "{spec:?}");
     }
 }

@@ -10,11 +10,11 @@ use tsumugi_data::dialogue::{self, DialogueConfig};
 use tsumugi_data::{BatchSource, ConversationConfig, ConversationLoader, EvaluationSet};
 use tsumugi_models::Decoder;
 use tsumugi_models::plans::LossPlan;
-use tsumugi_tensor::{Activations, Cpu};
+use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
-use tsumugi_train::Recipe;
 use tsumugi_train::bench::RandomTraining;
 use tsumugi_train::recipe::{ComputeChoice, FamilyName};
+use tsumugi_train::{Recipe, StepOptions};
 use tsumugi_tune::Conversations;
 use tsumugi_tune::methods::sft::SftRecipe;
 
@@ -226,7 +226,7 @@ fn chat_recipe(size: &Size, steps: u64, seed: u64) -> SftRecipe {
 /// Tokens per second of training and of scoring, measured over about `seconds`, after a step that touches the memory
 /// for the first time.
 fn time(size: &Size, vocabulary: usize, cpu: &Cpu, seconds: f64) -> Result<(f64, f64), PipelineError> {
-    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch, Activations::Kept, cpu)?;
+    let mut training = RandomTraining::new(&size.spec(vocabulary), size.batch, StepOptions::default(), cpu)?;
     let training_seconds = seconds_of(&mut || training.step(cpu), 0.8 * seconds);
     let RandomTraining { decoder, rows, .. } = training;
     let tokens = size.batch * decoder.spec.context;

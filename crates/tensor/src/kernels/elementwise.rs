@@ -6,7 +6,9 @@ use super::{kernel, math};
 /// A function applied to each number between two linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
-    /// GELU, tanh form (Hendrycks and Gimpel 2016), as GPT-2 has it.
+    /// GELU, exact: `x/2 (1 + erf(x / sqrt 2))` (Hendrycks and Gimpel 2016), as BERT has it.
+    Gelu,
+    /// GELU, tanh form (the same paper), as GPT-2 has it.
     GeluTanh,
     /// SiLU (Elfwing et al. 2017).
     Silu,
@@ -22,12 +24,14 @@ pub enum Activation {
 
 impl Activation {
     /// Every one, for tests.
-    pub const ALL: [Self; 6] = [Self::GeluTanh, Self::Silu, Self::Relu, Self::ReluSquared, Self::Tanh, Self::Sigmoid];
+    pub const ALL: [Self; 7] =
+        [Self::Gelu, Self::GeluTanh, Self::Silu, Self::Relu, Self::ReluSquared, Self::Tanh, Self::Sigmoid];
 
     /// The formula in float64: what the kernels are held to.
     pub fn reference(self, x: f64) -> f64 {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         match self {
+            Self::Gelu => 0.5 * x * math::erfc_reference(-x / std::f64::consts::SQRT_2),
             Self::GeluTanh => {
                 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
             }
@@ -111,6 +115,17 @@ kernel!(
 );
 
 #[inline(always)]
+fn scaled_sum_body<S: Simd>(s: S, alpha: f32, x: &[f32], beta: f32, y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let (alpha, beta) = (s.splat(alpha), s.splat(beta));
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.fma(alpha, load!(x), s.mul(beta, load!(y)))) });
+}
+kernel!(
+    /// `y = alpha x + beta y`
+    pub fn scaled_sum(alpha: f32, x: &[f32], beta: f32, y: &mut [f32]) = scaled_sum_body
+);
+
+#[inline(always)]
 fn scale_body<S: Simd>(s: S, scale: f32, y: &mut [f32]) {
     let scale = s.splat(scale);
     for_vectors!(s, y.len(), |at, load, store| { store!(y, s.mul(load!(y), scale)) });
@@ -169,7 +184,8 @@ fn activate_body<S: Simd>(s: S, activation: Activation, x: &[f32], y: &mut [f32]
         };
     }
     match activation {
-        Activation::GeluTanh => map!(|v| math::gelu(s, v)),
+        Activation::Gelu => map!(|v| math::gelu(s, v)),
+        Activation::GeluTanh => map!(|v| math::gelu_tanh(s, v)),
         Activation::Silu => map!(|v| math::silu(s, v)),
         Activation::Relu => map!(|v| s.max(zero, v)),
         Activation::ReluSquared => map!(|v| {
@@ -198,7 +214,8 @@ fn activate_backward_body<S: Simd>(s: S, activation: Activation, x: &[f32], dy: 
         };
     }
     match activation {
-        Activation::GeluTanh => scale_by!(|v| math::gelu_derivative(s, v)),
+        Activation::Gelu => scale_by!(|v| math::gelu_derivative(s, v)),
+        Activation::GeluTanh => scale_by!(|v| math::gelu_tanh_derivative(s, v)),
         Activation::Silu => scale_by!(|v| math::silu_derivative(s, v)),
         // 1 where x > 0: x clamped to [0, tiny], then blown up to 1.
         Activation::Relu => {

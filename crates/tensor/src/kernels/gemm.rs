@@ -34,7 +34,7 @@ thread_local! {
 }
 
 /// Borrows a growing buffer of this thread.
-pub(super) fn with_scratch<R>(
+pub(crate) fn with_scratch<R>(
     key: &'static std::thread::LocalKey<RefCell<Buffer>>,
     len: usize,
     f: impl FnOnce(&mut [f32]) -> R,
@@ -159,12 +159,26 @@ unsafe impl Sync for Task {}
 /// When a slice does not have the size that m, n and k say: a mistake of the caller.
 pub fn gemm(
     cpu: &Cpu,
+    size: (usize, usize, usize),
+    a: MatrixA<'_>,
+    b: MatrixB<'_>,
+    c: &mut [f32],
+    accumulate: bool,
+    epilogue: Epilogue<'_>,
+) {
+    gemm_in_slabs(cpu, size, a, b, c, accumulate, epilogue, SLAB);
+}
+
+#[allow(clippy::too_many_arguments)] // as `gemm`, and the size of a slab
+fn gemm_in_slabs(
+    cpu: &Cpu,
     (m, n, k): (usize, usize, usize),
     a: MatrixA<'_>,
     b: MatrixB<'_>,
     c: &mut [f32],
     accumulate: bool,
     epilogue: Epilogue<'_>,
+    slab: usize,
 ) {
     assert!(holds(c.len(), m, n), "C is not {m} x {n}");
     let a = match a {
@@ -210,7 +224,7 @@ pub fn gemm(
     };
     match cpu.compute() {
         Compute::F32 => pack_and_run(cpu, view, &mut task),
-        Compute::Bf16 => in_pairs(cpu, view, &task),
+        Compute::Bf16 => in_pairs(cpu, view, &task, slab),
     }
 }
 
@@ -225,16 +239,16 @@ fn pack_and_run(cpu: &Cpu, b: View, task: &mut Task) {
 
 /// Rounds both operands to bfloat16, in units of two along k, and multiplies those, slab by slab. A is read where its units
 /// lie, or in panels that all tasks share; B is in panels.
-fn in_pairs(cpu: &Cpu, b: View, whole: &Task) {
+fn in_pairs(cpu: &Cpu, b: View, whole: &Task, slab: usize) {
     let (m, n, k) = (whole.m, whole.n, whole.k);
     let (tile_rows, width) = whole.cpu_tile;
-    let (lines, depth) = slab(m.min(n), m.max(n), bf16::units(k));
+    let (lines, depth) = cut(m.min(n), m.max(n), bf16::units(k), slab);
     let (rows, columns) = if n > m { (m, lines) } else { (lines, n) };
     with_scratch(&UNITS_OF_A, rows.next_multiple_of(tile_rows) * depth, |units_of_a| {
         with_scratch(&PANELS_OF_B, columns.next_multiple_of(width) * depth, |panels| {
             for first in (0..k.max(1)).step_by(2 * depth.max(1)) {
                 let k = (k - first).min(2 * depth);
-                let mut slab = Task { element: Element::of(cpu), k: bf16::units(k), panels: panels.as_ptr(), ..*whole };
+                let mut slab = Task { element: Element::of(cpu), k: bf16::units(k), ..*whole };
                 slab.accumulate = whole.accumulate || first > 0;
                 if first + k < whole.k {
                     (slab.bias, slab.activation) = (std::ptr::null(), None);
@@ -252,6 +266,7 @@ fn in_pairs(cpu: &Cpu, b: View, whole: &Task) {
                         if start == 0 || column > 0 {
                             let len = slab.n.next_multiple_of(width) * slab.k;
                             pack_pairs(cpu, b.at(first, column).transposed(), (slab.n, k), width, &mut panels[..len]);
+                            slab.panels = panels.as_ptr();
                         }
                         slab.start_at(whole, row, column);
                     }
@@ -287,10 +302,22 @@ const SLAB: usize = 1 << 20;
 
 /// How the larger operand of a product is cut: its lines in a slab, and units of k in a slab, of which both operands have
 /// the same. (For products that fit: all of them.)
-fn slab(smaller: usize, larger: usize, depth: usize) -> (usize, usize) {
-    let depth = if smaller * depth <= SLAB { depth } else { (SLAB / 2 / smaller / K_BLOCK).max(1) * K_BLOCK };
-    let lines = if 2 * larger * depth <= 3 * SLAB { larger } else { (SLAB / depth).next_multiple_of(COLUMN_BLOCK) };
-    (lines.max(1), depth)
+fn cut(smaller: usize, larger: usize, depth: usize, slab: usize) -> (usize, usize) {
+    let blocks = || (slab / 2 / smaller / K_BLOCK).max(1) * K_BLOCK;
+    let depth = if smaller * depth <= slab { depth } else { blocks().min(depth) };
+    let lines = if 2 * larger * depth <= 3 * slab { larger } else { (slab / depth).next_multiple_of(COLUMN_BLOCK) };
+    (lines.clamp(1, larger.max(1)), depth)
+}
+
+/// Numbers (of 32 bits) that packing A and B takes for a product, beside a block of A per thread: for the planner.
+pub fn packed_lens(compute: Compute, (m, n, k): (usize, usize, usize)) -> [usize; 2] {
+    match compute {
+        Compute::F32 => [0, n * k],
+        Compute::Bf16 => {
+            let (lines, depth) = cut(m.min(n), m.max(n), bf16::units(k), SLAB);
+            if n > m { [m * depth, lines * depth] } else { [lines * depth, n * depth] }
+        }
+    }
 }
 
 /// Numbers in a task of packing: worth waking a thread for.
@@ -522,6 +549,63 @@ unsafe fn finish_block(cpu: &Cpu, task: &Task, row: usize, rows: usize, column: 
                     elementwise::activate(cpu.isa(), activation, c, output);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+
+    fn noise(seed: u32, len: usize) -> Vec<f32> {
+        let mix = |i: u32| (i ^ seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(2_246_822_519);
+        (0..len as u32).map(|i| (mix(i) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
+    }
+
+    /// C and the activation's output, in slabs of this size.
+    fn run(cpu: &Cpu, (m, n, k): (usize, usize, usize), form: usize, accumulate: bool, slab: usize) -> Vec<f32> {
+        let (a, b, bias) = (noise(1, m * k), noise(2, n * k), noise(3, n));
+        let (mut c, mut output) = (noise(4, m * n), vec![0.0; m * n]);
+        let (a, b) = match form {
+            0 => (MatrixA::Plain(&a[..]), MatrixB::Transposed(&b)),
+            1 => (MatrixA::Plain(&a[..]), MatrixB::Plain(&b)),
+            _ => (MatrixA::Transposed(&a[..]), MatrixB::Plain(&b)),
+        };
+        let epilogue = Epilogue { bias: Some(&bias), activation: Some((Activation::Silu, &mut output)) };
+        gemm_in_slabs(cpu, (m, n, k), a, b, &mut c, accumulate, epilogue, slab);
+        [c, output].concat()
+    }
+
+    #[test]
+    fn slabs_give_the_bits_of_the_whole() {
+        // Cut along n, along m, along k, both ways; not at all.
+        let sizes =
+            [(5, 1200, 70), (1200, 5, 70), (5, 1200, 1601), (1100, 9, 1537), (7, 40, 2400), (33, 33, 5), (1, 1, 3000)];
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                let cpu = &Cpu::with_isa(isa, threads).computing(Compute::Bf16);
+                for size in sizes {
+                    for (form, accumulate) in [(0, false), (1, true), (2, false), (2, true), (0, true)] {
+                        let whole = run(cpu, size, form, accumulate, usize::MAX / 4);
+                        for slab in [1, 1000, 4000] {
+                            let got = run(cpu, size, form, accumulate, slab);
+                            let same = got.iter().zip(&whole).all(|(x, y)| x.to_bits() == y.to_bits());
+                            assert!(same, "{} {size:?} form {form}, slabs of {slab}", isa.name());
+                        }
+                    }
+                }
+            }
+        }
+        let (lines, depth) = cut(5, 1200, 801, 1000);
+        assert_eq!((lines, depth), (512, 384), "the sizes above are cut both ways");
+    }
+
+    #[test]
+    fn a_slab_is_no_larger_than_the_operands() {
+        for (smaller, larger, depth) in [(8192, 8192, 192), (1, 1, 0), (3, 50_257, 384), (256, 768, 25_129)] {
+            let (lines, cut_depth) = cut(smaller, larger, depth, SLAB);
+            assert!(lines <= larger && cut_depth <= depth, "{smaller} {larger} {depth}: {lines} {cut_depth}");
         }
     }
 }

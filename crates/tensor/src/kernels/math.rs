@@ -39,15 +39,15 @@ const GELU_CUBIC: f32 = 0.044_715;
 /// GELU, tanh form (Hendrycks and Gimpel 2016): `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`,
 /// computed as `x sigmoid(2u)`.
 #[inline(always)]
-pub fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
+pub fn gelu_tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let x2 = s.mul(x, x);
     let u2 = s.mul(x, s.fma(x2, s.splat(2.0 * SQRT_2_OVER_PI * GELU_CUBIC), s.splat(2.0 * SQRT_2_OVER_PI)));
     s.mul(x, sigmoid(s, u2))
 }
 
-/// The derivative of [`gelu`]: with `q = sigmoid(2u)`, `q + x q (1 - q) 2u'`.
+/// The derivative of [`gelu_tanh`]: with `q = sigmoid(2u)`, `q + x q (1 - q) 2u'`.
 #[inline(always)]
-pub fn gelu_derivative<S: Simd>(s: S, x: S::F32) -> S::F32 {
+pub fn gelu_tanh_derivative<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let x2 = s.mul(x, x);
     let a = s.splat(2.0 * SQRT_2_OVER_PI);
     let u2 = s.mul(x, s.fma(x2, s.splat(2.0 * SQRT_2_OVER_PI * GELU_CUBIC), a));
@@ -55,6 +55,53 @@ pub fn gelu_derivative<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let q = sigmoid(s, u2);
     let slope = s.mul(s.mul(q, s.sub(s.splat(1.0), q)), du2);
     s.fma(x, slope, q)
+}
+
+/// `|x|`, and the normal distribution's weight beyond it: `erfc(|x| / sqrt 2) / 2`, absolute error at most 1e-7.
+/// A polynomial in `1 / (1 + p |x|)` times `e^(-x^2/2)` (Abramowitz and Stegun 1964, 7.1.26; its own error is 1.5e-7 of erf).
+#[inline(always)]
+fn normal_tail<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
+    let magnitude = s.max(s.sub(s.splat(0.0), x), x);
+    let t = s.div(s.splat(1.0), s.fma(magnitude, s.splat(0.327_591_1 * std::f32::consts::FRAC_1_SQRT_2), s.splat(1.0)));
+    let mut p = s.splat(0.5 * 1.061_405_4);
+    for c in [-1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6] {
+        p = s.fma(p, t, s.splat(0.5 * c));
+    }
+    (magnitude, s.mul(s.mul(p, t), exp(s, s.mul(s.mul(x, x), s.splat(-0.5)))))
+}
+
+/// GELU, exact: `x Phi(x)`, which is `max(x, 0) - |x| tail`.
+#[inline(always)]
+pub fn gelu<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let (magnitude, tail) = normal_tail(s, x);
+    s.sub(s.max(s.splat(0.0), x), s.mul(magnitude, tail))
+}
+
+/// The derivative of [`gelu`]: `Phi(x) + x phi(x)`.
+#[inline(always)]
+pub fn gelu_derivative<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let (_, tail) = normal_tail(s, x);
+    let sign = s.min(s.splat(1.0), s.max(s.splat(-1.0), s.mul(x, s.splat(1e30))));
+    let distribution = s.fma(sign, s.sub(s.splat(0.5), tail), s.splat(0.5));
+    let density = s.mul(exp(s, s.mul(s.mul(x, x), s.splat(-0.5))), s.splat(0.398_942_3));
+    s.fma(x, density, distribution)
+}
+
+/// `1 - erf(x)` in float64, for references: the series of erf near zero, the continued fraction of erfc beyond.
+pub fn erfc_reference(x: f64) -> f64 {
+    if x < 0.0 {
+        return 2.0 - erfc_reference(-x);
+    }
+    if x < 2.0 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..60 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        return 1.0 - std::f64::consts::FRAC_2_SQRT_PI * sum;
+    }
+    let fraction = (1..=60).rev().fold(x, |below, n| x + 0.5 * f64::from(n) / below);
+    (-x * x).exp() / (fraction * std::f64::consts::PI.sqrt())
 }
 
 /// SiLU (Elfwing et al. 2017): `x sigmoid(x)`.
@@ -68,4 +115,22 @@ pub fn silu<S: Simd>(s: S, x: S::F32) -> S::F32 {
 pub fn silu_derivative<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let q = sigmoid(s, x);
     s.fma(s.mul(x, q), s.sub(s.splat(1.0), q), q)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::erfc_reference;
+
+    #[test]
+    fn the_reference_of_erfc_has_the_values_of_tables() {
+        // Abramowitz and Stegun 1964, table 7.1, and its complement.
+        let values = [(0.0, 1.0), (0.5, 0.479_500_122_2), (1.0, 0.157_299_207_1), (2.0, 0.004_677_734_98)];
+        for (x, want) in values {
+            assert!((erfc_reference(x) - want).abs() < 1e-10, "{x}");
+            assert!((erfc_reference(-x) - (2.0 - want)).abs() < 1e-10, "-{x}");
+        }
+        assert!((erfc_reference(3.0) / 2.209_049_7e-5 - 1.0).abs() < 1e-8);
+        let (below, above) = (erfc_reference(2.0 - 1e-12), erfc_reference(2.0));
+        assert!((below / above - 1.0).abs() < 1e-10, "the two formulas meet");
+    }
 }

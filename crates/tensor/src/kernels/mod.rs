@@ -22,6 +22,7 @@ pub mod optimizer;
 pub mod peak;
 mod portable;
 pub mod rows;
+pub mod scatter;
 pub mod simd;
 
 /// The instruction set that kernels run with. Its kernels are safe to call because only detection makes a value of

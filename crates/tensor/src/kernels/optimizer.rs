@@ -47,3 +47,32 @@ kernel!(
     /// Clipping, both moments, decay and update in one pass.
     pub fn adamw(step: AdamWStep, gradient: &[f32], w: &mut [f32], first: &mut [f32], second: &mut [f32]) = adamw_body
 );
+
+#[inline(always)]
+fn nesterov_body<S: Simd>(
+    s: S,
+    momentum: f32,
+    gradient_scale: f32,
+    gradient: &[f32],
+    mean: &mut [f32],
+    ahead: &mut [f32],
+) -> f32 {
+    assert!([gradient.len(), mean.len()].iter().all(|&len| len == ahead.len()));
+    let (kept, fresh) = (s.splat(momentum), s.splat((1.0 - momentum) * gradient_scale));
+    let mut sum = s.splat(0.0);
+    for_vectors!(s, ahead.len(), |at, load, store| {
+        let g = s.mul(fresh, load!(gradient));
+        let m = s.fma(kept, load!(mean), g);
+        let u = s.fma(kept, m, g);
+        store!(mean, m);
+        store!(ahead, u);
+        sum = s.fma(u, u, sum);
+    });
+    s.sum(sum)
+}
+kernel!(
+    /// Clipping, the running mean `m = momentum m + (1 - momentum) g`, and Nesterov's step ahead of it,
+    /// `u = momentum m + (1 - momentum) g`, in one pass; returns `sum u^2`.
+    pub fn nesterov(momentum: f32, gradient_scale: f32, gradient: &[f32], mean: &mut [f32], ahead: &mut [f32]) -> f32 =
+        nesterov_body
+);

@@ -144,17 +144,17 @@ fn online_softmax_of_all<S: Simd, const ROW: usize>(
     assert!(ROW.is_multiple_of(S::LANES) && vectors <= VECTORS_MAX);
     let mut x = [s.splat(0.0); VECTORS_MAX];
     let mut largest = s.splat(f32::NEG_INFINITY);
-    for i in 0..vectors {
+    for (i, x) in x.iter_mut().enumerate().take(vectors) {
         // SAFETY: vector `i` of the row.
-        x[i] = s.mul(unsafe { s.load(scores.as_ptr().add(i * S::LANES)) }, s.splat(scale));
-        largest = s.max(largest, x[i]);
+        *x = s.mul(unsafe { s.load(scores.as_ptr().add(i * S::LANES)) }, s.splat(scale));
+        largest = s.max(largest, *x);
     }
     let block = s.largest(largest);
     let largest = if block > state.largest || block.is_nan() { block } else { state.largest };
     let correction = if state.sum == 0.0 { 0.0 } else { s.largest(math::exp(s, s.splat(state.largest - largest))) };
     let mut sum = s.splat(0.0);
-    for i in 0..vectors {
-        let e = math::exp(s, s.sub(x[i], s.splat(largest)));
+    for (i, &x) in x.iter().enumerate().take(vectors) {
+        let e = math::exp(s, s.sub(x, s.splat(largest)));
         sum = s.add(sum, e);
         // SAFETY: as above.
         unsafe { s.store(scores.as_mut_ptr().add(i * S::LANES), e) };

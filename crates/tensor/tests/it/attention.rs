@@ -64,24 +64,39 @@ fn rounded_noise(seed: u64, n: usize) -> Vec<f32> {
     noise(seed, n).into_iter().map(|x| bf16::widen(bf16::round(x))).collect()
 }
 
+/// The least that a largest gradient counts as.
+const FLOOR: f32 = 0.1;
+
 fn check(cpus: &[Cpu], rows: usize, heads: &Heads) {
     let qkv = rounded_noise(rows as u64, rows * heads.row());
     let dout = rounded_noise(rows as u64 + 500, rows * heads.query * heads.width);
     let want = attention_reference(&qkv, heads);
     let want_gradient = gradient_reference(&qkv, heads, &dout);
-    for cpu in cpus {
-        let largest = want_gradient.iter().fold(1.0_f32, |m, g| m.max(g.abs()));
+    let parts = [0, heads.query, heads.query + heads.key, heads.query + 2 * heads.key].map(|head| head * heads.width);
+    for cpu in both_types(cpus) {
         // Probabilities and the gradients of scores are rounded too: to 2^-9 of each, and values are below 1.
-        for (compute, [relative, output, gradient]) in
-            [(Compute::F32, [1e-5, 2e-6, 4e-6]), (Compute::Bf16, [0.0, 1.0 / 512.0, 1.0 / 128.0])]
-        {
-            let cpu = &cpu.computing(compute);
-            let (got, got_gradient) = run(cpu, heads, &qkv, &[Segment { start: 0, len: rows }], &dout);
-            let what = format!("{} {rows} rows {heads:?}", cpu.kernels());
-            assert_close(&what, &got, &want, relative, output);
-            assert_close(&what, &got_gradient, &want_gradient, relative, gradient * largest);
+        let [relative, output, gradient] = match cpu.compute() {
+            Compute::F32 => [1e-5, 2e-6, 4e-6],
+            Compute::Bf16 => [0.0, 1.0 / 512.0, 1.0 / 128.0],
+        };
+        let (got, got_gradient) = run(&cpu, heads, &qkv, &[Segment { start: 0, len: rows }], &dout);
+        let what = format!("{} {:?} {rows} rows {heads:?}", cpu.kernels(), cpu.compute());
+        assert_close(&what, &got, &want, relative, output);
+        for part in parts.windows(2) {
+            let of_part = |all: &[f32]| -> Vec<f32> {
+                all.chunks_exact(heads.row()).flat_map(|row| &row[part[0]..part[1]]).copied().collect()
+            };
+            let (got, want) = (of_part(&got_gradient), of_part(&want_gradient));
+            // Of one row only, a query's and a key's gradients are sums that cancel.
+            let largest = want.iter().fold(FLOOR, |m, g| m.max(g.abs()));
+            assert_close(&format!("{what}, columns {part:?}"), &got, &want, relative, gradient * largest);
         }
     }
+}
+
+/// Each processor with products in each type.
+fn both_types(cpus: &[Cpu]) -> impl Iterator<Item = Cpu> {
+    cpus.iter().flat_map(|cpu| [Compute::F32, Compute::Bf16].map(|compute| cpu.computing(compute)))
 }
 
 #[test]
@@ -117,13 +132,14 @@ fn segments_do_not_see_each_other_and_uncovered_rows_are_zero() {
     let rows = 200;
     let qkv = noise(1, rows * heads.row());
     let dout = noise(2, rows * heads.query * heads.width);
-    let layouts: [&[Segment]; 4] = [
+    let layouts: [&[Segment]; 5] = [
         &[Segment { start: 0, len: 200 }],
         &[Segment { start: 0, len: 1 }, Segment { start: 1, len: 64 }, Segment { start: 65, len: 135 }],
         &[Segment { start: 3, len: 70 }, Segment { start: 80, len: 0 }, Segment { start: 100, len: 65 }],
+        &[Segment { start: 0, len: 1 }, Segment { start: 1, len: 1 }, Segment { start: 5, len: 33 }],
         &[],
     ];
-    for cpu in every_cpu(2) {
+    for cpu in both_types(&every_cpu(2)) {
         for segments in layouts {
             let (out, dqkv) = run(&cpu, &heads, &qkv, segments, &dout);
             let mut covered = vec![false; rows];
@@ -278,7 +294,7 @@ fn rows_that_two_sequences_claim_are_refused() {
 
 #[test]
 fn a_nan_in_a_key_reaches_every_later_query() {
-    for cpu in every_cpu(1) {
+    for cpu in both_types(&every_cpu(1)) {
         let heads = heads(1, 1, 8, None);
         let mut qkv = noise(1, 100 * heads.row());
         qkv[70 * heads.row() + 8] = f32::NAN;

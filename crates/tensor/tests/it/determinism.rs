@@ -1,6 +1,6 @@
 //! The same bits for any number of threads; accumulation that does not depend on how a batch is cut.
 
-use tsumugi_tensor::{Activations, AdamW, AdamWStep, Cpu, Isa, Plan, Segment, Tape};
+use tsumugi_tensor::{Activations, AdamW, AdamWStep, Compute, Cpu, Isa, Plan, Segment, Tape};
 
 use crate::support::{assert_same_bits, noise, noise_ids};
 use crate::transformer::{VOCABULARY, parameters, record};
@@ -21,8 +21,8 @@ fn step() -> AdamWStep {
 }
 
 /// Losses, gradients and parameters of three steps with dropout on 160 rows.
-fn three_steps(isa: Isa, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-    let cpu = Cpu::with_isa(isa, threads);
+fn three_steps(isa: Isa, compute: Compute, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+    let cpu = Cpu::with_isa(isa, threads).computing(compute);
     let rows = 10 * LONG;
     let mut parameters = parameters();
     let mut tape = Tape::new();
@@ -49,11 +49,12 @@ fn three_steps(isa: Isa, threads: usize) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
 
 #[test]
 fn a_training_step_gives_the_same_bits_with_any_number_of_threads() {
-    for isa in Isa::available() {
-        let one = three_steps(isa, 1);
+    let types = [Compute::F32, Compute::Bf16];
+    for (isa, compute) in Isa::available().into_iter().flat_map(|isa| types.map(|compute| (isa, compute))) {
+        let one = three_steps(isa, compute, 1);
         assert!(one.0.iter().all(|loss| loss.is_finite()) && one.0[0] != one.0[2]);
         for threads in [2, 3] {
-            let more = three_steps(isa, threads);
+            let more = three_steps(isa, compute, threads);
             assert_same_bits("losses and norms", &more.0, &one.0);
             assert_same_bits("gradients", &more.1, &one.1);
             assert_same_bits("parameters", &more.2, &one.2);

@@ -102,6 +102,9 @@ fn passes_over_slices_of_every_length() {
             kernel::add_assign(isa, &x, &mut got);
             assert_close("add", &got, &map(&|x, y| x + y), 0.0, 0.0);
             let mut got = y.clone();
+            kernel::scaled_sum(isa, 0.3, &x, -1.7, &mut got);
+            assert_close("scaled_sum", &got, &map(&|x, y| 0.3 * x - 1.7 * y), 0.0, 3e-7);
+            got.clone_from(&y);
             kernel::add_scaled(isa, 0.3, &x, &mut got);
             assert_close("add_scaled", &got, &map(&|x, y| y + 0.3 * x), 0.0, 2e-7);
             let mut got = y.clone();

@@ -8,6 +8,7 @@ mod elementary;
 mod gemm;
 mod gradients;
 mod kernels;
+mod muon;
 mod planner;
 mod random_graphs;
 mod recompute;

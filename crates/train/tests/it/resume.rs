@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tsumugi_base::Hint;
 use tsumugi_base::progress::{Event, Observer, Recorder, Silent};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_train::recipe::ComputeChoice;
-use tsumugi_train::{Recipe, checkpoint, run_folder};
+use tsumugi_train::{OptimizerKind, Recipe, checkpoint, run_folder};
 
 use crate::{log, recipe, train};
 
@@ -34,7 +35,7 @@ fn a_stopped_run_goes_on_to_the_same_bits_with_other_threads() {
     let trained = train(&recipe(STEPS), &whole, 1, &Silent).unwrap();
     assert!(trained.finished && trained.evaluated.unwrap().loss < 4.0, "it learns: {trained:?}");
     let profiled: Vec<&str> = trained.profile.rows.iter().map(|row| row.0).collect();
-    assert!(["linear", "attention", "AdamW", "batch"].iter().all(|name| profiled.contains(name)), "{profiled:?}");
+    assert!(["linear", "attention", "adamw", "batch"].iter().all(|name| profiled.contains(name)), "{profiled:?}");
     let report = std::fs::read_to_string(whole.join("report.html")).unwrap();
     assert!(report.contains("Time by operation") && report.contains("Learning rate"), "the page has its charts");
     for (index, stops) in [vec![1], vec![7, 7], vec![39], vec![3, 1, 20]].into_iter().enumerate() {
@@ -93,6 +94,30 @@ fn recomputation_may_be_switched_when_a_run_goes_on() {
 }
 
 #[test]
+fn a_run_with_muon_resumes_to_the_same_bits_and_only_with_muon() {
+    let folder = temporary_folder();
+    let muon = Recipe { optimizer: Some(OptimizerKind::Muon), ..recipe(STEPS) };
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    let trained = train(&muon, &whole, 1, &Silent).unwrap();
+    assert!(trained.finished && trained.evaluated.unwrap().loss < 4.0, "it learns: {trained:?}");
+    assert!(!train(&muon, &pieces, 2, &StopAfter(AtomicU64::new(9))).unwrap().finished);
+    let checkpoint = pieces.join("checkpoints/step-00000009");
+    let error = train(&recipe(STEPS), &pieces, 1, &Silent).unwrap_err().to_string();
+    assert!(error.ends_with("optimizer (there \"muon\", here \"adamw\")"), "{error}");
+    // A record that was changed by hand does not get moments of the wrong kind either.
+    let record = std::fs::read_to_string(pieces.join("run.json")).unwrap();
+    std::fs::write(pieces.join("run.json"), record.replace("\"muon\"", "\"adamw\"")).unwrap();
+    let error = train(&recipe(STEPS), &pieces, 1, &Silent).unwrap_err();
+    let said = "it has the moments of muon, and this run's optimizer is adamw";
+    assert_eq!(error.to_string(), format!("{}: {said}", checkpoint.display()));
+    assert_eq!(error.hint().unwrap(), "resume with --optimizer muon, or choose another --out");
+    std::fs::write(pieces.join("run.json"), record).unwrap();
+    assert!(train(&muon, &pieces, 1, &Silent).unwrap().finished);
+    assert_eq!(log(&whole), log(&pieces));
+    assert!(weights(&whole) == weights(&pieces), "the weights differ");
+}
+
+#[test]
 fn an_evaluation_at_the_step_of_a_checkpoint_is_logged_once() {
     let folder = temporary_folder();
     let together = Recipe { checkpoint_every: Some(5), evaluate_every: Some(5), ..recipe(STEPS) };
@@ -130,7 +155,7 @@ fn a_damaged_checkpoint_is_told_and_the_one_before_it_serves() {
         std::fs::write(newest.join(file), &bytes[..len]).unwrap();
         let error = train(&recipe(STEPS), &run, 1, &Silent).unwrap_err();
         assert!(error.to_string().contains("step-00000016"), "{error}");
-        let hint = tsumugi_base::Hint::hint(&error).unwrap();
+        let hint = error.hint().unwrap();
         assert_eq!(hint, format!("remove {} to resume from the checkpoint before it", newest.display()));
         std::fs::remove_dir_all(&newest).unwrap();
         assert!(train(&recipe(STEPS), &run, 1, &Silent).unwrap().finished);

@@ -10,7 +10,7 @@ use ::gemm::Parallelism;
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
 use tsumugi_tensor::{Compute, Cpu};
 
-/// `(m, n, k)`, as in crates/tensor/examples/gemm_speed.rs: the products of a training step.
+/// `(m, n, k)`, as in crates/tensor/benches/kernels/products.rs: the products of a training step.
 const SHAPES: [(usize, usize, usize); 15] = [
     (2048, 384, 384),
     (2048, 1152, 384),

@@ -9,8 +9,9 @@ use crate::cpu::Cpu;
 
 /// Positions in a block of keys and values.
 pub const KEY_BLOCK: usize = SCORE_COLUMNS;
-/// Queries handled together.
-pub const QUERY_BLOCK: usize = 64;
+/// Queries handled together: as many as keys, so that the last block of each is equally full. In bfloat16 the steps of a
+/// block that is not full follow from its positions, and both sides must count the same.
+pub const QUERY_BLOCK: usize = KEY_BLOCK;
 
 /// How a block of keys and values of one key head lies: `keys[64 / tile][width][tile]`, then
 /// `values[width / tile][64][tile]`, both zero beyond their end. In bfloat16 (training only) pairs along the middle

@@ -160,7 +160,7 @@ pub fn run_on(
     resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
     let cpu = &resolved.compute.on(cpu);
     if !folder.join(FINISHED).exists() {
-        check_memory(&spec, resolved.batch * resolved.context, resolved.train.activations(), cpu)?;
+        check_memory(&spec, resolved.batch * resolved.context, resolved.train.options(), cpu)?;
     }
     let tokenizer = tokenizer_of(source.model, spec.vocabulary)?;
     let template = template(source.model, &tokenizer)?;
@@ -174,11 +174,7 @@ pub fn run_on(
         .map_err(|error| source.conversations.placed(error, false))?;
     let packing = loader.report();
     recipe.set_steps(&mut resolved, packing.rows)?;
-    let mut record =
-        RunRecord::begin(command, serde_json::to_value(&resolved).unwrap_or_default(), resolved.train.seed);
-    record.inputs.clone_from(&source.inputs);
-    record.inputs.extend(model_hashes(source.model.path())?);
-    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
+    let mut record = record(command, source, &resolved, cpu)?;
     let opened = run_folder::begin(folder, &mut record, FINISHED, observer)?;
     if opened.state == Begun::Finished {
         return Tuned::of_finished(folder, resolved, packing);
@@ -215,6 +211,21 @@ pub fn run_on(
         evaluated: trained.evaluated,
         tokens_per_second: trained.tokens_per_second,
     })
+}
+
+/// What a run writes down before it starts.
+fn record(
+    command: Vec<String>,
+    source: &Source<'_>,
+    resolved: &ResolvedSft,
+    cpu: &Cpu,
+) -> Result<RunRecord, TuneError> {
+    let settings = serde_json::to_value(resolved).unwrap_or_default();
+    let mut record = RunRecord::begin(command, settings, resolved.train.seed);
+    record.inputs.clone_from(&source.inputs);
+    record.inputs.extend(model_hashes(source.model.path())?);
+    record.versions.insert(run_folder::KERNELS.into(), cpu.kernels());
+    Ok(record)
 }
 
 /// The tokenizer of a model, whose ids must all be the model's.

@@ -7,7 +7,7 @@ use tsumugi_base::io::read_to_string_limited;
 use tsumugi_base::limits::RECIPE_BYTES_MAX;
 use tsumugi_data::dialogue::DialogueConfig;
 use tsumugi_train::recipe::{ComputeChoice, STEPS_MAX};
-use tsumugi_train::{Schedule, TrainError, TrainSettings};
+use tsumugi_train::{OptimizerKind, Schedule, TrainError, TrainSettings};
 
 use crate::conversations::Format;
 
@@ -48,6 +48,9 @@ pub struct SftRecipe {
     /// Optimizer steps
     #[arg(long)]
     pub steps: Option<u64>,
+    /// What updates the parameters [default: adamw]
+    #[arg(long)]
+    pub optimizer: Option<OptimizerKind>,
     /// Peak learning rate [default: 3e-4 at width 384, falling with the root of the width]
     #[arg(long)]
     pub learning_rate: Option<f64>,
@@ -155,6 +158,7 @@ impl SftRecipe {
             accumulate,
             epochs,
             steps,
+            optimizer,
             learning_rate,
             schedule,
             warmup_steps,
@@ -196,6 +200,7 @@ impl SftRecipe {
         let train = TrainSettings {
             steps: 0,
             accumulate: self.accumulate.unwrap_or(1),
+            optimizer: self.optimizer.unwrap_or_default(),
             learning_rate: self.learning_rate.unwrap_or_else(|| 3e-4 * (384.0 / width as f64).sqrt()),
             schedule: self.schedule.unwrap_or_default(),
             warmup_steps: 0,
