@@ -54,7 +54,7 @@ pub const PICKLE_STACK_MAX: usize = 4_000_000;
 pub const PICKLE_MEMO_MAX: usize = 16 << 20;
 
 /// Most containers, calls and items of a pickle that are kept with their content. A tensor of a PyTorch checkpoint takes
-/// about 30: this is enough for 100,000 tensors.
+/// about 40: this is enough for 75,000 tensors in one file.
 pub const PICKLE_KEPT_MAX: usize = 3_000_000;
 
 /// Most bytes that are searched for the next pickle of a file.

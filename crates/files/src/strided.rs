@@ -89,19 +89,19 @@ impl Strided {
         loop {
             copy.extend_from_slice(&bytes[at * self.element_bytes..][..self.element_bytes]);
             // The next index, as an odometer counts.
-            let Some(axis) = (0..index.len()).rfind(|&axis| {
+            let counted = (0..index.len()).rev().any(|axis| {
                 index[axis] += 1;
                 at += self.strides[axis];
-                if index[axis] == self.shape[axis] {
-                    at -= index[axis] * self.strides[axis];
-                    index[axis] = 0;
-                    return false;
+                if index[axis] < self.shape[axis] {
+                    return true;
                 }
-                true
-            }) else {
+                at -= index[axis] * self.strides[axis];
+                index[axis] = 0;
+                false
+            });
+            if !counted {
                 return copy;
-            };
-            debug_assert!(index[axis] < self.shape[axis]);
+            }
         }
     }
 }

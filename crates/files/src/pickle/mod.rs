@@ -115,7 +115,7 @@ pub struct Limits {
     /// Most containers, calls and items of theirs that are kept; beyond, it goes on without their content
     /// ([`Symbol::Folded`]). Events are not affected: a folded call was told when it was made.
     pub kept: usize,
-    /// Most bytes that are searched for another pickle.
+    /// Most bytes that are searched for another pickle; where none is found, the rest of the file is passed over.
     pub skip: usize,
 }
 

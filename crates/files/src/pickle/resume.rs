@@ -5,9 +5,6 @@
 use super::heap::argument_bytes;
 use super::{PROTOCOL_MAX, opcode};
 
-/// Longest module or name that is believed to be one when it stands among other bytes.
-const NAME_BYTES_MAX: usize = 256;
-
 /// How many opcodes are looked at to believe in a pickle of protocol 0 or 1, which has no mark at its beginning.
 const PROBED_OPCODES: usize = 8;
 
@@ -21,11 +18,20 @@ pub(super) fn next_stream(bytes: &[u8], from: usize, stopped: bool, skip_max: us
     let mut at = from;
     while at < end {
         at += bytes[at..end].iter().position(|&byte| matches!(byte, opcode::PROTO | opcode::GLOBAL | opcode::INST))?;
-        let rest = &bytes[at..];
-        if has_protocol(rest) || names_global(rest) {
+        if bytes[at] == opcode::PROTO {
+            if has_protocol(&bytes[at..]) {
+                return Some(at);
+            }
+            at += 1;
+            continue;
+        }
+        // Every later beginning in the same run of letters would fail for the same reason: time stays linear.
+        let module = name_length(&bytes[at + 1..]);
+        let behind = at + 1 + module;
+        if module > 0 && ends_as_name(&bytes[behind..]) {
             return Some(at);
         }
-        at += 1;
+        at = behind;
     }
     None
 }
@@ -35,16 +41,17 @@ fn has_protocol(bytes: &[u8]) -> bool {
     matches!(bytes, [opcode::PROTO, 0..=PROTOCOL_MAX, next, ..] if opcode::argument(*next).is_some())
 }
 
-/// `GLOBAL` or `INST` and two lines that look like a module and a name.
-fn names_global(bytes: &[u8]) -> bool {
-    let mut lines = bytes[1..bytes.len().min(2 * NAME_BYTES_MAX)].split(|&byte| byte == b'\n');
-    let mut line = || lines.next().unwrap_or_default();
-    let (module, name) = (line(), line());
-    let like_name = |name: &[u8]| {
-        let first = name.first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_');
-        first && name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.')
-    };
-    like_name(module) && like_name(name) && bytes.get(module.len() + name.len() + 2) == Some(&b'\n')
+/// A line feed, and a line that looks like a name: what stands behind the module of a `GLOBAL` or `INST`.
+fn ends_as_name(bytes: &[u8]) -> bool {
+    let Some(rest) = bytes.strip_prefix(b"\n") else { return false };
+    let name = name_length(rest);
+    name > 0 && rest.get(name) == Some(&b'\n')
+}
+
+/// How many bytes from the first on could be of a module or a name.
+fn name_length(bytes: &[u8]) -> usize {
+    let is_of_name = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    bytes.iter().take_while(is_of_name).count()
 }
 
 /// Whether the first opcodes are opcodes with whole arguments, and not all a `STOP`.

@@ -57,7 +57,6 @@ pub(super) fn little_endian(bytes: &[u8]) -> Option<i128> {
 
 /// What stands between the quotes of `STRING`.
 fn quoted(line: &[u8]) -> Option<&[u8]> {
-    let line = line.trim_ascii_end(); // as CPython does
     let (&quote, rest) = line.split_first()?;
     let (&end, inside) = rest.split_last()?;
     (quote == end && matches!(quote, b'\'' | b'"')).then_some(inside)

@@ -113,7 +113,11 @@ impl Reader<'_> {
 
     /// The view that a value is; none if it is no tensor.
     fn view(&self, value: Value) -> Result<Option<View>, TorchProblem> {
-        let Symbol::Call(call) = self.heap.symbol(value) else { return Ok(None) };
+        let call = match self.heap.symbol(value) {
+            Symbol::Call(call) => call,
+            Symbol::Folded(_) => return Err(TorchProblem::TooLarge),
+            _ => return Ok(None),
+        };
         let Some(Allowed::Rebuild(mut rebuild)) = allowed_global(self.heap, call.callee) else { return Ok(None) };
         let mut arguments = call.arguments;
         for _ in 0..REBUILDS_MAX {

@@ -215,6 +215,11 @@ fn several_pickles_and_junk_between_them() {
         assert!(events.iter().any(|event| matches!(event, Event::Call { .. })), "{events:?}");
         assert!(events.iter().any(|event| matches!(event, Event::Problem { .. } | Event::Skipped { .. })));
     }
+    // Letters without end hold no import; one at their end is found.
+    let letters = [b"K\x01.\0".to_vec(), vec![b'c'; 200_000]].concat();
+    assert!(!read(&letters).0.iter().any(|event| matches!(event, Event::Import { .. })));
+    let named = [&letters[..], b"\0icos\nsystem\n."].concat();
+    assert!(read(&named).0.iter().any(|event| matches!(event, Event::Import { .. })));
     let zeros = [b"K\x01.".to_vec(), vec![0; 100]].concat();
     assert_eq!(read(&zeros).0.last(), Some(&Event::Skipped { bytes: 3..103 }));
 }

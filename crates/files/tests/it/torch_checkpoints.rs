@@ -241,6 +241,6 @@ fn element_types_of_the_fixture() {
     let found = open(&fixture("torch/zip-2.pt")).unwrap();
     let types = found.summary();
     let missing: Vec<ElementType> =
-        ElementType::all().filter(|element_type| !types.contains_key(element_type)).collect();
+        ElementType::all().filter(|found| !found.is_quantized() && !types.contains_key(found)).collect();
     assert_eq!(missing, [ElementType::F4, ElementType::F6E2M3, ElementType::F6E3M2]);
 }
