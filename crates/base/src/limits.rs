@@ -57,6 +57,9 @@ pub const PICKLE_MEMO_MAX: usize = 16 << 20;
 /// about 40: this is enough for 75,000 tensors in one file.
 pub const PICKLE_KEPT_MAX: usize = 3_000_000;
 
+/// Longest module, name or key of a pickle. What is used again and again must be short, or a small file takes for ever.
+pub const PICKLE_NAME_BYTES_MAX: usize = 4096;
+
 /// Most bytes that are searched for the next pickle of a file.
 pub const PICKLE_SKIPPED_BYTES_MAX: usize = 64 << 20;
 

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use tsumugi_base::limits::PICKLE_NAME_BYTES_MAX;
+
 use super::opcode::{self, Argument};
 use super::text;
 
@@ -232,7 +234,7 @@ impl<'a> Heap<'a> {
             },
             NAMED => {
                 let (_, module, name) = self.named[value.place()];
-                match (self.text(module), self.text(name)) {
+                match (self.name(module), self.name(name)) {
                     (Some(module), Some(name)) => Symbol::Global { module, name },
                     _ => Symbol::Unknown,
                 }
@@ -250,9 +252,9 @@ impl<'a> Heap<'a> {
         }
     }
 
-    /// The text, if it is one.
-    pub fn text(&self, value: Value) -> Option<Cow<'_, str>> {
-        match self.leaf_of(value)? {
+    /// The text, if it is one of at most 4,096 bytes.
+    pub fn name(&self, value: Value) -> Option<Cow<'_, str>> {
+        match self.leaf_of(value, PICKLE_NAME_BYTES_MAX)? {
             Symbol::Text(text) => Some(text),
             Symbol::ByteString(bytes) => Some(text::byte_text(bytes)),
             _ => None,
@@ -261,10 +263,26 @@ impl<'a> Heap<'a> {
 
     /// The integer, if it is one of at most 16 bytes.
     pub fn int(&self, value: Value) -> Option<i128> {
-        match self.leaf_of(value)? {
+        const WRITTEN_BYTES_MAX: usize = 64; // 40 decimal digits
+        match self.leaf_of(value, WRITTEN_BYTES_MAX)? {
             Symbol::Int(int) => Some(int),
             _ => None,
         }
+    }
+
+    /// The first bytes of a text or of bytes as they lie in the file, if there are more than `bytes_max`.
+    pub(super) fn beginning(&self, value: Value, bytes_max: usize) -> Option<&[u8]> {
+        if value.tag() != LEAF || self.leaf_of(value, bytes_max).is_some() {
+            return None;
+        }
+        let (&byte, rest) = self.bytes.get(value.place()..)?.split_first()?;
+        let start = match opcode::argument(byte)? {
+            Argument::Line => 0,
+            Argument::Counted(width) => usize::from(width),
+            Argument::SignedCounted => 4,
+            Argument::None | Argument::Fixed(_) | Argument::TwoLines => return None,
+        };
+        rest.get(start..start + bytes_max)
     }
 
     /// The items, if it is a tuple.
@@ -275,8 +293,8 @@ impl<'a> Heap<'a> {
         }
     }
 
-    fn leaf_of(&self, value: Value) -> Option<Symbol<'_>> {
-        if value.tag() == LEAF { self.leaf(value.place()) } else { None }
+    fn leaf_of(&self, value: Value, bytes_max: usize) -> Option<Symbol<'_>> {
+        if value.tag() == LEAF { self.leaf_within(value.place(), bytes_max) } else { None }
     }
 
     fn pooled(&self, range: Pooled) -> &[Value] {
@@ -285,7 +303,18 @@ impl<'a> Heap<'a> {
 
     /// Decodes the opcode at `offset`; none if its argument cannot be decoded.
     pub(super) fn leaf(&self, offset: usize) -> Option<Symbol<'_>> {
+        self.leaf_within(offset, usize::MAX)
+    }
+
+    /// The same for an argument of at most `bytes_max`; none if it is longer.
+    fn leaf_within(&self, offset: usize, bytes_max: usize) -> Option<Symbol<'_>> {
+        const COUNT_BYTES_MAX: usize = 8;
         let (&byte, rest) = self.bytes.get(offset..)?.split_first()?;
+        let bytes_max = match byte {
+            opcode::GLOBAL | opcode::INST => 2 * PICKLE_NAME_BYTES_MAX,
+            _ => bytes_max,
+        };
+        let rest = &rest[..rest.len().min(bytes_max.saturating_add(COUNT_BYTES_MAX))];
         let argument = argument_bytes(opcode::argument(byte)?, rest).ok()?.bytes;
         let fixed = |bytes: &[u8]| bytes.iter().rev().fold(0u32, |number, &byte| number << 8 | u32::from(byte));
         let line = |line: text::Line<'a>| match line {

@@ -23,7 +23,7 @@ pub fn inline_array(heap: &Heap<'_>, event: &Event, bytes: &[u8], position: usiz
     }
     let Symbol::Dict(state) = heap.symbol(content) else { return None };
     let field = |name: &str| {
-        let pair = state.kept.chunks_exact(2).rfind(|pair| heap.text(pair[0]).is_some_and(|key| key == name));
+        let pair = state.kept.chunks_exact(2).rfind(|pair| heap.name(pair[0]).is_some_and(|key| key == name));
         pair.map(|pair| pair[1])
     };
     let Some(item_bytes) = item_bytes(heap, field("dtype")?)? else { return Some(Inline::Pickle) };
@@ -42,7 +42,7 @@ fn item_bytes(heap: &Heap<'_>, dtype: Value) -> Option<Option<usize>> {
     if !is_global(heap, call.callee, "numpy", "dtype") {
         return None;
     }
-    let code = heap.text(*heap.tuple(call.arguments)?.first()?)?;
+    let code = heap.name(*heap.tuple(call.arguments)?.first()?)?;
     let code = code.trim_start_matches(['<', '>', '|', '=']);
     let mut letters = code.chars();
     let bytes_of_one = match letters.next()? {

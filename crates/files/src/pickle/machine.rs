@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use super::heap::{ArgumentFault, Call, CallKind, Heap, Value, WriteKind, argument_bytes};
-use super::opcode;
+use super::heap::{ArgumentBytes, ArgumentFault, Call, CallKind, Heap, Value, WriteKind, argument_bytes};
+use super::opcode::{self, Argument};
 use super::{Event, Limits, PROTOCOL_MAX, Problem, resume, text};
 
 /// Reads the pickles of a file one after the other and yields what they would do. Never panics; memory is bounded by
@@ -25,6 +25,8 @@ pub struct Machine<'a> {
     /// Where the current frame ends; none outside of frames.
     frame_end: Option<usize>,
     opcodes: u64,
+    /// No line feed stands here or behind; the end of the file until one was missed.
+    line_feeds_end: usize,
     state: State,
     /// Events of one opcode that were not yielded yet, the last first.
     pending: Vec<Event>,
@@ -69,6 +71,7 @@ impl<'a> Machine<'a> {
             start: 0,
             frame_end: None,
             opcodes: 0,
+            line_feeds_end: bytes.len(),
             state: State::Start,
             pending: Vec::new(),
         }
@@ -168,8 +171,10 @@ impl<'a> Machine<'a> {
         let Some((&byte, rest)) = self.bytes[offset..].split_first() else {
             return Err(Halt::Broken(Problem::NoStop));
         };
-        let argument = opcode::argument(byte).ok_or(Halt::Broken(Problem::UnknownOpcode { byte }))?;
-        let argument = argument_bytes(argument, rest).map_err(|fault| {
+        let kind = opcode::argument(byte).ok_or(Halt::Broken(Problem::UnknownOpcode { byte }))?;
+        let is_line = matches!(kind, Argument::Line | Argument::TwoLines);
+        let argument = if is_line { self.line(kind, rest) } else { argument_bytes(kind, rest) };
+        let argument = argument.map_err(|fault| {
             Halt::Broken(match fault {
                 ArgumentFault::Ends { needed } => {
                     Problem::Ends { opcode: opcode::name(byte), needed, left: rest.len() as u64 }
@@ -186,6 +191,20 @@ impl<'a> Machine<'a> {
             self.check_frame(offset, byte);
         }
         self.dispatch(offset, byte, argument.bytes)
+    }
+
+    /// An argument of lines. A file without line feeds is searched for one once, not at each opcode that wants it.
+    fn line(&mut self, kind: Argument, rest: &'a [u8]) -> Result<ArgumentBytes<'a>, ArgumentFault> {
+        let start = self.bytes.len() - rest.len();
+        if start >= self.line_feeds_end {
+            return Err(ArgumentFault::Ends { needed: rest.len() as u64 + 1 });
+        }
+        let line = argument_bytes(kind, rest);
+        if line.is_err() {
+            let last = self.bytes.iter().rposition(|&byte| byte == b'\n');
+            self.line_feeds_end = last.map_or(0, |last| last + 1);
+        }
+        line
     }
 
     #[inline]
@@ -442,7 +461,7 @@ impl<'a> Machine<'a> {
         let start = self.need(offset, opcode::STACK_GLOBAL, 2);
         let (module, name) = (self.stack[start], self.stack[start + 1]);
         self.stack.truncate(start);
-        let are_texts = self.heap.text(module).is_some() && self.heap.text(name).is_some();
+        let are_texts = self.heap.name(module).is_some() && self.heap.name(name).is_some();
         let global = if are_texts {
             self.heap.add_named(offset, module, name).ok_or_else(|| limit("imports", self.limits.kept as u64))?
         } else {

@@ -25,7 +25,8 @@ mod text;
 use std::ops::Range;
 
 use tsumugi_base::limits::{
-    PICKLE_KEPT_MAX, PICKLE_MEMO_MAX, PICKLE_OPCODES_MAX, PICKLE_SKIPPED_BYTES_MAX, PICKLE_STACK_MAX,
+    PICKLE_KEPT_MAX, PICKLE_MEMO_MAX, PICKLE_NAME_BYTES_MAX, PICKLE_OPCODES_MAX, PICKLE_SKIPPED_BYTES_MAX,
+    PICKLE_STACK_MAX,
 };
 
 pub use heap::{Call, CallKind, Heap, Items, Kind, Symbol, Value, WriteKind};
@@ -196,8 +197,8 @@ pub enum Problem {
         /// Its index.
         index: u64,
     },
-    /// A module or name that is no text.
-    #[error("STACK_GLOBAL imports by something that is not text")]
+    /// A module or name that is no text, or a long one.
+    #[error("STACK_GLOBAL imports by something that is no text of at most {PICKLE_NAME_BYTES_MAX} bytes")]
     GlobalNotText,
     /// A protocol that does not exist.
     #[error("protocol {version} does not exist; the newest is {PROTOCOL_MAX}")]

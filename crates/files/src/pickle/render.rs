@@ -32,6 +32,9 @@ impl Renderer<'_> {
             return;
         }
         let heap = self.heap;
+        if let Some(beginning) = heap.beginning(value, self.len_max.saturating_add(16)) {
+            return self.quoted("", beginning.iter().copied().map(char::from));
+        }
         match heap.symbol(value) {
             Symbol::None => self.text.push_str("None"),
             Symbol::Bool(value) => self.text.push_str(if value { "True" } else { "False" }),

@@ -8,6 +8,9 @@ use super::{PROTOCOL_MAX, opcode};
 /// How many opcodes are looked at to believe in a pickle of protocol 0 or 1, which has no mark at its beginning.
 const PROBED_OPCODES: usize = 8;
 
+/// And how many bytes: after each of a million pickles they are looked at again.
+const PROBED_BYTES: usize = 1024;
+
 /// The first place from `from` on, at most `skip_max` bytes away, at which a pickle may begin. `stopped`: the bytes
 /// before are a pickle that ended well, so that the next one most likely begins right here.
 pub(super) fn next_stream(bytes: &[u8], from: usize, stopped: bool, skip_max: usize) -> Option<usize> {
@@ -56,7 +59,7 @@ fn name_length(bytes: &[u8]) -> usize {
 
 /// Whether the first opcodes are opcodes with whole arguments, and not all a `STOP`.
 fn reads_as_opcodes(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
+    let mut rest = &bytes[..bytes.len().min(PROBED_BYTES)];
     for count in 0..PROBED_OPCODES {
         let Some((&byte, after)) = rest.split_first() else { return false };
         let Some(argument) = opcode::argument(byte).and_then(|argument| argument_bytes(argument, after).ok()) else {

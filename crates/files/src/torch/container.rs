@@ -115,7 +115,7 @@ fn read_legacy(bytes: &[u8]) -> Result<(Pickle<'_>, Storages), TorchProblem> {
     let mut storages = Storages::new();
     let mut at = machine.offset();
     for &key in &keys.kept {
-        let key = heap.text(key).ok_or(TorchProblem::Legacy { expected: "key of a storage", offset: at })?;
+        let key = heap.name(key).ok_or(TorchProblem::Legacy { expected: "key of a storage", offset: at })?;
         // A storage that no tensor uses has no type, and the next one could not be found.
         let id = ids.get(&*key).ok_or_else(|| TorchProblem::NoStorage { key: key.clone().into_owned() })?;
         let needed = storage_bytes(id);
@@ -138,7 +138,7 @@ fn read_legacy(bytes: &[u8]) -> Result<(Pickle<'_>, Storages), TorchProblem> {
 fn is_big_endian(heap: &Heap<'_>, about: Value) -> bool {
     let Symbol::Dict(items) = heap.symbol(about) else { return false };
     items.kept.chunks_exact(2).any(|pair| {
-        heap.text(pair[0]).is_some_and(|key| key == "little_endian") && heap.symbol(pair[1]) == Symbol::Bool(false)
+        heap.name(pair[0]).is_some_and(|key| key == "little_endian") && heap.symbol(pair[1]) == Symbol::Bool(false)
     })
 }
 
@@ -219,8 +219,8 @@ fn parse_storage_id(heap: &Heap<'_>, value: Value) -> Option<StorageId> {
         },
         _ => return None,
     };
-    let key = heap.text(*key)?.into_owned();
-    (heap.text(*word)? == "storage").then_some(StorageId {
+    let key = heap.name(*key)?.into_owned();
+    (heap.name(*word)? == "storage").then_some(StorageId {
         element_type,
         key,
         elements: length(heap, *elements)?,

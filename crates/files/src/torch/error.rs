@@ -152,12 +152,6 @@ pub enum TorchProblem {
     /// More than is read.
     #[error("the pickle is too large to be a dictionary of tensors")]
     TooLarge,
-    /// A name that is too long.
-    #[error("a tensor name has {bytes} bytes")]
-    LongName {
-        /// Its length.
-        bytes: usize,
-    },
 }
 
 impl Hint for TorchError {
@@ -183,7 +177,7 @@ impl Hint for TorchError {
             | TorchProblem::Malformed { .. }
             | TorchProblem::NoStorage { .. }
             | TorchProblem::OutOfBounds { .. } => "PyTorch does not write this; do not trust the file",
-            TorchProblem::TooLarge | TorchProblem::LongName { .. } => return None,
+            TorchProblem::TooLarge => return None,
         };
         Some(text.into())
     }

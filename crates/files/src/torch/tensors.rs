@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tsumugi_base::limits::{MODEL_TENSORS_MAX, TENSOR_NAME_BYTES_MAX, TENSOR_RANK_MAX};
+use tsumugi_base::limits::{MODEL_TENSORS_MAX, TENSOR_RANK_MAX};
 
 use super::allowed::{Allowed, Rebuild};
 use super::container::{Pickle, Storages, allowed_global, length, malformed, storage_bytes, storage_id};
@@ -25,7 +25,7 @@ pub(super) fn read(pickle: &Pickle<'_>, storages: &Storages) -> Result<Vec<Place
     let mut tensors = reader.tensors(&pairs)?;
     if tensors.is_empty() {
         let wrapped = WRAPPERS.iter().find_map(|&wrapper| {
-            let (_, value) = pairs.iter().rfind(|(key, _)| reader.heap.text(*key).is_some_and(|key| key == wrapper))?;
+            let (_, value) = pairs.iter().rfind(|(key, _)| reader.heap.name(*key).is_some_and(|key| key == wrapper))?;
             Some(*value)
         });
         if let Some(pairs) = wrapped.map(|value| reader.pairs(value)).transpose()?.flatten() {
@@ -102,10 +102,8 @@ impl Reader<'_> {
         // As in Python, the last value of a key counts.
         let mut tensors = BTreeMap::new();
         for &(key, value) in pairs {
-            let (Some(name), Some(view)) = (self.heap.text(key), self.view(value)?) else { continue };
-            if name.len() > TENSOR_NAME_BYTES_MAX {
-                return Err(TorchProblem::LongName { bytes: name.len() });
-            }
+            let Some(view) = self.view(value)? else { continue };
+            let name = self.heap.name(key).ok_or_else(|| malformed(self.heap, "the name of a tensor", key))?;
             tensors.insert(name.clone().into_owned(), self.tensor(name.into_owned(), view)?);
         }
         Ok(tensors.into_values().collect())

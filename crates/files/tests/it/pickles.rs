@@ -169,7 +169,7 @@ fn each_fault_has_its_sentence_and_the_rest_is_read() {
         (b"Nt.", 1, "TUPLE needs a mark on the stack"),
         (b"(NNNd.", 4, "DICT finds a key without a value"),
         (b"h\x05.", 0, "memo entry 5 was never made"),
-        (b"NN\x93.", 2, "STACK_GLOBAL imports by something that is not text"),
+        (b"NN\x93.", 2, "STACK_GLOBAL imports by something that is no text of at most 4096 bytes"),
         (b"\x80\x06N.", 0, "protocol 6 does not exist; the newest is 5"),
         (b"N\x80\x02.", 1, "PROTO stands in the middle of the pickle"),
         (b"NN.", 2, "1 items are left on the stack"),
@@ -283,6 +283,36 @@ fn expressions_are_cut() {
     let mut machine = Machine::new(&deep, Limits::default());
     let Some(Event::Stop { value, .. }) = machine.by_ref().last() else { panic!() };
     assert!(machine.heap().expression(value, 1000).contains("(...,)"));
+}
+
+/// Each of these took the square of its length before there was a limit: minutes, not milliseconds.
+#[test]
+fn what_is_used_again_and_again_is_short() {
+    let long = 2_000_000u32;
+    let text =
+        [b"\x80\x04X".to_vec(), long.to_le_bytes().to_vec(), vec![b'a'; long as usize], b"\x94".to_vec()].concat();
+    let (imports, told) = (300_000, |bytes: &[u8]| Machine::new(bytes, Limits::default()).count());
+    assert!(told(&[&text[..], &b"h\0h\0\x930".repeat(imports), b"."].concat()) >= 2 * imports);
+    // No line feed anywhere: each opcode that wants a line would look through all that is left.
+    assert!(told(&b"\x80\x02I".repeat(imports)) >= 2 * imports);
+    assert!(told(&b"\x80\x02N.I".repeat(imports)) >= 2 * imports);
+    // A long name in lines, called many times.
+    let name = [b"c".to_vec(), vec![b'a'; long as usize], b"\nb\nq\0".to_vec()].concat();
+    let bytes = [&name[..], &b"h\0)R0".repeat(imports), b"."].concat();
+    let mut machine = Machine::new(&bytes, Limits::default());
+    let mut calls = 0;
+    while let Some(event) = machine.next() {
+        if let Event::Call { result, .. } = event {
+            assert!(machine.heap().expression(result, 50).len() < 100);
+            calls += 1;
+        }
+    }
+    assert_eq!(calls, imports);
+    // A long text, shown many times.
+    let bytes = [&text[..], &b"0h\0".repeat(imports), b"."].concat();
+    let mut machine = Machine::new(&bytes, Limits::default());
+    let Some(Event::Stop { value, .. }) = machine.by_ref().last() else { panic!() };
+    (0..100_000).for_each(|_| assert!(machine.heap().expression(value, 50).len() < 100));
 }
 
 #[test]
