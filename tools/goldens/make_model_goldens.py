@@ -5,7 +5,7 @@ Run `tools/goldens/environment` once, then
 
     .venv-peers/bin/python tools/goldens/make_model_goldens.py
 
-Each folder under crates/models/fixtures/ gets a Hugging Face model folder (config.json, *.safetensors), and
+Each folder under crates/models/fixtures/ gets a Hugging Face model folder (config.json, weights), and
   golden.safetensors   `ids_0`, `ids_1` (int64) and `logits_0`, `logits_1` (float32, [tokens, vocabulary])
   golden.json          versions, ids, training loss, gradients, losses of ten AdamW steps
   README.md            where the files come from
@@ -46,6 +46,8 @@ class Fixture:
     old_config: bool = False
     # The shard limit, when one float32 file would be too large.
     shard: bool = False
+    # Store the weights as `transformers` did before safetensors: with `torch.save`, tied ones under both names.
+    pytorch: bool = False
 
 
 def gpt2() -> transformers.GPT2Config:
@@ -92,6 +94,8 @@ FIXTURES = [
     Fixture("llama3-rope", "Llama, 2 layers, tied, `rope_scaling` llama3; float16, one file; config.json spelled as by "
             "transformers 4", llama(2, True, max_position_embeddings=1024, rope_parameters=LLAMA3_ROPE),
             storage=torch.float16, old_config=True),
+    Fixture("llama-pytorch", "Llama, 2 layers, tied head; bfloat16, two files of PyTorch with an index", llama(2, True),
+            storage=torch.bfloat16, pytorch=True),
 ]  # fmt: skip
 
 
@@ -179,7 +183,23 @@ def save(model: torch.nn.Module, fixture: Fixture, folder: pathlib.Path) -> torc
     stored.save_pretrained(folder, max_shard_size="60KB" if fixture.shard else "1GB")
     if fixture.old_config:
         spell_config_as_version_4(folder / "config.json")
+    if fixture.pytorch:
+        save_as_pytorch(stored, folder)
     return open_float32(folder)
+
+
+def save_as_pytorch(model: torch.nn.Module, folder: pathlib.Path) -> None:
+    (folder / "model.safetensors").unlink()
+    state = model.state_dict()
+    names = list(state)
+    half = len(names) // 2
+    weight_map = {}
+    for shard, shard_names in [("pytorch_model-00001-of-00002.bin", names[:half] + names[-1:]), ("pytorch_model-00002-of-00002.bin", names[half:-1])]:
+        torch.save({name: state[name] for name in shard_names}, folder / shard)
+        weight_map.update(dict.fromkeys(shard_names, shard))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def open_float32(folder: pathlib.Path) -> torch.nn.Module:

@@ -43,6 +43,33 @@ pub const TOKENIZER_FILE_BYTES_MAX: u64 = 512 << 20;
 /// Largest `model.safetensors.index.json`.
 pub const CHECKPOINT_INDEX_BYTES_MAX: u64 = 256 << 20;
 
+/// Most opcodes of a pickle. The largest that we have seen in a published model has 4 million.
+pub const PICKLE_OPCODES_MAX: u64 = 50_000_000;
+
+/// Most items on a pickle's stack, and most marks. Writers put at most 1,000 items between two appends, but a tuple lies
+/// there as a whole.
+pub const PICKLE_STACK_MAX: usize = 4_000_000;
+
+/// Most places of a pickle's memo: writers make an entry every three or four opcodes.
+pub const PICKLE_MEMO_MAX: usize = 16 << 20;
+
+/// Most containers, calls and items of a pickle that are kept with their content. A tensor of a PyTorch checkpoint takes
+/// about 40: this is enough for 75,000 tensors in one file.
+pub const PICKLE_KEPT_MAX: usize = 3_000_000;
+
+/// Longest module, name or key of a pickle. What is used again and again must be short, or a small file takes for ever.
+pub const PICKLE_NAME_BYTES_MAX: usize = 4096;
+
+/// Most bytes that are searched for the next pickle of a file.
+pub const PICKLE_SKIPPED_BYTES_MAX: usize = 64 << 20;
+
+/// Most entries of a zip archive. A checkpoint has one for each tensor.
+pub const ZIP_ENTRIES_MAX: usize = MODEL_TENSORS_MAX;
+
+/// Most bytes that all views of a checkpoint which are not in the file's order may take when they are copied, beyond the
+/// size of the file: an expanded view repeats its elements, and a hostile one repeats them for ever.
+pub const TENSOR_COPIES_BYTES_MAX: u64 = 64 << 20;
+
 /// Largest recipe (TOML).
 pub const RECIPE_BYTES_MAX: u64 = 1 << 20;
 

@@ -14,7 +14,7 @@ use crate::flags::Threads;
 use crate::output::{Failure, tell};
 
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
-pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; safetensors and JSON hold no code" };
+pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; no reader of ours runs what a file holds" };
 
 /// The folder that `model` names.
 pub fn folder(model: &str) -> Result<PathBuf, Failure> {

@@ -10,6 +10,7 @@ use crate::checkpoint_index::IndexError;
 use crate::element_type::ElementType;
 use crate::gguf::GgufError;
 use crate::safetensors::SafetensorsError;
+use crate::torch::TorchError;
 
 /// What can be wrong with the files of a model. Every variant holds the values that disagreed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub enum FilesError {
     /// A GGUF file is wrong.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// A checkpoint of PyTorch is wrong, or does more than tensors need.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
     /// The index of a sharded checkpoint is wrong.
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -47,8 +51,8 @@ pub enum FilesError {
         /// How many we open.
         limit: usize,
     },
-    /// The only weights are in a format that runs code when it is loaded the usual way.
-    #[error("{path} has its weights only as {found}; we load safetensors", path = .path.display())]
+    /// The only weights are in a pickle that is no checkpoint of PyTorch.
+    #[error("{path} has its weights only as {found}; we load safetensors and PyTorch's .bin, .pt, .pth", path = .path.display())]
     PickleOnly {
         /// The folder.
         path: PathBuf,
@@ -56,7 +60,7 @@ pub enum FilesError {
         found: String,
     },
     /// The only weights are in a format that we do not read.
-    #[error("{path} has its weights only as {found}; we load safetensors", path = .path.display())]
+    #[error("{path} has its weights only as {found}; we load safetensors and PyTorch's .bin, .pt, .pth", path = .path.display())]
     OtherFormatOnly {
         /// The folder.
         path: PathBuf,
@@ -169,6 +173,7 @@ impl Hint for FilesError {
             Self::Refused(error) => error.hint(),
             Self::Safetensors(error) => error.hint(),
             Self::Gguf(error) => error.hint(),
+            Self::Torch(error) => error.hint(),
             Self::Index(error) => error.hint(),
             Self::NotAFolder { path } => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());

@@ -48,9 +48,7 @@ impl LooksLike {
         match self {
             Self::GitLfsPointer => "it is a Git LFS pointer, not the file: run `git lfs pull` there",
             Self::WebPage => "it is a web page, usually an error of the server; fetch the file again",
-            Self::Zip | Self::Pickle => {
-                "it is a PyTorch file under a wrong name; convert it to safetensors where it came from"
-            }
+            Self::Zip | Self::Pickle => "it is a PyTorch file under a wrong name: call it pytorch_model.bin",
             Self::Gguf => "it is a GGUF file under a wrong name",
             Self::Safetensors => "it is a safetensors file under a wrong name",
         }

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use crate::element_type::ElementType;
+use crate::strided::Strided;
 
 /// One tensor of a checked header.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,33 @@ pub struct TensorEntry {
     pub shape: Vec<usize>,
     /// Its bytes, from the start of the file.
     pub bytes: Range<usize>,
+}
+
+impl TensorEntry {
+    /// Bytes of its elements in row-major order.
+    pub fn stored_bytes(&self) -> u64 {
+        self.element_type.tensor_bytes(&self.shape).unwrap_or(u64::MAX)
+    }
+}
+
+/// One tensor in a file.
+#[derive(Debug, Clone)]
+pub struct PlacedTensor {
+    /// Its bytes are those from its first to its last element.
+    pub entry: TensorEntry,
+    /// Where its elements are, if they are not in row-major order.
+    pub(crate) strided: Option<Strided>,
+}
+
+impl PlacedTensor {
+    /// Its elements in row-major order: those of the `file`, or a copy of them, made once.
+    ///
+    /// # Panics
+    /// If the file is another than the one that it was read from.
+    pub fn bytes<'a>(&'a self, file: &'a [u8]) -> &'a [u8] {
+        let bytes = &file[self.entry.bytes.clone()];
+        self.strided.as_ref().map_or(bytes, |strided| strided.copy(bytes))
+    }
 }
 
 /// One stored tensor: its bytes are little-endian, row-major, and of any alignment.

@@ -202,7 +202,7 @@ fn check_before_allocating(
 ) -> Result<(), ModelError> {
     let problem = |problem: String| Err(ModelError::Config { file: folder.path().join("config.json"), problem });
     let product = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
-    let found: u128 = tensors.iter().map(|tensor| product(tensor.shape)).fold(0, u128::saturating_add);
+    let found = tensors.distinct_elements();
     let promised = spec.parameters_at_least();
     if promised > found.saturating_mul(2).saturating_add(SLACK) {
         return problem(format!("it describes {promised} weights, but the weight files hold {found}"));

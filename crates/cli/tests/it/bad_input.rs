@@ -98,6 +98,23 @@ fn a_model_that_is_not_there() {
 }
 
 #[test]
+fn a_checkpoint_that_would_run_code() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    std::fs::remove_file(path.join("model/model.safetensors")).unwrap();
+    // Python would print a word.
+    std::fs::write(path.join("model/pytorch_model.bin"), b"\x80\x02cbuiltins\nprint\nX\x02\0\0\0hi\x85R.").unwrap();
+    tsumugi(path, &["generate", "model", "--prompt", "a"]).is("
+        exit 2
+        ---- stderr
+        error: model/pytorch_model.bin: its pickle asks for `builtins.print` at byte 2, and tensors do not need that
+
+        hint: such a pickle can run code when Python loads it, so nothing of it is used; from a source that you trust, save the plain `state_dict()` with `safetensors.torch.save_file` and give that
+    ");
+}
+
+#[test]
 fn a_truncated_checkpoint() {
     let folder = temporary_folder();
     let path = folder.path();

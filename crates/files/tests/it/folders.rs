@@ -96,10 +96,16 @@ fn missing_weights_say_what_is_there_instead() {
         let text = error.to_string().replace(&folder.path().display().to_string(), "DIR");
         (text, error.hint().unwrap_or_default())
     };
-    let (text, hint) = told(&["config.json", "pytorch_model.bin"]);
-    assert_eq!(text, "DIR has its weights only as pytorch_model.bin; we load safetensors");
+    let (text, hint) = told(&["config.json", "model.pkl"]);
+    let only_as =
+        |name: &str| format!("DIR has its weights only as {name}; we load safetensors and PyTorch's .bin, .pt, .pth");
+    assert_eq!(text, only_as("model.pkl"));
     assert!(hint.contains("a pickle can run code") && hint.contains("save_pretrained"), "{hint}");
-    assert_eq!(told(&["model.gguf"]).0, "DIR has its weights only as model.gguf; we load safetensors");
+    assert_eq!(told(&["model.gguf"]).0, only_as("model.gguf"));
+    assert_eq!(
+        told(&["pytorch_model.bin"]).0,
+        "DIR/pytorch_model.bin: neither a zip archive nor a pickle, as `torch.save` writes them"
+    );
     assert_eq!(told(&["config.json"]).0, "DIR has no weights: no model.safetensors among its files (config.json)");
     assert_eq!(told(&[]).0, "DIR has no weights: no model.safetensors among its files (it is empty)");
     assert_eq!(

@@ -4,4 +4,5 @@
 mod contract;
 mod damaged;
 mod goldens;
+mod llama2c;
 mod training_goldens;
