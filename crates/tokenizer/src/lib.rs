@@ -4,6 +4,7 @@
 //!
 //! Invariant: text never becomes a control token unless [`Tokenizer::encode_with_special`] is asked to.
 
+mod base64;
 pub mod bpe;
 mod characters;
 pub mod chat_template;

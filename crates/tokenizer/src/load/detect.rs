@@ -7,7 +7,7 @@ use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_files::gguf::parse_header;
 use tsumugi_files::{FilesError, ModelFolder};
 
-use crate::{Tokenizer, TokenizerError};
+use crate::{Tokenizer, TokenizerError, base64};
 
 /// The files of a model folder that may hold its vocabulary; the first that is there counts. Others that end in
 /// `.tiktoken` or `.model` count after them, if there is one only.
@@ -92,6 +92,6 @@ fn is_tekken(text: &str) -> bool {
 /// A token in base 64 and its rank.
 fn is_rank_line(line: &str) -> bool {
     line.trim_end().split_once(' ').is_some_and(|(token, rank)| {
-        !rank.is_empty() && rank.bytes().all(|byte| byte.is_ascii_digit()) && super::base64::decode(token).is_some()
+        !rank.is_empty() && rank.bytes().all(|byte| byte.is_ascii_digit()) && base64::decode(token).is_some()
     })
 }

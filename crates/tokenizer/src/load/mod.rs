@@ -1,7 +1,6 @@
-//! Vocabulary files of every kind that people have, each read into a [`Tokenizer`]. Byte-level ones become a
+//! Vocabulary files of every kind that people have, each read into a [`crate::Tokenizer`]. Byte-level ones become a
 //! `tokenizer.json` in memory first, so that a model folder can be written from any of them.
 
-mod base64;
 mod detect;
 mod gguf;
 mod hugging_face;
@@ -14,8 +13,6 @@ mod tiktoken;
 pub use detect::{FolderError, vocabulary_file};
 use serde_json::{Value, json};
 
-#[cfg(doc)]
-use crate::Tokenizer;
 use crate::{SpecialToken, TokenId};
 
 /// A `tokenizer.json` of these parts: `normalizer`, `pre_tokenizer`, `decoder`, `model`.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::patterns;
 use super::ranks::Ranks;
-use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
+use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError, base64};
 
 /// How this format is called in messages.
 const FORMAT: &str = "Tekken";
@@ -80,7 +80,7 @@ fn tokens(file: &Value, ranks: usize) -> Result<Vec<(Vec<u8>, TokenId)>, Tokeniz
     }
     let token = |(rank, token): (usize, &Value)| {
         let failed = || failed(format!("entry {rank} of `vocab` is not the token of rank {rank} in base 64"));
-        let bytes = token.get("token_bytes").and_then(Value::as_str).and_then(super::base64::decode);
+        let bytes = token.get("token_bytes").and_then(Value::as_str).and_then(base64::decode);
         let in_order = token.get("rank").and_then(Value::as_u64) == Some(rank as u64);
         let bytes = bytes.filter(|bytes| in_order && !bytes.is_empty()).ok_or_else(failed)?;
         Ok((bytes, rank as TokenId))

@@ -3,7 +3,7 @@
 
 use super::patterns::{self, O200K, QWEN};
 use super::ranks::Ranks;
-use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
+use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError, base64};
 
 /// How this format is called in messages.
 const FORMAT: &str = "tiktoken";
@@ -117,7 +117,7 @@ impl Tokenizer {
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let failed = || failed(format!("line {} is not a token in base 64 and a rank", number + 1));
             let (token, rank) = line.trim_end().split_once(' ').ok_or_else(failed)?;
-            let token = super::base64::decode(token).filter(|token| !token.is_empty()).ok_or_else(failed)?;
+            let token = base64::decode(token).filter(|token| !token.is_empty()).ok_or_else(failed)?;
             tokens.push((token, rank.parse::<TokenId>().map_err(|_| failed())?));
         }
         let Some(encoding) = ALL.iter().find(|encoding| encoding.ranks == tokens.len()) else {

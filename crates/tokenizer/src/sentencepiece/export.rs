@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::model::{Algorithm, Model, Piece, PieceKind};
 use super::normalizer::SPACE;
+use crate::base64;
 
 /// The file.
 pub(crate) fn to_json(model: &Model) -> String {
     let mut normalizers = Vec::new();
     if !model.character_map.is_empty() {
-        normalizers.push(json!({"type": "Precompiled", "precompiled_charsmap": base64(&model.character_map)}));
+        normalizers.push(json!({"type": "Precompiled", "precompiled_charsmap": base64::encode(&model.character_map)}));
     }
     if model.remove_extra_whitespaces {
         normalizers.push(replace(json!({"Regex": "^ +| +$"}), ""));
@@ -114,30 +115,4 @@ fn bpe(model: &Model) -> Value {
         "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
         "byte_fallback": model.byte_fallback, "ignore_merges": false, "vocab": vocabulary, "merges": merges,
     })
-}
-
-/// Base 64 with padding (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= group.len() { digit.into() } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn examples_of_rfc_4648() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 }
