@@ -153,7 +153,8 @@ fn damaged_vocabularies_never_panic() {
     let files =
         ["byte_fallback", "unigram", "word_level", "word_piece"].map(|name| fixture_text(&format!("{name}.json")));
     let models = ["spm_bpe", "spm_unigram", "spm_unigram_bytes"].map(model);
-    let originals = files.iter().map(|text| (text.as_bytes(), 400)).chain(models.iter().map(|bytes| (&bytes[..], 1000)));
+    let originals =
+        files.iter().map(|text| (text.as_bytes(), 400)).chain(models.iter().map(|bytes| (&bytes[..], 1000)));
     for (original, count) in originals.chain([(tekken.as_bytes(), 400)]) {
         let mut opened = 0;
         for mutation in mutations(original, 11, count) {
