@@ -5,7 +5,7 @@ use serde::Serialize;
 use tsumugi_base::units;
 use tsumugi_models::plans::LossPlan;
 use tsumugi_models::{Decoder, DecoderSpec};
-use tsumugi_tensor::kernels::gemm::packed_lens;
+use tsumugi_tensor::kernels::gemm::{BLOCK_OF_A_LEN, packed_lens};
 use tsumugi_tensor::memory::Buffer;
 use tsumugi_tensor::{Activations, Compute, Cpu};
 
@@ -158,7 +158,7 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
         .map(|size| packed_lens(compute, size))
         .fold([0, 0], |most, lens| [most[0].max(lens[0]), most[1].max(lens[1])]);
     // A block of A, and the packed keys, values, queries and gradients of a head, for each thread.
-    let per_thread = 96 * 384 + 6 * spec.context.min(rows) * spec.head_width;
+    let per_thread = BLOCK_OF_A_LEN + 6 * spec.context.min(rows) * spec.head_width;
     ((left + right + threads * per_thread) * size_of::<f32>()) as u64
 }
 

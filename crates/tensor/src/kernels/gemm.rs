@@ -309,7 +309,10 @@ fn cut(smaller: usize, larger: usize, depth: usize, slab: usize) -> (usize, usiz
     (lines.clamp(1, larger.max(1)), depth)
 }
 
-/// Numbers (of 32 bits) that packing A and B takes for a product, beside a block of A per thread: for the planner.
+/// Numbers of a block of A that a thread packs for itself in float32: for the planner.
+pub const BLOCK_OF_A_LEN: usize = ROW_BLOCK * K_BLOCK;
+
+/// Numbers (of 32 bits) that packing A and B takes for a product, beside [`BLOCK_OF_A_LEN`] per thread: for the planner.
 pub fn packed_lens(compute: Compute, (m, n, k): (usize, usize, usize)) -> [usize; 2] {
     match compute {
         Compute::F32 => [0, n * k],

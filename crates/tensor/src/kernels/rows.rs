@@ -100,6 +100,7 @@ impl OnlineSoftmax {
     }
 }
 
+/// A row of [`online_softmax_rows`]: the new state, and the factor of what was summed before.
 #[inline(always)]
 fn online_softmax_body<S: Simd>(
     s: S,
@@ -125,13 +126,7 @@ fn online_softmax_body<S: Simd>(
     let sum = exponentials(s, largest, valid);
     (OnlineSoftmax { largest, sum: state.sum * correction + sum }, correction)
 }
-kernel!(
-    /// One block of an online softmax: scores in `first..end` become `e^(scale score - largest)`, the others 0.
-    /// Returns the new state and the factor by which everything summed before is to be scaled.
-    pub fn online_softmax(scores: &mut [f32], first: usize, end: usize, scale: f32, state: OnlineSoftmax) -> (OnlineSoftmax, f32) = online_softmax_body
-);
-
-/// [`online_softmax`] of all of a row of `ROW` scores, which stay in registers: the same operations in the same order.
+/// [`online_softmax_body`] of all of a row of `ROW` scores, which stay in registers: the same operations in the same order.
 #[inline(always)]
 fn online_softmax_of_all<S: Simd, const ROW: usize>(
     s: S,
@@ -202,8 +197,9 @@ fn online_softmax_rows_body<S: Simd>(
     }
 }
 kernel!(
-    /// [`online_softmax`] of each row of `scores [rows, 64]`; each row of `sums [rows, width]` is scaled by its factor.
-    /// No sums: nothing was summed before.
+    /// One block of an online softmax for each row of `scores [rows, 64]`: scores in the columns that the row sees become
+    /// `e^(scale score - largest)`, those of other keys 0. Each row of `sums [rows, width]`, what was summed before, is
+    /// scaled to the new largest; no sums: nothing was summed before.
     pub fn online_softmax_rows(scores: &mut [f32], rows: ScoreRows<'_>, states: &mut [OnlineSoftmax], sums: &mut [f32], width: usize) = online_softmax_rows_body
 );
 

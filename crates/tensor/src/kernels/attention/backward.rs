@@ -141,6 +141,19 @@ struct Pair {
     first_head: bool,
 }
 
+impl Pair {
+    /// Positions of the first query and the first key.
+    fn first(&self) -> (usize, usize) {
+        (self.query_block * QUERY_BLOCK, self.key_block * KEY_BLOCK)
+    }
+
+    /// Of `keys`, those that the last of `rows` queries from `row` sees: the most of its tile.
+    fn seen_by_tile(&self, row: usize, rows: usize, keys: usize) -> usize {
+        let (first_query, first_key) = self.first();
+        (first_query + row + rows).saturating_sub(first_key).min(keys)
+    }
+}
+
 impl Task<'_> {
     /// The rows of the segment from `first`, a head's columns: queries, and gradients of the output.
     ///
@@ -191,7 +204,7 @@ impl Task<'_> {
         let Pair { query_head, head, key_block, query_block, first_head } = pair;
         let (layout, heads, rows, width, stride) =
             (self.layout, self.heads, self.rows, self.heads.width, self.heads.row());
-        let (first_query, first_key) = (query_block * QUERY_BLOCK, key_block * KEY_BLOCK);
+        let (first_query, first_key) = pair.first();
         let queries = (rows.len - first_query).min(QUERY_BLOCK);
         let keys = (rows.len - first_key).min(KEY_BLOCK);
         // SAFETY: rows and columns are inside of the segment's rows; this task alone writes this head's gradients.
@@ -210,13 +223,12 @@ impl Task<'_> {
             let dv = gradient(first_key, (heads.query + heads.key + head) * width);
             let dq = gradient(first_query, query_head * width);
             let packed = |kind, block, count| (self.packed.at(kind, block).cast_const(), layout.over_positions(count));
-            // The first key of a tile of keys is seen the earliest, the last query of a tile of queries sees the most keys.
+            // The first key of a tile of keys is seen the earliest.
             let seen_from = |key: usize| (first_key + key).saturating_sub(first_query).min(queries);
             let by_key = |key, _| Part { columns: width, first: seen_from(key), end: queries };
             layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh, by_key);
             layout.multiply(keys, ds_by_key, packed(Kind::QueryRows, query_block, queries), dk, !fresh, by_key);
-            let seen = |row: usize, rows: usize| (first_query + row + rows).saturating_sub(first_key).min(keys);
-            let by_query = |row, rows| Part { columns: width, first: 0, end: seen(row, rows) };
+            let by_query = |row, rows| Part { columns: width, first: 0, end: pair.seen_by_tile(row, rows, keys) };
             layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, key_block > 0, by_query);
         }
     }
@@ -228,9 +240,8 @@ impl Task<'_> {
     unsafe fn probabilities(&mut self, pair: &Pair, queries: usize, keys: usize) {
         let &Pair { query_head, key_block, query_block, .. } = pair;
         let (layout, heads, rows) = (self.layout, self.heads, self.rows);
-        let (first_query, first_key) = (query_block * QUERY_BLOCK, key_block * KEY_BLOCK);
-        let seen = |row: usize, rows: usize| (first_query + row + rows).saturating_sub(first_key).min(keys);
-        let scored = |row, rows| Part { columns: seen(row, rows), first: 0, end: layout.width };
+        let (first_query, first_key) = pair.first();
+        let scored = |row, rows| Part { columns: pair.seen_by_tile(row, rows, keys), first: 0, end: layout.width };
         // SAFETY: the caller's promise; packed units are read where they were put.
         unsafe {
             let [query, doutput] = self.rows_of(query_head, first_query);
