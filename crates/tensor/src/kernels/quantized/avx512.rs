@@ -1,0 +1,387 @@
+//! AVX-512 with `VPDPBUSD`: in a lane, four unsigned codes of a row of the weight times four signed codes of `x`.
+
+use std::arch::x86_64::*;
+
+use super::{Out, Panel};
+use crate::quant::{STEP, TILE_ROWS, TileLayout, WeightKind};
+
+/// The layout that the constants name. No shared units and no header: `SUPER` 1; widened: `SUPER` 0.
+const fn layout<const LOW: usize, const HIGH: usize, const GROUP: usize, const SUPER: usize, const MINIMA: bool>()
+-> TileLayout {
+    TileLayout { low_bits: LOW, high_bits: HIGH, group: GROUP, minima: MINIMA, zero_bits: 0, super_steps: SUPER }
+}
+
+/// The codes of four columns, `4 g …`, of 16 rows.
+#[inline(always)]
+unsafe fn codes<const LOW: usize, const HIGH: usize>(step: *const u8, g: usize) -> __m512i {
+    // SAFETY: the caller's promise: a whole step; this is only inlined where the features are on.
+    unsafe {
+        let register = |at: usize| _mm512_loadu_si512(step.add(at).cast());
+        let low = match LOW {
+            8 => return register(g * 64),
+            4 => {
+                let pair = register(g / 2 * 64);
+                let shifted = if g % 2 == 0 { pair } else { _mm512_srli_epi16::<4>(pair) };
+                _mm512_and_si512(shifted, _mm512_set1_epi8(15))
+            }
+            _ => {
+                let four = register(g / 4 * 64);
+                let shifted = match g % 4 {
+                    0 => four,
+                    1 => _mm512_srli_epi16::<2>(four),
+                    2 => _mm512_srli_epi16::<4>(four),
+                    _ => _mm512_srli_epi16::<6>(four),
+                };
+                _mm512_and_si512(shifted, _mm512_set1_epi8(3))
+            }
+        };
+        let high = match HIGH {
+            0 => return low,
+            2 => {
+                let four = register(LOW * 64 + g / 4 * 64);
+                let shifted = match g % 4 {
+                    0 => _mm512_slli_epi16::<4>(four),
+                    1 => _mm512_slli_epi16::<2>(four),
+                    2 => four,
+                    _ => _mm512_srli_epi16::<2>(four),
+                };
+                _mm512_and_si512(shifted, _mm512_set1_epi8(0x30))
+            }
+            _ => {
+                let eight = register(LOW * 64);
+                let shifted = match (LOW as i32) - g as i32 {
+                    4 => _mm512_slli_epi16::<4>(eight),
+                    3 => _mm512_slli_epi16::<3>(eight),
+                    2 => _mm512_slli_epi16::<2>(eight),
+                    1 => _mm512_slli_epi16::<1>(eight),
+                    0 => eight,
+                    -1 => _mm512_srli_epi16::<1>(eight),
+                    -2 => _mm512_srli_epi16::<2>(eight),
+                    -3 => _mm512_srli_epi16::<3>(eight),
+                    -4 => _mm512_srli_epi16::<4>(eight),
+                    _ => _mm512_srli_epi16::<5>(eight),
+                };
+                _mm512_and_si512(shifted, _mm512_set1_epi8(1 << LOW))
+            }
+        };
+        _mm512_or_si512(low, high)
+    }
+}
+
+/// 16 numbers of half precision.
+#[inline(always)]
+unsafe fn halves(from: *const u8) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+}
+
+#[inline(always)]
+unsafe fn from_bytes(bytes: __m128i) -> __m512 {
+    // SAFETY: only inlined where the features are on.
+    unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)) }
+}
+
+/// Scales and offsets of a group of a step; `units` are those of its block.
+#[inline(always)]
+unsafe fn scales<const LOW: usize, const HIGH: usize, const GROUP: usize, const SUPER: usize, const MINIMA: bool>(
+    step: *const u8,
+    units: [__m512; 2],
+    group: usize,
+) -> (__m512, __m512) {
+    // SAFETY: the caller's promise: a whole step.
+    unsafe {
+        let at = step.add((LOW + HIGH) * 64);
+        let none = _mm512_setzero_ps();
+        if SUPER == 0 {
+            let at = at.cast::<f32>();
+            let offset = if MINIMA { _mm512_loadu_ps(at.add((STEP / GROUP + group) * 16)) } else { none };
+            return (_mm512_loadu_ps(at.add(group * 16)), offset);
+        }
+        if SUPER == 1 {
+            return (halves(at), if MINIMA { halves(at.add(32)) } else { none });
+        }
+        let bytes = _mm_loadu_si128(at.add(group * 16).cast());
+        if MINIMA && GROUP == 16 {
+            let nibbles = _mm_set1_epi8(15);
+            let minima = from_bytes(_mm_and_si128(_mm_srli_epi16::<4>(bytes), nibbles));
+            let scale = _mm512_mul_ps(units[0], from_bytes(_mm_and_si128(bytes, nibbles)));
+            return (scale, negative(_mm512_mul_ps(units[1], minima)));
+        }
+        let scale = _mm512_mul_ps(units[0], from_bytes(bytes));
+        if !MINIMA {
+            return (scale, none);
+        }
+        let minima = from_bytes(_mm_loadu_si128(at.add(16).cast()));
+        (scale, negative(_mm512_mul_ps(units[1], minima)))
+    }
+}
+
+#[inline(always)]
+unsafe fn negative(x: __m512) -> __m512 {
+    // SAFETY: only inlined where the features are on.
+    unsafe { _mm512_xor_ps(x, _mm512_set1_ps(-0.0)) }
+}
+
+/// The units of a block whose first step begins at `header`.
+#[inline(always)]
+unsafe fn units<const SUPER: usize, const MINIMA: bool>(header: *const u8) -> [__m512; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let none = _mm512_setzero_ps();
+        if SUPER <= 1 { [none; 2] } else { [halves(header), if MINIMA { halves(header.add(32)) } else { none }] }
+    }
+}
+
+/// The sums of a tile and a panel of `ROWS` rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn tile<
+    const LOW: usize,
+    const HIGH: usize,
+    const GROUP: usize,
+    const SUPER: usize,
+    const MINIMA: bool,
+    const ROWS: usize,
+>(
+    tile: *const u8,
+    steps: usize,
+    panel: Panel,
+    out: Out,
+) {
+    let layout = const { layout::<LOW, HIGH, GROUP, SUPER, MINIMA>() };
+    let step_bytes = if SUPER == 0 { super::widened_step_bytes(&layout) } else { layout.step_bytes() };
+    let header_bytes = if SUPER == 0 { 0 } else { layout.header_bytes() };
+    let groups = STEP / GROUP;
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    let (mut at, mut units_of) = (tile, [_mm512_setzero_ps(); 2]);
+    let (mut x, mut x_scales, mut side) = (panel.codes, panel.scales, panel.side);
+    for step in 0..steps {
+        // SAFETY: the caller's promise: the tile and the panel hold `steps` steps.
+        unsafe {
+            if SUPER > 1 && step % SUPER == 0 {
+                units_of = units::<SUPER, MINIMA>(at);
+                at = at.add(header_bytes);
+            }
+            if ROWS <= super::DIRECT_ROWS && SUPER > 0 {
+                for line in (0..step_bytes).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(4096 + line).cast());
+                }
+            }
+            for group in 0..groups {
+                let mut products = [_mm512_setzero_si512(); ROWS];
+                if !MINIMA {
+                    for (row, product) in products.iter_mut().enumerate() {
+                        *product = _mm512_set1_epi32(*side.add(row).cast::<i32>());
+                    }
+                }
+                for g in 0..8 / groups {
+                    let g = group * (8 / groups) + g;
+                    let w = codes::<LOW, HIGH>(at, g);
+                    for (row, product) in products.iter_mut().enumerate() {
+                        let x = _mm512_set1_epi32(x.add((g * ROWS + row) * 4).cast::<i32>().read_unaligned());
+                        *product = _mm512_dpbusd_epi32(*product, w, x);
+                    }
+                }
+                let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of, group);
+                for (row, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
+                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales.add(row)));
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, *sum);
+                    if MINIMA {
+                        *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
+                    }
+                }
+                side = side.add(ROWS);
+            }
+            at = at.add(step_bytes);
+            x = x.add(STEP * ROWS);
+            x_scales = x_scales.add(ROWS);
+        }
+    }
+    // SAFETY: the caller's promise: `out` has room for these rows and columns.
+    unsafe { store(&sums, out) };
+}
+
+#[inline(always)]
+unsafe fn store<const ROWS: usize>(sums: &[__m512; ROWS], out: Out) {
+    // SAFETY: the caller's promise; masked beyond the columns that there are.
+    unsafe {
+        let mask = (u32::MAX >> (32 - out.columns)) as u16;
+        let bias = if out.bias.is_null() { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out.bias) };
+        for (row, sum) in sums.iter().enumerate().take(out.rows) {
+            let sum = if out.bias.is_null() { *sum } else { _mm512_add_ps(*sum, bias) };
+            _mm512_mask_storeu_ps(out.y.add(row * out.stride), mask, sum);
+        }
+    }
+}
+
+/// Writes the steps of a tile with codes of 8 bits and float32 scales and offsets.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn widen_tile<
+    const LOW: usize,
+    const HIGH: usize,
+    const GROUP: usize,
+    const SUPER: usize,
+    const MINIMA: bool,
+>(
+    tile: *const u8,
+    steps: usize,
+    to: *mut u8,
+) {
+    let layout = const { layout::<LOW, HIGH, GROUP, SUPER, MINIMA>() };
+    let groups = STEP / GROUP;
+    let (mut at, mut to, mut units_of) = (tile, to, [_mm512_setzero_ps(); 2]);
+    for step in 0..steps {
+        // SAFETY: the caller's promise: `steps` steps on both sides.
+        unsafe {
+            if SUPER > 1 && step % SUPER == 0 {
+                units_of = units::<SUPER, MINIMA>(at);
+                at = at.add(layout.header_bytes());
+            }
+            for g in 0..8 {
+                _mm512_storeu_si512(to.add(g * 64).cast(), codes::<LOW, HIGH>(at, g));
+            }
+            let scales_at = to.add(512).cast::<f32>();
+            for group in 0..groups {
+                let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of, group);
+                _mm512_storeu_ps(scales_at.add(group * 16), scale);
+                if MINIMA {
+                    _mm512_storeu_ps(scales_at.add((groups + group) * 16), offset);
+                }
+            }
+            at = at.add(layout.step_bytes());
+            to = to.add(super::widened_step_bytes(&layout));
+        }
+    }
+}
+
+/// Calls `$function::<LOW, HIGH, GROUP, SUPER, MINIMA, $rows>` for a kind.
+macro_rules! for_kind {
+    ($kind:expr, $function:ident, [$($rows:tt)*], $arguments:tt) => {
+        match $kind {
+            WeightKind::Q8_0 => $function::<8, 0, 32, 1, false $($rows)*> $arguments,
+            WeightKind::Q4_0 => $function::<4, 0, 32, 1, false $($rows)*> $arguments,
+            WeightKind::Q4_1 => $function::<4, 0, 32, 1, true $($rows)*> $arguments,
+            WeightKind::Q5_0 => $function::<4, 1, 32, 1, false $($rows)*> $arguments,
+            WeightKind::Q5_1 => $function::<4, 1, 32, 1, true $($rows)*> $arguments,
+            WeightKind::Q2_K => $function::<2, 0, 16, 8, true $($rows)*> $arguments,
+            WeightKind::Q3_K => $function::<2, 1, 16, 8, false $($rows)*> $arguments,
+            WeightKind::Q4_K => $function::<4, 0, 32, 8, true $($rows)*> $arguments,
+            WeightKind::Q5_K => $function::<4, 1, 32, 8, true $($rows)*> $arguments,
+            WeightKind::Q6_K => $function::<4, 2, 16, 8, false $($rows)*> $arguments,
+            WeightKind::F32 | WeightKind::F16 | WeightKind::BF16 => unreachable!("no codes"),
+        }
+    };
+}
+
+/// Widened in registers, for a panel of up to four rows.
+///
+/// # Safety
+/// `VPDPBUSD` is there; the tile of this kind and the panel hold `steps` steps; `out` has room.
+pub(super) unsafe fn direct(kind: WeightKind, at: *const u8, steps: usize, panel: Panel, out: Out) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match panel.width {
+            1 => for_kind!(kind, tile, [, 1], (at, steps, panel, out)),
+            2 => for_kind!(kind, tile, [, 2], (at, steps, panel, out)),
+            _ => for_kind!(kind, tile, [, 4], (at, steps, panel, out)),
+        }
+    }
+}
+
+/// # Safety
+/// As [`direct`]; `to` has room for the widened tile.
+pub(super) unsafe fn widen(kind: WeightKind, at: *const u8, steps: usize, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { for_kind!(kind, widen_tile, [], (at, steps, to)) }
+}
+
+/// # Safety
+/// As [`direct`], with a widened tile.
+pub(super) unsafe fn multiply_widened(layout: &TileLayout, at: *const u8, steps: usize, panel: Panel, out: Out) {
+    macro_rules! rows {
+        ($group:literal, $minima:literal) => {
+            match panel.width {
+                1 => tile::<8, 0, $group, 0, $minima, 1>(at, steps, panel, out),
+                2 => tile::<8, 0, $group, 0, $minima, 2>(at, steps, panel, out),
+                4 => tile::<8, 0, $group, 0, $minima, 4>(at, steps, panel, out),
+                8 => tile::<8, 0, $group, 0, $minima, 8>(at, steps, panel, out),
+                _ => tile::<8, 0, $group, 0, $minima, 12>(at, steps, panel, out),
+            }
+        };
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (layout.group, layout.minima) {
+            (16, false) => rows!(16, false),
+            (16, true) => rows!(16, true),
+            (_, false) => rows!(32, false),
+            (_, true) => rows!(32, true),
+        }
+    }
+}
+
+/// 16 numbers of a column of a tile.
+#[inline(always)]
+unsafe fn column<const KIND: usize>(tile: *const u8, column: usize) -> __m512 {
+    // SAFETY: the caller's promise: the tile has this column.
+    unsafe {
+        match KIND {
+            0 => _mm512_loadu_ps(tile.cast::<f32>().add(column * TILE_ROWS)),
+            1 => halves(tile.add(column * 2 * TILE_ROWS)),
+            _ => {
+                let bits = _mm256_loadu_si256(tile.add(column * 2 * TILE_ROWS).cast());
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+unsafe fn float_rows<const KIND: usize, const ROWS: usize>(tile: *const u8, k: usize, x: (*const f32, usize), out: Out) {
+    let mut sums = [_mm512_setzero_ps(); ROWS];
+    for index in 0..k {
+        // SAFETY: the caller's promise: k columns, and ROWS rows of `x`.
+        unsafe {
+            let w = column::<KIND>(tile, index);
+            for (row, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm512_fmadd_ps(w, _mm512_set1_ps(*x.0.add(row * x.1 + index)), *sum);
+            }
+        }
+    }
+    // SAFETY: the caller's promise.
+    unsafe { store(&sums, out) };
+}
+
+/// A tile of a floating-point kind times all rows of `x` (first row, distance between rows).
+///
+/// # Safety
+/// AVX-512 is there; the tile has `k` columns, `x` has `out.rows` rows; `out` has room.
+pub(super) unsafe fn floats(kind: WeightKind, tile: *const u8, k: usize, x: (*const f32, usize), out: Out) {
+    let mut row = 0;
+    while row < out.rows {
+        let rows = out.rows - row;
+        // SAFETY: the rest of the rows.
+        let (x, out) = unsafe { ((x.0.add(row * x.1), x.1), Out { y: out.y.add(row * out.stride), rows, ..out }) };
+        macro_rules! rows {
+            ($rows:literal) => {
+                match kind {
+                    WeightKind::F32 => float_rows::<0, $rows>(tile, k, x, out),
+                    WeightKind::F16 => float_rows::<1, $rows>(tile, k, x, out),
+                    _ => float_rows::<2, $rows>(tile, k, x, out),
+                }
+            };
+        }
+        // SAFETY: the caller's promise; as many rows as there are.
+        unsafe {
+            match rows {
+                12.. => rows!(12),
+                4..12 => rows!(4),
+                _ => rows!(1),
+            }
+        }
+        row += match rows {
+            12.. => 12,
+            4..12 => 4,
+            _ => 1,
+        };
+    }
+}
