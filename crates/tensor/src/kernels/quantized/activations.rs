@@ -7,15 +7,14 @@ use super::Panel;
 use crate::cpu::Cpu;
 use crate::quant::{STEP, TileLayout};
 
-/// Rows of a panel: with as many sums in float32 and in integers they fill the registers of AVX-512.
-pub(super) const PANEL_ROWS: usize = 12;
+/// Rows of a panel: with two tiles of the weight, their sums in float32 and in integers fill the registers of AVX-512.
+pub(super) const PANEL_ROWS: usize = 6;
 
 /// Rows of the last panel, filled up with zeros: the widths that kernels exist for.
 fn width_of(rows: usize) -> usize {
     match rows {
         0..=2 => rows.max(1),
         3..=4 => 4,
-        5..=8 => 8,
         _ => PANEL_ROWS,
     }
 }
@@ -61,6 +60,12 @@ impl<'a> Activations<'a> {
                 [&mut *codes, &mut *scales, &mut *sums].into_iter().for_each(|part| part.fill(0.0));
             }
             for (row, x) in x.chunks_exact(k).enumerate() {
+                #[cfg(target_arch = "x86_64")]
+                if super::is_fast(cpu.isa()) {
+                    // SAFETY: AVX-512 with `VPDPBUSD` is there.
+                    unsafe { super::avx512::round_row(x, row, width, codes, scales, sums) };
+                    continue;
+                }
                 round_row(cpu.isa(), x, row, width, codes, scales, sums);
             }
         });
@@ -87,15 +92,16 @@ impl<'a> Activations<'a> {
         });
     }
 
-    /// One panel.
-    pub fn panel(&self, index: usize) -> Panel {
+    /// One panel, from a step on.
+    pub fn panel(&self, index: usize, step: usize) -> Panel {
         let (row, k) = (index * PANEL_ROWS, self.k);
+        let width = width_of((self.m - row).min(PANEL_ROWS));
         let group = self.prepared.map_or(STEP, |(group, ..)| group);
         Panel {
-            width: width_of((self.m - row).min(PANEL_ROWS)),
-            codes: self.codes[row * k / 4..].as_ptr().cast(),
-            scales: self.scales[row * k / STEP..].as_ptr(),
-            side: self.side[row * k / group..].as_ptr(),
+            width,
+            codes: self.codes[row * k / 4 + step * STEP / 4 * width..].as_ptr().cast(),
+            scales: self.scales[row * k / STEP + step * width..].as_ptr(),
+            side: self.side[row * k / group + step * STEP / group * width..].as_ptr(),
         }
     }
 }
@@ -184,16 +190,20 @@ fn round_step(x: &[f32; STEP]) -> ([i8; STEP], f32) {
         top = if largest[i] > top { largest[i] } else { top };
         wrong += strange[i];
     }
-    let scale = top / 127.0;
-    let inverse = if scale > 0.0 { 127.0 / top } else { 0.0 };
-    // The largest code is 127 but for a `top` whose inverse overflows: those numbers round to 0.
-    let inverse = if inverse.is_finite() { inverse } else { 0.0 };
+    let inverse = inverse(top);
     let mut codes = [0i8; STEP];
     for (code, x) in codes.iter_mut().zip(x) {
         // Adding 1.5 * 2^23 leaves the nearest integer in the lowest bits; NaN leaves any byte.
         *code = ((x * inverse + 12_582_912.0).to_bits() & 0xff) as u8 as i8;
     }
-    (codes, scale + wrong)
+    (codes, top / 127.0 + wrong)
+}
+
+/// What makes the largest magnitude 127; 0 where that is 0, or so small that its inverse overflows.
+#[inline(always)]
+pub(super) fn inverse(top: f32) -> f32 {
+    let inverse = 127.0 / top;
+    if inverse.is_finite() { inverse } else { 0.0 }
 }
 
 /// The rounding of one row: codes, and the scale of every 32.

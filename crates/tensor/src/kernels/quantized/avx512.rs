@@ -132,61 +132,71 @@ unsafe fn units<const SUPER: usize, const MINIMA: bool>(header: *const u8) -> [_
     }
 }
 
-/// The sums of a tile and a panel of `ROWS` rows.
+/// The sums of `TILES` tiles, which lie `distance` bytes apart, and a panel of `ROWS` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn tile<
+unsafe fn tiles<
     const LOW: usize,
     const HIGH: usize,
     const GROUP: usize,
     const SUPER: usize,
     const MINIMA: bool,
     const ROWS: usize,
+    const TILES: usize,
 >(
     tile: *const u8,
+    distance: usize,
     steps: usize,
     panel: Panel,
     out: Out,
 ) {
     let layout = const { layout::<LOW, HIGH, GROUP, SUPER, MINIMA>() };
     let step_bytes = if SUPER == 0 { super::widened_step_bytes(&layout) } else { layout.step_bytes() };
-    let header_bytes = if SUPER == 0 { 0 } else { layout.header_bytes() };
     let groups = STEP / GROUP;
-    let mut sums = [_mm512_setzero_ps(); ROWS];
-    let (mut at, mut units_of) = (tile, [_mm512_setzero_ps(); 2]);
+    // SAFETY: the caller's promise: `out` has these rows and columns.
+    let mut sums: [[__m512; ROWS]; TILES] = std::array::from_fn(|tile| unsafe { begin(tile_of(out, tile)) });
+    let (mut at, mut units_of) = (tile, [[_mm512_setzero_ps(); 2]; TILES]);
     let (mut x, mut x_scales, mut side) = (panel.codes, panel.scales, panel.side);
     for step in 0..steps {
-        // SAFETY: the caller's promise: the tile and the panel hold `steps` steps.
+        // SAFETY: the caller's promise: the tiles and the panel hold `steps` steps.
         unsafe {
             if SUPER > 1 && step % SUPER == 0 {
-                units_of = units::<SUPER, MINIMA>(at);
-                at = at.add(header_bytes);
+                for (tile, units_of) in units_of.iter_mut().enumerate() {
+                    *units_of = units::<SUPER, MINIMA>(at.add(tile * distance));
+                }
+                at = at.add(layout.header_bytes());
             }
-            if ROWS <= super::DIRECT_ROWS && SUPER > 0 {
+            if SUPER > 0 {
                 for line in (0..step_bytes).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(4096 + line).cast());
+                    _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(PREFETCH_BYTES + line).cast());
                 }
             }
             for group in 0..groups {
-                let mut products = [_mm512_setzero_si512(); ROWS];
+                let mut products = [[_mm512_setzero_si512(); ROWS]; TILES];
                 if !MINIMA {
-                    for (row, product) in products.iter_mut().enumerate() {
-                        *product = _mm512_set1_epi32(*side.add(row).cast::<i32>());
+                    for row in 0..ROWS {
+                        let begin = _mm512_set1_epi32(*side.add(row).cast::<i32>());
+                        products.iter_mut().for_each(|products| products[row] = begin);
                     }
                 }
-                for g in 0..8 / groups {
-                    let g = group * (8 / groups) + g;
-                    let w = codes::<LOW, HIGH>(at, g);
-                    for (row, product) in products.iter_mut().enumerate() {
+                for g in group * (8 / groups)..(group + 1) * (8 / groups) {
+                    let w: [__m512i; TILES] = std::array::from_fn(|tile| codes::<LOW, HIGH>(at.add(tile * distance), g));
+                    for row in 0..ROWS {
                         let x = _mm512_set1_epi32(x.add((g * ROWS + row) * 4).cast::<i32>().read_unaligned());
-                        *product = _mm512_dpbusd_epi32(*product, w, x);
+                        for (products, w) in products.iter_mut().zip(w) {
+                            products[row] = _mm512_dpbusd_epi32(products[row], w, x);
+                        }
                     }
                 }
-                let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of, group);
-                for (row, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales.add(row)));
-                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, *sum);
-                    if MINIMA {
-                        *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
+                for tile in 0..TILES {
+                    let at = at.add(tile * distance);
+                    let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of[tile], group);
+                    for row in 0..ROWS {
+                        let (sum, product) = (&mut sums[tile][row], _mm512_cvtepi32_ps(products[tile][row]));
+                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales.add(row)));
+                        *sum = _mm512_fmadd_ps(product, scale, *sum);
+                        if MINIMA {
+                            *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
+                        }
                     }
                 }
                 side = side.add(ROWS);
@@ -196,15 +206,54 @@ unsafe fn tile<
             x_scales = x_scales.add(ROWS);
         }
     }
-    // SAFETY: the caller's promise: `out` has room for these rows and columns.
-    unsafe { store(&sums, out) };
+    for (tile, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller's promise: `out` has room for these rows and columns.
+        unsafe { end(sums, tile_of(out, tile)) };
+    }
+}
+
+/// How far ahead a weight is asked for, which is read once.
+const PREFETCH_BYTES: usize = 4096;
+
+/// Where the sums of the next tile but `tile` go.
+#[inline(always)]
+unsafe fn tile_of(out: Out, tile: usize) -> Out {
+    let before = tile * TILE_ROWS;
+    // SAFETY: the caller's promise: `out` has so many columns.
+    unsafe {
+        Out {
+            y: out.y.add(before),
+            columns: (out.columns - before).min(TILE_ROWS),
+            bias: if out.bias.is_null() { out.bias } else { out.bias.add(before) },
+            ..out
+        }
+    }
 }
 
 #[inline(always)]
-unsafe fn store<const ROWS: usize>(sums: &[__m512; ROWS], out: Out) {
+fn mask(columns: usize) -> u16 {
+    (u32::MAX >> (32 - columns)) as u16
+}
+
+/// Zeros, or the sums of the columns before.
+#[inline(always)]
+unsafe fn begin<const ROWS: usize>(out: Out) -> [__m512; ROWS] {
+    std::array::from_fn(|row| {
+        if out.goes_on && row < out.rows {
+            // SAFETY: the caller's promise; masked beyond the columns that there are.
+            unsafe { _mm512_maskz_loadu_ps(mask(out.columns), out.y.add(row * out.stride)) }
+        } else {
+            // SAFETY: only inlined where the features are on.
+            unsafe { _mm512_setzero_ps() }
+        }
+    })
+}
+
+#[inline(always)]
+unsafe fn end<const ROWS: usize>(sums: &[__m512; ROWS], out: Out) {
     // SAFETY: the caller's promise; masked beyond the columns that there are.
     unsafe {
-        let mask = (u32::MAX >> (32 - out.columns)) as u16;
+        let mask = mask(out.columns);
         let bias = if out.bias.is_null() { _mm512_setzero_ps() } else { _mm512_maskz_loadu_ps(mask, out.bias) };
         for (row, sum) in sums.iter().enumerate().take(out.rows) {
             let sum = if out.bias.is_null() { *sum } else { _mm512_add_ps(*sum, bias) };
@@ -223,14 +272,16 @@ unsafe fn widen_tile<
     const MINIMA: bool,
 >(
     tile: *const u8,
-    steps: usize,
+    steps: std::ops::Range<usize>,
     to: *mut u8,
 ) {
     let layout = const { layout::<LOW, HIGH, GROUP, SUPER, MINIMA>() };
     let groups = STEP / GROUP;
-    let (mut at, mut to, mut units_of) = (tile, to, [_mm512_setzero_ps(); 2]);
-    for step in 0..steps {
-        // SAFETY: the caller's promise: `steps` steps on both sides.
+    // SAFETY: the caller's promise: the tile has these steps.
+    let mut at = unsafe { tile.add(if SUPER > 1 { layout.step_at(steps.start).1 } else { layout.step_at(steps.start).0 }) };
+    let (mut to, mut units_of) = (to, [_mm512_setzero_ps(); 2]);
+    for step in steps {
+        // SAFETY: the caller's promise: so many steps on both sides.
         unsafe {
             if SUPER > 1 && step % SUPER == 0 {
                 units_of = units::<SUPER, MINIMA>(at);
@@ -280,41 +331,53 @@ pub(super) unsafe fn direct(kind: WeightKind, at: *const u8, steps: usize, panel
     // SAFETY: the caller's promise.
     unsafe {
         match panel.width {
-            1 => for_kind!(kind, tile, [, 1], (at, steps, panel, out)),
-            2 => for_kind!(kind, tile, [, 2], (at, steps, panel, out)),
-            _ => for_kind!(kind, tile, [, 4], (at, steps, panel, out)),
+            1 => for_kind!(kind, tiles, [, 1, 1], (at, 0, steps, panel, out)),
+            2 => for_kind!(kind, tiles, [, 2, 1], (at, 0, steps, panel, out)),
+            _ => for_kind!(kind, tiles, [, 4, 1], (at, 0, steps, panel, out)),
         }
     }
 }
 
 /// # Safety
-/// As [`direct`]; `to` has room for the widened tile.
-pub(super) unsafe fn widen(kind: WeightKind, at: *const u8, steps: usize, to: *mut u8) {
+/// As [`direct`]; `steps` begin where a block does; `to` has room for them.
+pub(super) unsafe fn widen(kind: WeightKind, at: *const u8, steps: std::ops::Range<usize>, to: *mut u8) {
     // SAFETY: the caller's promise.
     unsafe { for_kind!(kind, widen_tile, [], (at, steps, to)) }
 }
 
+/// Two widened tiles, `distance` bytes apart, or the first of them where `out` has no more than 16 columns.
+///
 /// # Safety
-/// As [`direct`], with a widened tile.
-pub(super) unsafe fn multiply_widened(layout: &TileLayout, at: *const u8, steps: usize, panel: Panel, out: Out) {
+/// As [`direct`].
+pub(super) unsafe fn multiply_widened(
+    layout: &TileLayout,
+    at: *const u8,
+    distance: usize,
+    steps: usize,
+    panel: Panel,
+    out: Out,
+) {
     macro_rules! rows {
-        ($group:literal, $minima:literal) => {
+        ($group:literal, $minima:literal, $tiles:literal) => {
             match panel.width {
-                1 => tile::<8, 0, $group, 0, $minima, 1>(at, steps, panel, out),
-                2 => tile::<8, 0, $group, 0, $minima, 2>(at, steps, panel, out),
-                4 => tile::<8, 0, $group, 0, $minima, 4>(at, steps, panel, out),
-                8 => tile::<8, 0, $group, 0, $minima, 8>(at, steps, panel, out),
-                _ => tile::<8, 0, $group, 0, $minima, 12>(at, steps, panel, out),
+                1 => tiles::<8, 0, $group, 0, $minima, 1, $tiles>(at, distance, steps, panel, out),
+                2 => tiles::<8, 0, $group, 0, $minima, 2, $tiles>(at, distance, steps, panel, out),
+                4 => tiles::<8, 0, $group, 0, $minima, 4, $tiles>(at, distance, steps, panel, out),
+                _ => tiles::<8, 0, $group, 0, $minima, 6, $tiles>(at, distance, steps, panel, out),
             }
         };
     }
     // SAFETY: the caller's promise.
     unsafe {
-        match (layout.group, layout.minima) {
-            (16, false) => rows!(16, false),
-            (16, true) => rows!(16, true),
-            (_, false) => rows!(32, false),
-            (_, true) => rows!(32, true),
+        match (layout.group, layout.minima, out.columns > TILE_ROWS) {
+            (16, false, false) => rows!(16, false, 1),
+            (16, false, true) => rows!(16, false, 2),
+            (16, true, false) => rows!(16, true, 1),
+            (16, true, true) => rows!(16, true, 2),
+            (_, false, false) => rows!(32, false, 1),
+            (_, false, true) => rows!(32, false, 2),
+            (_, true, false) => rows!(32, true, 1),
+            (_, true, true) => rows!(32, true, 2),
         }
     }
 }
@@ -348,7 +411,7 @@ unsafe fn float_rows<const KIND: usize, const ROWS: usize>(tile: *const u8, k: u
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { store(&sums, out) };
+    unsafe { end(&sums, out) };
 }
 
 /// A tile of a floating-point kind times all rows of `x` (first row, distance between rows).
@@ -383,5 +446,48 @@ pub(super) unsafe fn floats(kind: WeightKind, tile: *const u8, k: usize, x: (*co
             4..12 => 4,
             _ => 1,
         };
+    }
+}
+
+/// Rounds 32 numbers: their codes, the sums of the first and of the last 16 codes, and the scale (see `round_step`).
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+fn round_step(x: &[f32; STEP]) -> (__m256i, [i32; 2], f32) {
+    // SAFETY: 32 numbers.
+    let x = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
+    let top = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(x[0]), _mm512_abs_ps(x[1])));
+    // Quiet and signalling NaN, both infinities.
+    let strange = _mm512_fpclass_ps_mask::<0x99>(x[0]) | _mm512_fpclass_ps_mask::<0x99>(x[1]);
+    let scale = if strange == 0 { top / 127.0 } else { f32::NAN };
+    let inverse = _mm512_set1_ps(super::activations::inverse(top));
+    let codes = x.map(|x| _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(x, inverse))));
+    let codes = _mm256_set_m128i(codes[1], codes[0]);
+    let fours = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), codes);
+    let pairs = _mm256_hadd_epi32(fours, fours);
+    let sums = _mm256_hadd_epi32(pairs, pairs);
+    (codes, [_mm256_extract_epi32::<0>(sums), _mm256_extract_epi32::<4>(sums)], scale)
+}
+
+/// See `activations::round_row`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+pub(super) fn round_row(
+    x: &[f32],
+    row: usize,
+    width: usize,
+    codes: &mut [f32],
+    scales: &mut [f32],
+    sums: &mut [f32],
+) {
+    for (step, x) in x.as_chunks::<STEP>().0.iter().enumerate() {
+        let (rounded, [first, last], scale) = round_step(x);
+        let mut units = [0f32; 8];
+        // SAFETY: eight units.
+        unsafe { _mm256_storeu_si256(units.as_mut_ptr().cast(), rounded) };
+        let codes = &mut codes[step * 8 * width..][..8 * width];
+        for (codes, unit) in codes.chunks_exact_mut(width).zip(units) {
+            codes[row] = unit;
+        }
+        sums[step * 2 * width + row] = f32::from_bits(first as u32);
+        sums[(step * 2 + 1) * width + row] = f32::from_bits(last as u32);
+        scales[step * width + row] = scale;
     }
 }

@@ -27,10 +27,9 @@ use crate::quant::{Piece, QuantizedMatrix, STEP, TILE_ROWS, TileLayout};
 
 /// Rows of `x` up to which a tile is not widened first.
 const DIRECT_ROWS: usize = 4;
-/// Bytes of widened tiles that are used together, so that a panel of `x` is read once for all of them.
-const WIDENED_BYTES: usize = 40 << 10;
-/// Bytes of `x` in 8 bits that pass by a widened tile before the next one: they stay in the second-level cache.
-const PASSING_BYTES: usize = 384 << 10;
+/// Steps of a tile that are widened at a time, a multiple of those in a block: two tiles stay in the first-level cache,
+/// and what passes by of 512 rows of `x` in the second-level cache.
+const WIDENED_STEPS: usize = 24;
 /// Bytes of a weight in a task at least.
 const TASK_BYTES: usize = 32 << 10;
 
@@ -52,6 +51,8 @@ pub(super) struct Out {
     columns: usize,
     /// As many as columns, or null.
     bias: *const f32,
+    /// Adds to the sums that are there.
+    goes_on: bool,
 }
 
 /// One panel of `x`: `width` rows side by side.
@@ -167,6 +168,7 @@ impl Task<'_> {
             rows: self.m - row,
             columns: (piece.rows - column).min(TILE_ROWS),
             bias: self.bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
+            goes_on: false,
         }
     }
 
@@ -174,7 +176,7 @@ impl Task<'_> {
     unsafe fn direct(&self, piece: &Piece, k: usize, tiles: std::ops::Range<usize>) {
         #[cfg(target_arch = "x86_64")]
         if let Some(activations) = self.activations {
-            let panel = activations.panel(0);
+            let panel = activations.panel(0, 0);
             for index in tiles {
                 // SAFETY: the tile holds `k / 32` steps, the panel too.
                 unsafe {
@@ -184,31 +186,32 @@ impl Task<'_> {
         }
     }
 
-    /// Any number of rows: tiles are widened first.
+    /// Any number of rows: tiles are widened first, two at a time.
     unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: std::ops::Range<usize>) {
         let Some(activations) = self.activations else { return };
-        let steps = k / STEP;
-        let bytes = steps * widened_step_bytes(layout);
-        let together = (WIDENED_BYTES / bytes.max(1)).clamp(1, tiles.len().max(1));
-        let passing = (PASSING_BYTES / (k * PANEL_ROWS).max(1)).max(8);
-        let panels = self.m.div_ceil(PANEL_ROWS);
-        with_scratch(&WIDENED, together * bytes / size_of::<f32>(), |memory| {
+        let (steps, step_bytes) = (k / STEP, widened_step_bytes(layout));
+        let bytes = steps.min(WIDENED_STEPS) * step_bytes;
+        with_scratch(&WIDENED, 2 * bytes / size_of::<f32>(), |memory| {
             let memory = memory.as_mut_ptr().cast::<u8>();
-            for first_panel in (0..panels).step_by(passing) {
-                for first in tiles.clone().step_by(together) {
-                    let strip = first..(first + together).min(tiles.end);
-                    for (at, index) in strip.clone().enumerate() {
-                        // SAFETY: the scratch has room for `together` tiles.
-                        unsafe { widen(self.isa, piece, layout, index, steps, memory.add(at * bytes)) };
+            for first in tiles.clone().step_by(2) {
+                let pair = first..(first + 2).min(tiles.end);
+                for begin in (0..steps).step_by(WIDENED_STEPS) {
+                    let widened = begin..(begin + WIDENED_STEPS).min(steps);
+                    for index in pair.clone() {
+                        // SAFETY: the scratch has room for two tiles.
+                        let to = unsafe { memory.add((index - first) * bytes) };
+                        // SAFETY: as above; the tile has these steps.
+                        unsafe { widen(self.isa, piece, layout, index, widened.clone(), to) };
                     }
-                    for panel in first_panel..(first_panel + passing).min(panels) {
-                        for (at, index) in strip.clone().enumerate() {
-                            // SAFETY: widened just now; the panel holds as many steps.
-                            unsafe {
-                                let out = self.out(piece, index, panel * PANEL_ROWS);
-                                let panel = activations.panel(panel);
-                                multiply_widened(self.isa, layout, memory.add(at * bytes), steps, panel, out);
-                            }
+                    for panel in 0..self.m.div_ceil(PANEL_ROWS) {
+                        // SAFETY: widened just now; the panel has these steps, too.
+                        unsafe {
+                            let mut out = self.out(piece, first, panel * PANEL_ROWS);
+                            out.columns = (piece.rows - first * TILE_ROWS).min(pair.len() * TILE_ROWS);
+                            out.goes_on = begin > 0;
+                            out.bias = if widened.end == steps { out.bias } else { std::ptr::null() };
+                            let panel = activations.panel(panel, begin);
+                            multiply_widened(self.isa, layout, memory, bytes, widened.len(), panel, out);
                         }
                     }
                 }
@@ -237,25 +240,40 @@ impl Task<'_> {
     }
 }
 
-/// Writes tile `index` with codes of 8 bits and float32 scales.
-unsafe fn widen(isa: Isa, piece: &Piece, layout: &TileLayout, index: usize, steps: usize, to: *mut u8) {
+/// Writes steps of tile `index` with codes of 8 bits and float32 scales.
+unsafe fn widen(
+    isa: Isa,
+    piece: &Piece,
+    layout: &TileLayout,
+    index: usize,
+    steps: std::ops::Range<usize>,
+    to: *mut u8,
+) {
     #[cfg(target_arch = "x86_64")]
     if is_fast(isa) {
         // SAFETY: the caller's promise.
         return unsafe { avx512::widen(piece.kind, piece.tile(index).as_ptr(), steps, to) };
     }
-    // SAFETY: the caller's promise: room for the whole tile.
-    let to = unsafe { std::slice::from_raw_parts_mut(to, steps * widened_step_bytes(layout)) };
-    plain::widen(isa, layout, piece.tile(index), to);
+    // SAFETY: the caller's promise: room for the steps.
+    let to = unsafe { std::slice::from_raw_parts_mut(to, steps.len() * widened_step_bytes(layout)) };
+    plain::widen(isa, layout, piece.tile(index), steps.start, to);
 }
 
-unsafe fn multiply_widened(isa: Isa, layout: &TileLayout, tile: *const u8, steps: usize, panel: Panel, out: Out) {
+unsafe fn multiply_widened(
+    isa: Isa,
+    layout: &TileLayout,
+    tile: *const u8,
+    distance: usize,
+    steps: usize,
+    panel: Panel,
+    out: Out,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if is_fast(isa) {
-            return avx512::multiply_widened(layout, tile, steps, panel, out);
+            return avx512::multiply_widened(layout, tile, distance, steps, panel, out);
         }
-        plain::multiply_widened(isa, layout, tile, steps, panel, out);
+        plain::multiply_widened(isa, layout, tile, distance, steps, panel, out);
     }
 }

@@ -1,15 +1,15 @@
 //! The same products with AVX2, and without any vector instructions that must be asked for.
 
 use super::super::simd::Simd;
-use super::super::{Isa, kernel};
+use super::super::{Isa, Level, kernel};
 use super::{Out, Panel, widened_step_bytes};
 use crate::quant::{STEP, TILE_ROWS, TileLayout, WeightKind, code_of, from_bf16, from_f16, scale_and_offset};
 
 #[inline(always)]
-fn widen_body<S: Simd>(_: S, layout: &TileLayout, tile: &[u8], to: &mut [u8]) {
+fn widen_body<S: Simd>(_: S, layout: &TileLayout, tile: &[u8], first: usize, to: &mut [u8]) {
     let zero = if layout.zero_bits > 0 { 1 << layout.zero_bits } else { 0 };
     let groups = STEP / layout.group;
-    for (step, to) in to.chunks_exact_mut(widened_step_bytes(layout)).enumerate() {
+    for (step, to) in (first..).zip(to.chunks_exact_mut(widened_step_bytes(layout))) {
         let from = &tile[layout.step_at(step).0..][..layout.step_bytes()];
         let (codes, scales) = to.split_at_mut(512);
         for (index, code) in codes.iter_mut().enumerate() {
@@ -29,49 +29,53 @@ fn widen_body<S: Simd>(_: S, layout: &TileLayout, tile: &[u8], to: &mut [u8]) {
 }
 
 kernel!(
-    /// Writes a tile with codes of 8 bits and float32 scales and offsets.
-    pub(super) fn widen(layout: &TileLayout, tile: &[u8], to: &mut [u8]) = widen_body
+    /// Writes the steps of a tile from `first` on with codes of 8 bits and float32 scales and offsets.
+    pub(super) fn widen(layout: &TileLayout, tile: &[u8], first: usize, to: &mut [u8]) = widen_body
 );
 
-/// The sums of a tile and a panel, one row of `x` after the other.
+/// The sums of a panel and of one or two tiles, `distance` bytes apart, one row of `x` after the other.
 ///
 /// # Safety
-/// The widened tile and the panel hold `steps` steps; `out` has room.
+/// The widened tiles and the panel hold `steps` steps; `out` has room.
 pub(super) unsafe fn multiply_widened(
     isa: Isa,
     layout: &TileLayout,
     tile: *const u8,
+    distance: usize,
     steps: usize,
     panel: Panel,
     out: Out,
 ) {
     for row in 0..panel.width.min(out.rows) {
-        let sums = &mut [0f32; TILE_ROWS];
-        #[cfg(target_arch = "x86_64")]
-        if isa.level() != super::super::Level::Portable {
-            // SAFETY: AVX2 is there; the caller's promise.
-            unsafe {
-                avx2::row(layout, tile, steps, panel, row, sums);
-                put(sums, row, out);
+        for first in (0..out.columns).step_by(TILE_ROWS) {
+            let columns = (out.columns - first).min(TILE_ROWS);
+            // SAFETY: the caller's promise: these rows and columns.
+            let (tile, y) = unsafe { (tile.add(first / TILE_ROWS * distance), out.y.add(row * out.stride + first)) };
+            // SAFETY: as above, and nobody else has them.
+            let y = unsafe { std::slice::from_raw_parts_mut(y, columns) };
+            let mut sums = [0f32; TILE_ROWS];
+            if out.goes_on {
+                sums[..columns].copy_from_slice(y);
             }
-            continue;
-        }
-        // SAFETY: the caller's promise.
-        unsafe {
-            row_of_panel(layout, tile, steps, panel, row, sums);
-            put(sums, row, out);
+            // SAFETY: the caller's promise; AVX2 is there where it is called.
+            unsafe {
+                match isa.level() {
+                    #[cfg(target_arch = "x86_64")]
+                    Level::Avx2 | Level::Avx512 => avx2::row(layout, tile, steps, panel, row, &mut sums),
+                    _ => row_of_panel(layout, tile, steps, panel, row, &mut sums),
+                }
+                put(&sums, y, out.bias, first);
+            }
         }
     }
-    let _ = isa;
 }
 
-unsafe fn put(sums: &[f32; TILE_ROWS], row: usize, out: Out) {
-    for (column, sum) in sums.iter().enumerate().take(out.columns) {
-        // SAFETY: the caller's promise: these rows and columns.
-        unsafe {
-            let bias = if out.bias.is_null() { 0.0 } else { *out.bias.add(column) };
-            *out.y.add(row * out.stride + column) = if out.bias.is_null() { *sum } else { *sum + bias };
-        }
+/// # Safety
+/// `bias` is null or has `first + y.len()` numbers.
+unsafe fn put(sums: &[f32; TILE_ROWS], y: &mut [f32], bias: *const f32, first: usize) {
+    for (column, (y, sum)) in y.iter_mut().zip(sums).enumerate() {
+        // SAFETY: the caller's promise.
+        *y = if bias.is_null() { *sum } else { *sum + unsafe { *bias.add(first + column) } };
     }
 }
 
@@ -132,7 +136,8 @@ mod avx2 {
         let groups = STEP / layout.group;
         let signed = layout.low_bits == 8;
         let (ones, sign_bits) = (_mm256_set1_epi16(1), _mm256_set1_epi8(-128));
-        let mut totals = [_mm256_setzero_ps(); 2];
+        // SAFETY: sixteen sums.
+        let mut totals = unsafe { [_mm256_loadu_ps(sums.as_ptr()), _mm256_loadu_ps(sums.as_ptr().add(8))] };
         for step in 0..steps {
             // SAFETY: the caller's promise: `steps` steps.
             unsafe {
@@ -230,7 +235,8 @@ pub(super) unsafe fn floats(isa: Isa, tile: &[f32], k: usize, x: (*const f32, us
         // SAFETY: the caller's promise.
         unsafe {
             floats_of_row(isa, tile, std::slice::from_raw_parts(x.0.add(row * x.1), k), &mut sums);
-            put(&sums, row, out);
+            let y = std::slice::from_raw_parts_mut(out.y.add(row * out.stride), out.columns);
+            put(&sums, y, out.bias, 0);
         }
     }
 }
