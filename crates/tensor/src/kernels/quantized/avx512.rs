@@ -132,19 +132,17 @@ unsafe fn units<const SUPER: usize, const MINIMA: bool>(header: *const u8) -> [_
     }
 }
 
-/// The sums of `TILES` tiles, which lie `distance` bytes apart, and a panel of `ROWS` rows.
+/// The sums of a tile and a panel of `ROWS` rows.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn tiles<
+unsafe fn tile<
     const LOW: usize,
     const HIGH: usize,
     const GROUP: usize,
     const SUPER: usize,
     const MINIMA: bool,
     const ROWS: usize,
-    const TILES: usize,
 >(
     tile: *const u8,
-    distance: usize,
     steps: usize,
     panel: Panel,
     out: Out,
@@ -153,16 +151,14 @@ unsafe fn tiles<
     let step_bytes = if SUPER == 0 { super::widened_step_bytes(&layout) } else { layout.step_bytes() };
     let groups = STEP / GROUP;
     // SAFETY: the caller's promise: `out` has these rows and columns.
-    let mut sums: [[__m512; ROWS]; TILES] = std::array::from_fn(|tile| unsafe { begin(tile_of(out, tile)) });
-    let (mut at, mut units_of) = (tile, [[_mm512_setzero_ps(); 2]; TILES]);
+    let mut sums: [__m512; ROWS] = unsafe { begin(out) };
+    let (mut at, mut units_of) = (tile, [_mm512_setzero_ps(); 2]);
     let (mut x, mut x_scales, mut side) = (panel.codes, panel.scales, panel.side);
     for step in 0..steps {
-        // SAFETY: the caller's promise: the tiles and the panel hold `steps` steps.
+        // SAFETY: the caller's promise: the tile and the panel hold `steps` steps.
         unsafe {
             if SUPER > 1 && step % SUPER == 0 {
-                for (tile, units_of) in units_of.iter_mut().enumerate() {
-                    *units_of = units::<SUPER, MINIMA>(at.add(tile * distance));
-                }
+                units_of = units::<SUPER, MINIMA>(at);
                 at = at.add(layout.header_bytes());
             }
             if SUPER > 0 {
@@ -171,32 +167,25 @@ unsafe fn tiles<
                 }
             }
             for group in 0..groups {
-                let mut products = [[_mm512_setzero_si512(); ROWS]; TILES];
+                let mut products = [_mm512_setzero_si512(); ROWS];
                 if !MINIMA {
-                    for row in 0..ROWS {
-                        let begin = _mm512_set1_epi32(*side.add(row).cast::<i32>());
-                        products.iter_mut().for_each(|products| products[row] = begin);
+                    for (row, product) in products.iter_mut().enumerate() {
+                        *product = _mm512_set1_epi32(*side.add(row).cast::<i32>());
                     }
                 }
                 for g in group * (8 / groups)..(group + 1) * (8 / groups) {
-                    let w: [__m512i; TILES] = std::array::from_fn(|tile| codes::<LOW, HIGH>(at.add(tile * distance), g));
-                    for row in 0..ROWS {
+                    let w = codes::<LOW, HIGH>(at, g);
+                    for (row, product) in products.iter_mut().enumerate() {
                         let x = _mm512_set1_epi32(x.add((g * ROWS + row) * 4).cast::<i32>().read_unaligned());
-                        for (products, w) in products.iter_mut().zip(w) {
-                            products[row] = _mm512_dpbusd_epi32(products[row], w, x);
-                        }
+                        *product = _mm512_dpbusd_epi32(*product, w, x);
                     }
                 }
-                for tile in 0..TILES {
-                    let at = at.add(tile * distance);
-                    let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of[tile], group);
-                    for row in 0..ROWS {
-                        let (sum, product) = (&mut sums[tile][row], _mm512_cvtepi32_ps(products[tile][row]));
-                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales.add(row)));
-                        *sum = _mm512_fmadd_ps(product, scale, *sum);
-                        if MINIMA {
-                            *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
-                        }
+                let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of, group);
+                for (row, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
+                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales.add(row)));
+                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, *sum);
+                    if MINIMA {
+                        *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
                     }
                 }
                 side = side.add(ROWS);
@@ -206,29 +195,12 @@ unsafe fn tiles<
             x_scales = x_scales.add(ROWS);
         }
     }
-    for (tile, sums) in sums.iter().enumerate() {
-        // SAFETY: the caller's promise: `out` has room for these rows and columns.
-        unsafe { end(sums, tile_of(out, tile)) };
-    }
+    // SAFETY: the caller's promise: `out` has room for these rows and columns.
+    unsafe { end(&sums, out) };
 }
 
 /// How far ahead a weight is asked for, which is read once.
 const PREFETCH_BYTES: usize = 4096;
-
-/// Where the sums of the next tile but `tile` go.
-#[inline(always)]
-unsafe fn tile_of(out: Out, tile: usize) -> Out {
-    let before = tile * TILE_ROWS;
-    // SAFETY: the caller's promise: `out` has so many columns.
-    unsafe {
-        Out {
-            y: out.y.add(before),
-            columns: (out.columns - before).min(TILE_ROWS),
-            bias: if out.bias.is_null() { out.bias } else { out.bias.add(before) },
-            ..out
-        }
-    }
-}
 
 #[inline(always)]
 fn mask(columns: usize) -> u16 {
@@ -238,15 +210,16 @@ fn mask(columns: usize) -> u16 {
 /// Zeros, or the sums of the columns before.
 #[inline(always)]
 unsafe fn begin<const ROWS: usize>(out: Out) -> [__m512; ROWS] {
-    std::array::from_fn(|row| {
-        if out.goes_on && row < out.rows {
-            // SAFETY: the caller's promise; masked beyond the columns that there are.
-            unsafe { _mm512_maskz_loadu_ps(mask(out.columns), out.y.add(row * out.stride)) }
-        } else {
-            // SAFETY: only inlined where the features are on.
-            unsafe { _mm512_setzero_ps() }
+    // SAFETY: the caller's promise; masked beyond the columns that there are.
+    unsafe {
+        let mut sums = [_mm512_setzero_ps(); ROWS];
+        if out.goes_on {
+            for (row, sum) in sums.iter_mut().enumerate().take(out.rows) {
+                *sum = _mm512_maskz_loadu_ps(mask(out.columns), out.y.add(row * out.stride));
+            }
         }
-    })
+        sums
+    }
 }
 
 #[inline(always)]
@@ -331,9 +304,9 @@ pub(super) unsafe fn direct(kind: WeightKind, at: *const u8, steps: usize, panel
     // SAFETY: the caller's promise.
     unsafe {
         match panel.width {
-            1 => for_kind!(kind, tiles, [, 1, 1], (at, 0, steps, panel, out)),
-            2 => for_kind!(kind, tiles, [, 2, 1], (at, 0, steps, panel, out)),
-            _ => for_kind!(kind, tiles, [, 4, 1], (at, 0, steps, panel, out)),
+            1 => for_kind!(kind, tile, [, 1], (at, steps, panel, out)),
+            2 => for_kind!(kind, tile, [, 2], (at, steps, panel, out)),
+            _ => for_kind!(kind, tile, [, 4], (at, steps, panel, out)),
         }
     }
 }
@@ -345,39 +318,27 @@ pub(super) unsafe fn widen(kind: WeightKind, at: *const u8, steps: std::ops::Ran
     unsafe { for_kind!(kind, widen_tile, [], (at, steps, to)) }
 }
 
-/// Two widened tiles, `distance` bytes apart, or the first of them where `out` has no more than 16 columns.
-///
 /// # Safety
-/// As [`direct`].
-pub(super) unsafe fn multiply_widened(
-    layout: &TileLayout,
-    at: *const u8,
-    distance: usize,
-    steps: usize,
-    panel: Panel,
-    out: Out,
-) {
+/// As [`direct`], with a widened tile.
+pub(super) unsafe fn multiply_widened(layout: &TileLayout, at: *const u8, steps: usize, panel: Panel, out: Out) {
     macro_rules! rows {
-        ($group:literal, $minima:literal, $tiles:literal) => {
+        ($group:literal, $minima:literal) => {
             match panel.width {
-                1 => tiles::<8, 0, $group, 0, $minima, 1, $tiles>(at, distance, steps, panel, out),
-                2 => tiles::<8, 0, $group, 0, $minima, 2, $tiles>(at, distance, steps, panel, out),
-                4 => tiles::<8, 0, $group, 0, $minima, 4, $tiles>(at, distance, steps, panel, out),
-                _ => tiles::<8, 0, $group, 0, $minima, 6, $tiles>(at, distance, steps, panel, out),
+                1 => tile::<8, 0, $group, 0, $minima, 1>(at, steps, panel, out),
+                2 => tile::<8, 0, $group, 0, $minima, 2>(at, steps, panel, out),
+                4 => tile::<8, 0, $group, 0, $minima, 4>(at, steps, panel, out),
+                8 => tile::<8, 0, $group, 0, $minima, 8>(at, steps, panel, out),
+                _ => tile::<8, 0, $group, 0, $minima, 12>(at, steps, panel, out),
             }
         };
     }
     // SAFETY: the caller's promise.
     unsafe {
-        match (layout.group, layout.minima, out.columns > TILE_ROWS) {
-            (16, false, false) => rows!(16, false, 1),
-            (16, false, true) => rows!(16, false, 2),
-            (16, true, false) => rows!(16, true, 1),
-            (16, true, true) => rows!(16, true, 2),
-            (_, false, false) => rows!(32, false, 1),
-            (_, false, true) => rows!(32, false, 2),
-            (_, true, false) => rows!(32, true, 1),
-            (_, true, true) => rows!(32, true, 2),
+        match (layout.group, layout.minima) {
+            (16, false) => rows!(16, false),
+            (16, true) => rows!(16, true),
+            (_, false) => rows!(32, false),
+            (_, true) => rows!(32, true),
         }
     }
 }

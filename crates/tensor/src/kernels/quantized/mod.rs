@@ -27,8 +27,8 @@ use crate::quant::{Piece, QuantizedMatrix, STEP, TILE_ROWS, TileLayout};
 
 /// Rows of `x` up to which a tile is not widened first.
 const DIRECT_ROWS: usize = 4;
-/// Steps of a tile that are widened at a time, a multiple of those in a block: two tiles stay in the first-level cache,
-/// and what passes by of 512 rows of `x` in the second-level cache.
+/// Steps of a tile that are widened at a time, a multiple of those in a block: the tile stays in the first-level cache, and
+/// what passes by of 512 rows of `x` in the second-level cache.
 const WIDENED_STEPS: usize = 24;
 /// Bytes of a weight in a task at least.
 const TASK_BYTES: usize = 32 << 10;
@@ -186,32 +186,26 @@ impl Task<'_> {
         }
     }
 
-    /// Any number of rows: tiles are widened first, two at a time.
+    /// Any number of rows: tiles are widened first, some steps at a time.
     unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: std::ops::Range<usize>) {
         let Some(activations) = self.activations else { return };
-        let (steps, step_bytes) = (k / STEP, widened_step_bytes(layout));
-        let bytes = steps.min(WIDENED_STEPS) * step_bytes;
-        with_scratch(&WIDENED, 2 * bytes / size_of::<f32>(), |memory| {
+        let steps = k / STEP;
+        let bytes = steps.min(WIDENED_STEPS) * widened_step_bytes(layout);
+        with_scratch(&WIDENED, bytes / size_of::<f32>(), |memory| {
             let memory = memory.as_mut_ptr().cast::<u8>();
-            for first in tiles.clone().step_by(2) {
-                let pair = first..(first + 2).min(tiles.end);
+            for index in tiles {
                 for begin in (0..steps).step_by(WIDENED_STEPS) {
-                    let widened = begin..(begin + WIDENED_STEPS).min(steps);
-                    for index in pair.clone() {
-                        // SAFETY: the scratch has room for two tiles.
-                        let to = unsafe { memory.add((index - first) * bytes) };
-                        // SAFETY: as above; the tile has these steps.
-                        unsafe { widen(self.isa, piece, layout, index, widened.clone(), to) };
-                    }
+                    let part = begin..(begin + WIDENED_STEPS).min(steps);
+                    // SAFETY: the scratch has room for these steps, and the tile has them.
+                    unsafe { widen(self.isa, piece, layout, index, part.clone(), memory) };
                     for panel in 0..self.m.div_ceil(PANEL_ROWS) {
                         // SAFETY: widened just now; the panel has these steps, too.
                         unsafe {
-                            let mut out = self.out(piece, first, panel * PANEL_ROWS);
-                            out.columns = (piece.rows - first * TILE_ROWS).min(pair.len() * TILE_ROWS);
+                            let mut out = self.out(piece, index, panel * PANEL_ROWS);
                             out.goes_on = begin > 0;
-                            out.bias = if widened.end == steps { out.bias } else { std::ptr::null() };
+                            out.bias = if part.end == steps { out.bias } else { std::ptr::null() };
                             let panel = activations.panel(panel, begin);
-                            multiply_widened(self.isa, layout, memory, bytes, widened.len(), panel, out);
+                            multiply_widened(self.isa, layout, memory, part.len(), panel, out);
                         }
                     }
                 }
@@ -259,21 +253,13 @@ unsafe fn widen(
     plain::widen(isa, layout, piece.tile(index), steps.start, to);
 }
 
-unsafe fn multiply_widened(
-    isa: Isa,
-    layout: &TileLayout,
-    tile: *const u8,
-    distance: usize,
-    steps: usize,
-    panel: Panel,
-    out: Out,
-) {
+unsafe fn multiply_widened(isa: Isa, layout: &TileLayout, tile: *const u8, steps: usize, panel: Panel, out: Out) {
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(target_arch = "x86_64")]
         if is_fast(isa) {
-            return avx512::multiply_widened(layout, tile, distance, steps, panel, out);
+            return avx512::multiply_widened(layout, tile, steps, panel, out);
         }
-        plain::multiply_widened(isa, layout, tile, distance, steps, panel, out);
+        plain::multiply_widened(isa, layout, tile, steps, panel, out);
     }
 }

@@ -33,49 +33,43 @@ kernel!(
     pub(super) fn widen(layout: &TileLayout, tile: &[u8], first: usize, to: &mut [u8]) = widen_body
 );
 
-/// The sums of a panel and of one or two tiles, `distance` bytes apart, one row of `x` after the other.
+/// The sums of a tile and a panel, one row of `x` after the other.
 ///
 /// # Safety
-/// The widened tiles and the panel hold `steps` steps; `out` has room.
+/// The widened tile and the panel hold `steps` steps; `out` has room.
 pub(super) unsafe fn multiply_widened(
     isa: Isa,
     layout: &TileLayout,
     tile: *const u8,
-    distance: usize,
     steps: usize,
     panel: Panel,
     out: Out,
 ) {
     for row in 0..panel.width.min(out.rows) {
-        for first in (0..out.columns).step_by(TILE_ROWS) {
-            let columns = (out.columns - first).min(TILE_ROWS);
-            // SAFETY: the caller's promise: these rows and columns.
-            let (tile, y) = unsafe { (tile.add(first / TILE_ROWS * distance), out.y.add(row * out.stride + first)) };
-            // SAFETY: as above, and nobody else has them.
-            let y = unsafe { std::slice::from_raw_parts_mut(y, columns) };
-            let mut sums = [0f32; TILE_ROWS];
-            if out.goes_on {
-                sums[..columns].copy_from_slice(y);
+        // SAFETY: the caller's promise; nobody else has these rows and columns.
+        let y = unsafe { std::slice::from_raw_parts_mut(out.y.add(row * out.stride), out.columns) };
+        let mut sums = [0f32; TILE_ROWS];
+        if out.goes_on {
+            sums[..y.len()].copy_from_slice(y);
+        }
+        // SAFETY: the caller's promise; AVX2 is there where it is called.
+        unsafe {
+            match isa.level() {
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 | Level::Avx512 => avx2::row(layout, tile, steps, panel, row, &mut sums),
+                _ => row_of_panel(layout, tile, steps, panel, row, &mut sums),
             }
-            // SAFETY: the caller's promise; AVX2 is there where it is called.
-            unsafe {
-                match isa.level() {
-                    #[cfg(target_arch = "x86_64")]
-                    Level::Avx2 | Level::Avx512 => avx2::row(layout, tile, steps, panel, row, &mut sums),
-                    _ => row_of_panel(layout, tile, steps, panel, row, &mut sums),
-                }
-                put(&sums, y, out.bias, first);
-            }
+            put(&sums, y, out.bias);
         }
     }
 }
 
 /// # Safety
-/// `bias` is null or has `first + y.len()` numbers.
-unsafe fn put(sums: &[f32; TILE_ROWS], y: &mut [f32], bias: *const f32, first: usize) {
+/// `bias` is null or has as many numbers as `y`.
+unsafe fn put(sums: &[f32; TILE_ROWS], y: &mut [f32], bias: *const f32) {
     for (column, (y, sum)) in y.iter_mut().zip(sums).enumerate() {
         // SAFETY: the caller's promise.
-        *y = if bias.is_null() { *sum } else { *sum + unsafe { *bias.add(first + column) } };
+        *y = if bias.is_null() { *sum } else { *sum + unsafe { *bias.add(column) } };
     }
 }
 
@@ -236,7 +230,7 @@ pub(super) unsafe fn floats(isa: Isa, tile: &[f32], k: usize, x: (*const f32, us
         unsafe {
             floats_of_row(isa, tile, std::slice::from_raw_parts(x.0.add(row * x.1), k), &mut sums);
             let y = std::slice::from_raw_parts_mut(out.y.add(row * out.stride), out.columns);
-            put(&sums, y, out.bias, 0);
+            put(&sums, y, out.bias);
         }
     }
 }
