@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, GgufModel, ModelFolder, NoScan};
+use tsumugi_files::{Admitted, GgufModel, ModelFiles, NoScan};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
@@ -58,8 +58,8 @@ fn not_a_collection(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The folder that `model` names, its files open.
-pub fn admit(model: &str) -> Result<Admitted<ModelFolder>, Failure> {
-    Ok(ModelFolder::admit(&folder(model)?, &GATE)?)
+pub fn admit(model: &str) -> Result<Admitted<ModelFiles>, Failure> {
+    Ok(ModelFiles::admit(&folder(model)?, &GATE)?)
 }
 
 /// The tokenizer of a model folder, or of a vocabulary file of any kind; with the chat template, if there is one.

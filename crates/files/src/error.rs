@@ -37,9 +37,10 @@ pub enum FilesError {
     /// The index of a sharded checkpoint is wrong.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// A model is a folder, and this is a file.
-    #[error("{path} is a file, but a model is a folder with config.json and *.safetensors", path = .path.display())]
-    NotAFolder {
+    /// A file that no model is.
+    #[error("{path} is a file, but a model is a folder with config.json and *.safetensors, or a .gguf file",
+            path = .path.display())]
+    NotAModel {
         /// What was given.
         path: PathBuf,
     },
@@ -83,6 +84,22 @@ pub enum FilesError {
         path: PathBuf,
         /// The candidates.
         files: Vec<String>,
+    },
+    /// Several GGUF models and nothing that says which.
+    #[error("{path} holds several models: {files}", path = .path.display(), files = name_list(.files))]
+    WhichGguf {
+        /// The folder.
+        path: PathBuf,
+        /// The models, by their first file.
+        files: Vec<String>,
+    },
+    /// A file that should hold JSON does not.
+    #[error("{file} is not JSON: {reason}", file = .file.display())]
+    NotJson {
+        /// The file.
+        file: PathBuf,
+        /// What the parser said.
+        reason: String,
     },
     /// One tensor in two parts of a model.
     #[error("tensor `{tensor}` is in {first} and in {second}", first = .first.display(), second = .second.display())]
@@ -175,7 +192,7 @@ impl Hint for FilesError {
             Self::Gguf(error) => error.hint(),
             Self::Torch(error) => error.hint(),
             Self::Index(error) => error.hint(),
-            Self::NotAFolder { path } => {
+            Self::NotAModel { path } => {
                 let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
                 Some(format!("give the folder: {}", folder.map_or(".".into(), |folder| folder.display().to_string())))
             }
@@ -194,6 +211,10 @@ impl Hint for FilesError {
             Self::WhichWeights { .. } => {
                 Some("add model.safetensors.index.json from the same source, or leave one file".into())
             }
+            Self::WhichGguf { path, files } => {
+                Some(format!("give one of them: {}", path.join(files.first()?).display()))
+            }
+            Self::NotJson { .. } => Some("the file is cut short or damaged; fetch or copy it again".into()),
             Self::TensorInTwoFiles { .. } => Some("the parts are not of one model; fetch them again together".into()),
             Self::NotWidened { .. } => {
                 Some("integers and floats of 8 bits and fewer need a loader that knows their scheme".into())

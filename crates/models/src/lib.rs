@@ -6,15 +6,19 @@
 pub mod decoder;
 pub mod error;
 pub mod family;
-pub mod folder;
+pub mod gguf;
 pub mod gpt2;
 mod hf_config;
 pub mod llama;
+mod load;
 pub mod plans;
+mod save;
+pub mod slots;
 
 pub use decoder::{Decoder, DecoderSpec, Position};
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
+pub use load::{read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
 
 /// Every decoder family, in the order of `tsumugi models`.

@@ -13,7 +13,7 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_base::units;
 use tsumugi_data::{ConversationConfig, ConversationLoader, EvaluationSet, PackingReport, PreviewStyle};
-use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens, vocabulary_file};
@@ -79,7 +79,7 @@ impl Tuned {
 /// What a fine-tuning begins with, besides its recipe.
 pub struct Source<'a> {
     /// The model, admitted.
-    pub model: &'a Admitted<ModelFolder>,
+    pub model: &'a Admitted<ModelFiles>,
     /// What to learn.
     pub conversations: &'a Conversations,
     /// Where it came from.
@@ -107,12 +107,12 @@ pub fn preview(
 }
 
 /// The tokenizer of a model folder.
-pub fn tokenizer(model: &Admitted<ModelFolder>) -> Result<Tokenizer, TuneError> {
+pub fn tokenizer(model: &Admitted<ModelFiles>) -> Result<Tokenizer, TuneError> {
     Tokenizer::from_folder(model)?.ok_or_else(|| TuneError::NoTokenizer { folder: model.path().to_owned() })
 }
 
 /// The chat template of a model folder, or our own where its tokenizer has the control tokens for it.
-pub fn template(model: &Admitted<ModelFolder>, tokenizer: &Tokenizer) -> Result<ChatTemplate, TuneError> {
+pub fn template(model: &Admitted<ModelFiles>, tokenizer: &Tokenizer) -> Result<ChatTemplate, TuneError> {
     if let Some(config) = model.text("tokenizer_config.json")? {
         match ChatTemplate::from_tokenizer_config(config) {
             Err(TokenizerError::NoTemplate { .. }) => {}
@@ -128,14 +128,14 @@ pub fn template(model: &Admitted<ModelFolder>, tokenizer: &Tokenizer) -> Result<
 /// Fine-tunes by a recipe into `folder`, or goes on with what is there: reads the recipe's data itself.
 pub fn run(
     recipe: &SftRecipe,
-    model: &Admitted<ModelFolder>,
+    model: &Admitted<ModelFiles>,
     folder: &Path,
     cpu: &Cpu,
     command: Vec<String>,
     observer: &dyn Observer,
     on_evaluation: OnEvaluation<'_>,
 ) -> Result<Tuned, TuneError> {
-    let (_, spec) = tsumugi_models::folder::read_spec(model)?;
+    let (_, spec) = tsumugi_models::read_spec(model)?;
     let resolved = recipe.resolve(spec.context, spec.width)?;
     let dialogue = resolved.dialogue.clone().unwrap_or_default();
     let conversations = Conversations::read(&resolved.data, resolved.format, &dialogue)?;
@@ -153,7 +153,7 @@ pub fn run_on(
     observer: &dyn Observer,
     on_evaluation: OnEvaluation<'_>,
 ) -> Result<Tuned, TuneError> {
-    let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
+    let (_, spec) = tsumugi_models::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
     resolved.compute = resolved.compute.of_run(folder, cpu);
     resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
@@ -228,7 +228,7 @@ fn record(
 }
 
 /// The model to begin with, whose weights must be numbers: else every loss would be none, and the learning rate be blamed.
-fn load(model: &Admitted<ModelFolder>, dropout: f32) -> Result<Decoder, TuneError> {
+fn load(model: &Admitted<ModelFiles>, dropout: f32) -> Result<Decoder, TuneError> {
     let mut decoder = Decoder::load(model)?;
     if let Some(tensor) = not_finite(&decoder.parameters) {
         let problem = format!("`{tensor}` of {} has numbers that are not finite", model.path().display());
@@ -239,7 +239,7 @@ fn load(model: &Admitted<ModelFolder>, dropout: f32) -> Result<Decoder, TuneErro
 }
 
 /// The tokenizer of a model, whose ids must all be the model's.
-fn tokenizer_of(model: &Admitted<ModelFolder>, vocabulary: usize) -> Result<Tokenizer, TuneError> {
+fn tokenizer_of(model: &Admitted<ModelFiles>, vocabulary: usize) -> Result<Tokenizer, TuneError> {
     let read = tokenizer(model)?;
     if read.vocabulary_size() > vocabulary {
         let (folder, tokenizer) = (model.path().to_owned(), read.vocabulary_size());
@@ -288,7 +288,7 @@ fn describe(packing: &PackingReport, context: usize, steps: u64, observer: &dyn 
 /// What ends an answer of the tuned model: what ended one before, what the template names, and what was trained to end
 /// turns here.
 fn end_tokens(
-    model: &Admitted<ModelFolder>,
+    model: &Admitted<ModelFiles>,
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
 ) -> Result<Vec<TokenId>, TuneError> {
@@ -312,7 +312,7 @@ fn end_tokens(
 }
 
 /// Hashes of what the model is made of.
-fn model_hashes(model: &ModelFolder) -> Result<Vec<InputHash>, TuneError> {
+fn model_hashes(model: &ModelFiles) -> Result<Vec<InputHash>, TuneError> {
     let names = model.files().files().map(|(name, _)| name);
     let weights = names.filter(|name| name.ends_with(".safetensors"));
     let files = weights.chain(["config.json"]).chain(vocabulary_file(model));
