@@ -10,10 +10,14 @@ use tsumugi_nn::attention::AttentionConfig;
 use tsumugi_nn::{
     CausalSelfAttention, Embedding, FeedForward, FeedForwardKind, Linear, Norm, RopeScaling, init, rotary_frequencies,
 };
+use tsumugi_tensor::quant::QuantizedMatrix;
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{
-    Activations, Heads, Ids, NormKind, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var,
+    Activations, Heads, Ids, NormKind, Parameter, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var,
 };
+
+/// The table of learned positions: looked up and added, so it stays as it is.
+pub(crate) const POSITIONS: &str = "positions.weight";
 
 /// How positions enter.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -182,6 +186,12 @@ impl Decoder {
         Self::declared(spec, rotary, ParametersBuilder::build)
     }
 
+    /// For serving: parameters that `quantized` has a weight for are that weight, the others zero.
+    pub fn serving(spec: DecoderSpec, quantized: impl FnMut(&Parameter) -> Option<QuantizedMatrix>) -> Self {
+        let rotary = spec.rotary_table();
+        Self::declared(spec, rotary, |builder| builder.build_serving(quantized))
+    }
+
     /// Names and shapes without numbers, to plan with.
     pub fn described(spec: DecoderSpec) -> Self {
         let rotary = spec.described_rotary_table();
@@ -254,7 +264,7 @@ impl Decoder {
     /// For serving: linear layers' weights packed for the matrix product, the rest as it is.
     #[must_use]
     pub fn pack(mut self, cpu: &tsumugi_tensor::Cpu) -> Self {
-        self.parameters = self.parameters.pack(cpu, |parameter| parameter.name != "positions.weight");
+        self.parameters = self.parameters.pack(cpu, |parameter| parameter.name != POSITIONS);
         self
     }
 

@@ -18,7 +18,7 @@ pub mod slots;
 pub use decoder::{Decoder, DecoderSpec, Position};
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
-pub use load::{read_config, read_layout, read_spec};
+pub use load::{Precision, read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
 
 /// Every decoder family, in the order of `tsumugi models`.

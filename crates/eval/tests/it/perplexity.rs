@@ -92,7 +92,7 @@ fn a_folder_gives_the_same_and_the_result_is_json() {
     let admitted = ModelFiles::admit(folder.path(), &NoScan { reason: "made by this test" }).unwrap();
     let observer = Recorder::default();
     let options = PerplexityOptions { rows: CONTEXT, ..PerplexityOptions::default() };
-    let found = perplexity_of_model(&admitted, Some(1), TEXT, options, &observer).unwrap();
+    let found = perplexity_of_model(&admitted, (Some(1), Precision::Stored), TEXT, options, &observer).unwrap();
     assert_eq!(found, scored(&decoder(), &with_bos(), options));
     let events = observer.events();
     let Some(Event::Step { done, total, unit: "tokens", .. }) = events.last() else { panic!("{events:?}") };
