@@ -9,14 +9,13 @@ use crate::quant::{STEP, TileLayout};
 
 /// Rows of a panel: their sums in float32 and in integers fill the registers of AVX-512. (Six rows by two tiles read less,
 /// but were slower by a sixth.)
-pub(super) const PANEL_ROWS: usize = 12;
+pub(super) const PANEL_ROWS: usize = 6;
 
 /// Rows of the last panel, filled up with zeros: the widths that kernels exist for.
 fn width_of(rows: usize) -> usize {
     match rows {
         0..=2 => rows.max(1),
         3..=4 => 4,
-        5..=8 => 8,
         _ => PANEL_ROWS,
     }
 }

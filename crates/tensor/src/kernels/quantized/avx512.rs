@@ -166,6 +166,7 @@ unsafe fn tile<
                     _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(PREFETCH_BYTES + line).cast());
                 }
             }
+            let mut scaled = [_mm512_setzero_ps(); ROWS];
             for group in 0..groups {
                 let mut products = [_mm512_setzero_si512(); ROWS];
                 if !MINIMA {
@@ -181,14 +182,16 @@ unsafe fn tile<
                     }
                 }
                 let (scale, offset) = scales::<LOW, HIGH, GROUP, SUPER, MINIMA>(at, units_of, group);
-                for (row, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(*x_scales.add(row)));
-                    *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, *sum);
+                for row in 0..ROWS {
+                    scaled[row] = add_scaled(products[row], scale, scaled[row], group);
                     if MINIMA {
-                        *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
+                        sums[row] = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), sums[row]);
                     }
                 }
                 side = side.add(ROWS);
+            }
+            for (row, (sum, scaled)) in sums.iter_mut().zip(scaled).enumerate() {
+                *sum = _mm512_fmadd_ps(scaled, _mm512_set1_ps(*x_scales.add(row)), *sum);
             }
             at = at.add(step_bytes);
             x = x.add(STEP * ROWS);
@@ -197,6 +200,16 @@ unsafe fn tile<
     }
     // SAFETY: the caller's promise: `out` has room for these rows and columns.
     unsafe { end(&sums, out) };
+}
+
+/// The products of a group of a step times their scales, with those of the group before.
+#[inline(always)]
+unsafe fn add_scaled(products: __m512i, scale: __m512, before: __m512, group: usize) -> __m512 {
+    // SAFETY: only inlined where the features are on.
+    unsafe {
+        let products = _mm512_cvtepi32_ps(products);
+        if group == 0 { _mm512_mul_ps(products, scale) } else { _mm512_fmadd_ps(products, scale, before) }
+    }
 }
 
 /// How far ahead a weight is asked for, which is read once.
@@ -318,6 +331,121 @@ pub(super) unsafe fn widen(kind: WeightKind, at: *const u8, steps: std::ops::Ran
     unsafe { for_kind!(kind, widen_tile, [], (at, steps, to)) }
 }
 
+/// Two widened tiles, `distance` bytes apart, and `ROWS` rows of a panel of `WIDTH`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn pair<const GROUP: usize, const MINIMA: bool, const ROWS: usize, const WIDTH: usize>(
+    tile: *const u8,
+    distance: usize,
+    steps: usize,
+    panel: Panel,
+    out: [Out; 2],
+) {
+    let layout = const { layout::<8, 0, GROUP, 0, MINIMA>() };
+    let groups = STEP / GROUP;
+    // SAFETY: the caller's promise: `out` has these rows and columns.
+    let mut sums: [[__m512; ROWS]; 2] = unsafe { [begin(out[0]), begin(out[1])] };
+    let mut at = tile;
+    let (mut x, mut x_scales, mut side) = (panel.codes, panel.scales, panel.side);
+    for _ in 0..steps {
+        // SAFETY: the caller's promise: the tiles and the panel hold `steps` steps.
+        unsafe {
+            let mut scaled = [[_mm512_setzero_ps(); ROWS]; 2];
+            for group in 0..groups {
+                let mut products = [[_mm512_setzero_si512(); ROWS]; 2];
+                if !MINIMA {
+                    for row in 0..ROWS {
+                        let begin = _mm512_set1_epi32(*side.add(row).cast::<i32>());
+                        products.iter_mut().for_each(|products| products[row] = begin);
+                    }
+                }
+                for g in group * (8 / groups)..(group + 1) * (8 / groups) {
+                    let w = [codes::<8, 0>(at, g), codes::<8, 0>(at.add(distance), g)];
+                    for row in 0..ROWS {
+                        let x = _mm512_set1_epi32(x.add((g * WIDTH + row) * 4).cast::<i32>().read_unaligned());
+                        for (products, w) in products.iter_mut().zip(w) {
+                            products[row] = _mm512_dpbusd_epi32(products[row], w, x);
+                        }
+                    }
+                }
+                let none = [_mm512_setzero_ps(); 2];
+                let of_tiles = [
+                    scales::<8, 0, GROUP, 0, MINIMA>(at, none, group),
+                    scales::<8, 0, GROUP, 0, MINIMA>(at.add(distance), none, group),
+                ];
+                for row in 0..ROWS {
+                    for (tile, (scale, offset)) in of_tiles.into_iter().enumerate() {
+                        scaled[tile][row] = add_scaled(products[tile][row], scale, scaled[tile][row], group);
+                        if MINIMA {
+                            let sum = &mut sums[tile][row];
+                            *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
+                        }
+                    }
+                }
+                side = side.add(WIDTH);
+            }
+            for row in 0..ROWS {
+                let x_scale = _mm512_set1_ps(*x_scales.add(row));
+                for (sums, scaled) in sums.iter_mut().zip(&scaled) {
+                    sums[row] = _mm512_fmadd_ps(scaled[row], x_scale, sums[row]);
+                }
+            }
+            at = at.add(super::widened_step_bytes(&layout));
+            x = x.add(STEP * WIDTH);
+            x_scales = x_scales.add(WIDTH);
+        }
+    }
+    // SAFETY: the caller's promise: `out` has room for these rows and columns.
+    unsafe { sums.iter().zip(out).for_each(|(sums, out)| end(sums, out)) };
+}
+
+/// # Safety
+/// As [`direct`], with two widened tiles, `distance` bytes apart.
+pub(super) unsafe fn multiply_pair(
+    layout: &TileLayout,
+    at: *const u8,
+    distance: usize,
+    steps: usize,
+    panel: Panel,
+    out: [Out; 2],
+) {
+    macro_rules! rows {
+        ($minima:literal, $rows:literal) => {
+            pair::<32, $minima, $rows, $rows>(at, distance, steps, panel, out)
+        };
+    }
+    // In groups of 16 there are more sums than registers for six rows.
+    macro_rules! halves {
+        ($minima:literal, $rows:literal, $width:literal) => {{
+            pair::<16, $minima, $rows, $width>(at, distance, steps, panel, out);
+            if $width > $rows && out[0].rows > $rows {
+                let out = out.map(|out| out.from_row($rows));
+                pair::<16, $minima, $rows, $width>(at, distance, steps, panel.from_row($rows), out);
+            }
+        }};
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (layout.group, layout.minima, panel.width) {
+            (16, false, 1) => halves!(false, 1, 1),
+            (16, false, 2) => halves!(false, 2, 2),
+            (16, false, 4) => halves!(false, 2, 4),
+            (16, false, _) => halves!(false, 3, 6),
+            (16, true, 1) => halves!(true, 1, 1),
+            (16, true, 2) => halves!(true, 2, 2),
+            (16, true, 4) => halves!(true, 2, 4),
+            (16, true, _) => halves!(true, 3, 6),
+            (_, false, 1) => rows!(false, 1),
+            (_, false, 2) => rows!(false, 2),
+            (_, false, 4) => rows!(false, 4),
+            (_, false, _) => rows!(false, 6),
+            (_, true, 1) => rows!(true, 1),
+            (_, true, 2) => rows!(true, 2),
+            (_, true, 4) => rows!(true, 4),
+            (_, true, _) => rows!(true, 6),
+        }
+    }
+}
+
 /// # Safety
 /// As [`direct`], with a widened tile.
 pub(super) unsafe fn multiply_widened(layout: &TileLayout, at: *const u8, steps: usize, panel: Panel, out: Out) {
@@ -327,8 +455,7 @@ pub(super) unsafe fn multiply_widened(layout: &TileLayout, at: *const u8, steps:
                 1 => tile::<8, 0, $group, 0, $minima, 1>(at, steps, panel, out),
                 2 => tile::<8, 0, $group, 0, $minima, 2>(at, steps, panel, out),
                 4 => tile::<8, 0, $group, 0, $minima, 4>(at, steps, panel, out),
-                8 => tile::<8, 0, $group, 0, $minima, 8>(at, steps, panel, out),
-                _ => tile::<8, 0, $group, 0, $minima, 12>(at, steps, panel, out),
+                _ => tile::<8, 0, $group, 0, $minima, 6>(at, steps, panel, out),
             }
         };
     }

@@ -68,6 +68,24 @@ pub(super) struct Panel {
     side: *const f32,
 }
 
+impl Out {
+    /// The rows from `row` on; there are more than that.
+    unsafe fn from_row(self, row: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { y: unsafe { self.y.add(row * self.stride) }, rows: self.rows - row, ..self }
+    }
+}
+
+impl Panel {
+    /// The rows from `row` on, which still lie `width` apart.
+    unsafe fn from_row(self, row: usize) -> Self {
+        // SAFETY: the caller's promise: the panel has more rows.
+        unsafe {
+            Self { codes: self.codes.add(4 * row), scales: self.scales.add(row), side: self.side.add(row), ..self }
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 struct Task<'a> {
     isa: Isa,
@@ -191,21 +209,33 @@ impl Task<'_> {
         let Some(activations) = self.activations else { return };
         let steps = k / STEP;
         let bytes = steps.min(WIDENED_STEPS) * widened_step_bytes(layout);
-        with_scratch(&WIDENED, bytes / size_of::<f32>(), |memory| {
+        with_scratch(&WIDENED, 2 * bytes / size_of::<f32>(), |memory| {
             let memory = memory.as_mut_ptr().cast::<u8>();
-            for index in tiles {
+            for first in tiles.clone().step_by(2) {
+                let pair = first..(first + 2).min(tiles.end);
                 for begin in (0..steps).step_by(WIDENED_STEPS) {
                     let part = begin..(begin + WIDENED_STEPS).min(steps);
-                    // SAFETY: the scratch has room for these steps, and the tile has them.
-                    unsafe { widen(self.isa, piece, layout, index, part.clone(), memory) };
+                    for index in pair.clone() {
+                        // SAFETY: the scratch has room for these steps, and the tile has them.
+                        unsafe { widen(self.isa, piece, layout, index, part.clone(), memory.add((index - first) * bytes)) };
+                    }
                     for panel in 0..self.m.div_ceil(PANEL_ROWS) {
                         // SAFETY: widened just now; the panel has these steps, too.
                         unsafe {
-                            let mut out = self.out(piece, index, panel * PANEL_ROWS);
-                            out.goes_on = begin > 0;
-                            out.bias = if part.end == steps { out.bias } else { std::ptr::null() };
+                            let out = |index| {
+                                let mut out = self.out(piece, index, panel * PANEL_ROWS);
+                                out.goes_on = begin > 0;
+                                out.bias = if part.end == steps { out.bias } else { std::ptr::null() };
+                                out
+                            };
                             let panel = activations.panel(panel, begin);
-                            multiply_widened(self.isa, layout, memory, part.len(), panel, out);
+                            if pair.len() == 2 && is_fast(self.isa) {
+                                avx512::multiply_pair(layout, memory, bytes, part.len(), panel, [out(first), out(first + 1)]);
+                            } else {
+                                for index in pair.clone() {
+                                    multiply_widened(self.isa, layout, memory.add((index - first) * bytes), part.len(), panel, out(index));
+                                }
+                            }
                         }
                     }
                 }

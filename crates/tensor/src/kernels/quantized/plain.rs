@@ -100,7 +100,7 @@ unsafe fn row_of_panel(
                     }
                 }
                 for (lane, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-                    *sum += product as f32 * (*scales.add(group * TILE_ROWS + lane) * x_scale);
+                    *sum += product as f32 * *scales.add(group * TILE_ROWS + lane) * x_scale;
                     if layout.minima {
                         *sum += *scales.add((groups + group) * TILE_ROWS + lane) * side;
                     }
