@@ -1,6 +1,6 @@
 //! A decoder family: how its `config.json` reads and what its checkpoint calls each tensor.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::DecoderSpec;
 use crate::hf_config::{ConfigProblem, ConfigReader};
@@ -48,8 +48,19 @@ pub trait Family: Sync {
     fn about(&self) -> &'static str;
     /// The spec that a `config.json` describes.
     fn spec(&self, config: &ConfigReader<'_>) -> Result<DecoderSpec, ConfigProblem>;
+    /// The keys of `config.json` for a spec; what the family has no word for is left out.
+    fn keys(&self, spec: &DecoderSpec) -> Map<String, Value>;
     /// The `config.json` of a spec; an error says what the family has no word for.
-    fn config(&self, spec: &DecoderSpec) -> Result<Value, String>;
+    fn config(&self, spec: &DecoderSpec) -> Result<Value, String> {
+        let keys = self.keys(spec);
+        // Dropout is of the training, not of the model: it is written, but not read.
+        let read = self.spec(&ConfigReader::new(&keys)).map(|read| DecoderSpec { dropout: spec.dropout, ..read });
+        match read {
+            Ok(read) if read == *spec => Ok(Value::Object(keys)),
+            Ok(read) => Err(first_difference(spec, &read)),
+            Err(ConfigProblem(problem)) => Err(problem),
+        }
+    }
     /// Names; those whose parameter the spec does not have are left out.
     fn names(&self) -> &'static [Rename];
     /// A prefix that some checkpoints leave out.
@@ -63,6 +74,13 @@ pub trait Family: Sync {
     }
     /// A tiny spec for tests.
     fn tiny(&self) -> DecoderSpec;
+}
+
+/// The first line of `spec` that `other` has not, as the spec prints itself: a name and its value.
+fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
+    let (spec, other) = (format!("{spec:#?}"), format!("{other:#?}"));
+    let line = spec.lines().zip(other.lines()).find(|(line, other)| line != other);
+    line.map_or(spec.as_str(), |(line, _)| line).trim().trim_end_matches(',').to_owned()
 }
 
 /// The family of this `model_type`.

@@ -7,15 +7,23 @@ pub mod decoder;
 pub mod error;
 pub mod family;
 pub mod folder;
+pub mod gemma;
 pub mod gpt2;
 mod hf_config;
+mod layer_types;
 pub mod llama;
+pub mod mistral;
 pub mod plans;
+pub mod qwen;
+mod rope_config;
+pub mod spec;
 
-pub use decoder::{Decoder, DecoderSpec, Position};
+pub use decoder::Decoder;
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
 pub use plans::{LogitsPlan, LossPlan};
+pub use spec::{DecoderSpec, Position};
 
 /// Every decoder family, in the order of `tsumugi models`.
-pub const ALL: &[&dyn Family] = &[&gpt2::Gpt2, &llama::Llama];
+pub const ALL: &[&dyn Family] =
+    &[&gpt2::Gpt2, &llama::Llama, &mistral::Mistral, &qwen::Qwen2, &qwen::Qwen3, &gemma::Gemma2, &gemma::Gemma3];

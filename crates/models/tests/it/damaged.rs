@@ -73,10 +73,10 @@ fn wrong_types_and_ranges_name_the_key_and_the_value() {
         (&Llama, "rms_norm_eps", json!("small")),
         (&Llama, "rms_norm_eps", json!(0)),
         (&Llama, "rope_theta", json!(-5)),
-        (&Llama, "hidden_act", json!("gelu")),
+        (&Llama, "hidden_act", json!("relu")),
         (&Llama, "tie_word_embeddings", json!("yes")),
         (&Llama, "rope_scaling", json!([1])),
-        (&Gpt2, "activation_function", json!("tanh")),
+        (&Gpt2, "activation_function", json!("mish")),
         (&Gpt2, "scale_attn_by_inverse_layer_idx", json!(true)),
     ];
     for (family, key, value) in cases {

@@ -175,14 +175,17 @@ kernel!(
 /// the loop over the numbers.
 macro_rules! for_activation {
     ($s:ident, $activation:expr, $map:ident) => {{
-        let (zero, one) = ($s.splat(0.0), $s.splat(1.0));
+        let zero = $s.splat(0.0);
         match $activation {
             Activation::Gelu => $map!(|v| math::gelu($s, v), math::gelu_derivative($s, v)),
             Activation::GeluTanh => $map!(|v| math::gelu_tanh($s, v), math::gelu_tanh_derivative($s, v)),
             Activation::Silu => $map!(|v| math::silu($s, v), math::silu_derivative($s, v)),
             // The slope is 1 where x > 0: x clamped to [0, tiny], then blown up to 1.
             Activation::Relu => {
-                $map!(|v| $s.max(zero, v), $s.min(one, $s.mul($s.splat(1e38), $s.mul($s.splat(1e38), $s.max(zero, v)))))
+                $map!(
+                    |v| $s.max(zero, v),
+                    $s.min($s.splat(1.0), $s.mul($s.splat(1e38), $s.mul($s.splat(1e38), $s.max(zero, v))))
+                )
             }
             Activation::ReluSquared => $map!(
                 |v| {
@@ -193,11 +196,11 @@ macro_rules! for_activation {
             ),
             Activation::Tanh => $map!(|v| math::tanh($s, v), {
                 let t = math::tanh($s, v);
-                $s.sub(one, $s.mul(t, t))
+                $s.sub($s.splat(1.0), $s.mul(t, t))
             }),
             Activation::Sigmoid => $map!(|v| math::sigmoid($s, v), {
                 let q = math::sigmoid($s, v);
-                $s.mul(q, $s.sub(one, q))
+                $s.mul(q, $s.sub($s.splat(1.0), q))
             }),
         }
     }};
