@@ -232,12 +232,11 @@ impl DecoderSpec {
 
     /// The attention of a layer.
     pub fn attention_heads(&self, layer: usize) -> Heads {
+        let scale = self.score_scale.unwrap_or(1.0 / (self.head_width as f32).sqrt());
         Heads {
-            query: self.heads,
-            key: self.key_heads,
-            width: self.head_width,
-            scale: self.score_scale.unwrap_or(1.0 / (self.head_width as f32).sqrt()),
             window: self.window_of(layer),
+            soft_cap: self.score_cap,
+            ..Heads::new(self.heads, self.key_heads, self.head_width, scale)
         }
     }
 

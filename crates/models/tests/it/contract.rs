@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{ModelFolder, to_f32};
 use tsumugi_models::gpt2::Gpt2;
@@ -55,8 +56,12 @@ fn numbered(spec: &DecoderSpec) -> Decoder {
 fn random(spec: &DecoderSpec) -> Decoder {
     let mut decoder = Decoder::new(spec.clone());
     decoder.initialize(3, &Pool::new(1));
-    for value in decoder.parameters.buffer_mut() {
-        *value *= 3.0;
+    let ids: Vec<_> = decoder.parameters.iter().map(|(id, parameter)| (id, parameter.shape.len())).collect();
+    let mut noise = Stream::new(Key::from_seed(3));
+    for (id, rank) in ids {
+        for value in decoder.parameters.values_mut(id) {
+            *value = if rank == 1 { *value + 0.3 * noise.next_normal() } else { *value * 6.0 };
+        }
     }
     decoder
 }
@@ -279,14 +284,16 @@ fn the_operations_of_a_pass_are_those_that_the_tape_counts_and_attention() {
         let hidden = decoder.record_hidden(&mut tape, tokens, positions);
         let hidden = tape.select_rows(hidden, selected);
         decoder.record_logits(&mut tape, hidden);
-        let per_pair = 2.0 * 2.0 * (spec.layers * spec.heads * spec.head_width) as f64; // a score and a share of a value
-        let pairs: usize = (first..first + rows).map(|position| position + 1).sum();
+        let per_pair = 2.0 * 2.0 * (spec.heads * spec.head_width) as f64; // a score and a share of a value
+        let seen = |layer: usize, position: usize| spec.window_of(layer).unwrap_or(usize::MAX).min(position + 1);
+        let seen_by = |position: usize| (0..spec.layers).map(|layer| seen(layer, position)).sum::<usize>();
+        let pairs: usize = (first..first + rows).map(seen_by).sum();
         let counted = spec.forward_flops(first..first + rows, outputs);
         assert_eq!(counted, tape.forward_flops() + per_pair * pairs as f64, "{spec:?}");
         // Backward is twice forward; the formula of training takes half of the square for the triangle.
         let (length, n) = (64, 64.0);
         let training = spec.training_flops_per_token(length) * n;
-        let diagonal = 3.0 * per_pair * n / 2.0;
+        let diagonal = 3.0 * per_pair * seen_by(length - 1) as f64 / 2.0;
         let forward = 3.0 * spec.forward_flops(0..length, length);
         assert!((training + diagonal - forward).abs() <= 1e-9 * forward, "{spec:?}");
     }

@@ -83,7 +83,7 @@ fn wrong_types_and_ranges_name_the_key_and_the_value() {
         let error = error_with(family, &[(key, value)]);
         assert!(error.contains(key), "{key}: {error}");
     }
-    assert!(error_with(&Llama, &[("rope_scaling", json!({ "rope_type": "yarn" }))]).contains("`yarn`"));
+    assert!(error_with(&Llama, &[("rope_scaling", json!({ "rope_type": "spiral" }))]).contains("`spiral`"));
     assert!(error_with(&Llama, &[("num_key_value_heads", json!(3))]).contains("do not divide"));
     assert!(error_with(&Gpt2, &[("n_head", json!(3))]).contains("does not divide"));
     assert!(error_with(&Llama, &[("head_dim", json!(3))]).contains("even"));

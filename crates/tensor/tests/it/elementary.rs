@@ -119,7 +119,7 @@ fn functions_of_one_number() {
 #[test]
 fn norms_of_heads() {
     for (rows, query, key, width) in [(1, 1, 1, 2), (3, 2, 1, 3), (35, 4, 2, 5), (2, 3, 3, 18)] {
-        let heads = Heads { query, key, width, scale: 1.0, window: None };
+        let heads = Heads::new(query, key, width, 1.0);
         for kind in NormKind::ALL {
             let shapes: [&[usize]; 3] = [&[rows, heads.row()], &[width], &[width]];
             let what = format!("{kind:?} of {heads:?}");
@@ -325,7 +325,7 @@ fn the_coarse_norms_equal_their_formulas() {
 #[test]
 fn coarse_attention_equals_its_formula() {
     const ROWS: usize = 67;
-    let heads = Heads { query: 1, key: 1, width: 8, scale: 0.7, window: None };
+    let heads = Heads::new(1, 1, 8, 0.7);
     let parameters = operands(&[&[ROWS, 24]]);
     agree(
         "attention",
