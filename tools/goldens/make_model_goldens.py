@@ -128,6 +128,30 @@ def gemma3() -> transformers.Gemma3TextConfig:
     )
 
 
+def granite() -> transformers.GraniteConfig:
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"}
+    return transformers.GraniteConfig(
+        **small,
+        num_hidden_layers=2,
+        tie_word_embeddings=True,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.3,
+        residual_multiplier=0.4,
+        logits_scaling=2.5,
+        rope_parameters=rope(),
+    )
+
+
+def phi3(**more) -> transformers.Phi3Config:
+    """Heads of 8, of which 4 numbers turn."""
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"} | {"hidden_size": 32}
+    return transformers.Phi3Config(**small, num_hidden_layers=2, **more)
+
+
+# Both texts are longer than the original context: transformers takes the long factors, as we do for every text of such a model.
+LONGROPE = rope("longrope", short_factor=[1.0, 1.5], long_factor=[1.25, 6.0], partial_rotary_factor=0.5)
+
+
 # Head width 8 gives wavelengths 6, 63, 628 and 6,283: kept, blended, divided, divided by the parameters below.
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -157,6 +181,12 @@ FIXTURES = [
     Fixture("gemma2", "Gemma 2, 2 layers, one with a window of 8, scores and logits near their caps", gemma2(), storage=torch.bfloat16),
     Fixture("gemma3", "Gemma 3, 4 layers, three with a window of 8, rotations of their own for both kinds", gemma3(),
             storage=torch.bfloat16),
+    Fixture("granite", "Granite, 2 layers, tied head, every factor another than 1", granite(), storage=torch.bfloat16),
+    Fixture("phi3", "Phi-3, 2 layers, half of each head turns, `rope_scaling` longrope beyond its original context",
+            phi3(original_max_position_embeddings=16, rope_parameters=LONGROPE), storage=torch.bfloat16),
+    Fixture("phi3-short", "Phi-3, 2 layers with a window of 8, longrope within its original context; config.json spelled as by transformers 4",
+            phi3(original_max_position_embeddings=CONTEXT, sliding_window=8, rope_parameters=LONGROPE),
+            storage=torch.bfloat16, old_config=True),
 ]  # fmt: skip
 
 

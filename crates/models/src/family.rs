@@ -76,11 +76,25 @@ pub trait Family: Sync {
     fn tiny(&self) -> DecoderSpec;
 }
 
-/// The first line of `spec` that `other` has not, as the spec prints itself: a name and its value.
+/// The first field of `spec` that `other` has not: its name and its value, as the spec prints itself.
 fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
-    let (spec, other) = (format!("{spec:#?}"), format!("{other:#?}"));
-    let line = spec.lines().zip(other.lines()).find(|(line, other)| line != other);
-    line.map_or(spec.as_str(), |(line, _)| line).trim().trim_end_matches(',').to_owned()
+    let (fields, others) = (fields(spec), fields(other));
+    let differs = fields.into_iter().zip(others).find(|(field, other)| field != other);
+    differs.map_or_else(String::new, |(field, _)| field.trim_end_matches(',').to_owned())
+}
+
+/// A line for each field, whatever the lines that its value prints.
+fn fields(spec: &DecoderSpec) -> Vec<String> {
+    let mut fields: Vec<String> = Vec::new();
+    for line in format!("{spec:#?}").lines() {
+        let begins =
+            line.strip_prefix("    ").is_some_and(|rest| rest.starts_with(|first: char| first.is_alphabetic()));
+        match fields.last_mut() {
+            Some(field) if !begins => field.push_str(line.trim()),
+            _ => fields.push(line.trim().to_owned()),
+        }
+    }
+    fields
 }
 
 /// The family of this `model_type`.

@@ -9,10 +9,12 @@ pub mod family;
 pub mod folder;
 pub mod gemma;
 pub mod gpt2;
+pub mod granite;
 mod hf_config;
 mod layer_types;
 pub mod llama;
 pub mod mistral;
+pub mod phi3;
 pub mod plans;
 pub mod qwen;
 mod rope_config;
@@ -25,5 +27,14 @@ pub use plans::{LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
 
 /// Every decoder family, in the order of `tsumugi models`.
-pub const ALL: &[&dyn Family] =
-    &[&gpt2::Gpt2, &llama::Llama, &mistral::Mistral, &qwen::Qwen2, &qwen::Qwen3, &gemma::Gemma2, &gemma::Gemma3];
+pub const ALL: &[&dyn Family] = &[
+    &gpt2::Gpt2,
+    &llama::Llama,
+    &mistral::Mistral,
+    &qwen::Qwen2,
+    &qwen::Qwen3,
+    &gemma::Gemma2,
+    &gemma::Gemma3,
+    &granite::Granite,
+    &phi3::Phi3,
+];
