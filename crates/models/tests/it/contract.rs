@@ -237,8 +237,11 @@ fn three_texts_at_once_are_three_texts_one_by_one_and_packing_changes_no_bit() {
     }
 }
 
+/// A word of the error, and a change of a spec.
+type Change = (&'static str, fn(&mut DecoderSpec));
+
 /// Each thing that tells decoders apart, changed.
-const CHANGES: [(&str, fn(&mut DecoderSpec)); 17] = [
+const CHANGES: [Change; 17] = [
     ("norm: Layer", |spec| spec.norm = NormKind::Layer),
     ("norm: RmsPlusOne", |spec| spec.norm = NormKind::RmsPlusOne),
     ("Learned", |spec| spec.position = Position::Learned),
