@@ -1,6 +1,7 @@
 //! A decoder from a model on disk, a Hugging Face folder or a GGUF file: config, spec, weights.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
@@ -56,7 +57,7 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
 }
 
 /// The file that says what the model is: for messages.
-fn config_file(model: &ModelFiles) -> std::path::PathBuf {
+fn config_file(model: &ModelFiles) -> PathBuf {
     if model.gguf().is_some() { model.path().to_owned() } else { model.path().join("config.json") }
 }
 

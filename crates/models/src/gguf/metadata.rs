@@ -6,7 +6,8 @@ use tsumugi_tensor::{Activation, NormKind};
 
 use crate::{DecoderSpec, Position};
 
-type Entries = Vec<(&'static str, Value)>;
+/// Keys, without the architecture's name in front, and values.
+pub type Entries = Vec<(&'static str, Value)>;
 
 fn size(size: usize) -> Value {
     Value::U32(u32::try_from(size).unwrap_or(u32::MAX))

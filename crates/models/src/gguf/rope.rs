@@ -108,7 +108,8 @@ mod tests {
     fn the_numbers_of_published_models_come_back() {
         // Llama 3.1 and 3.2 (their config.json), and heads too narrow to have a frequency in the passage.
         for (width, factor, original) in [(128, 8.0, 8192.0), (64, 32.0, 8192.0), (128, 4.0, 1000.0)] {
-            let read = llama3(&stored_factors(width, 500_000.0, scaling(factor, 1.0, 4.0, original)), width, 500_000.0).unwrap();
+            let read = llama3(&stored_factors(width, 500_000.0, scaling(factor, 1.0, 4.0, original)), width, 500_000.0)
+                .unwrap();
             assert_eq!(read["factor"], factor, "{read}");
             assert_eq!(read["high_freq_factor"], 4.0, "{read}");
             assert_eq!(read["original_max_position_embeddings"], original, "{read}");

@@ -62,8 +62,9 @@ pub fn random(spec: &DecoderSpec) -> Decoder {
 }
 
 pub fn assert_same_bits(one: &Decoder, other: &Decoder) {
-    let bits =
-        |decoder: &Decoder, id| -> Vec<u32> { decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect() };
+    let bits = |decoder: &Decoder, id| -> Vec<u32> {
+        decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect()
+    };
     for ((id, parameter), (_, same)) in one.parameters.iter().zip(other.parameters.iter()) {
         assert_eq!(parameter, same);
         assert!(bits(one, id) == bits(other, id), "{}: `{}` changed", one.spec.family, parameter.name);
