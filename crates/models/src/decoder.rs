@@ -200,13 +200,7 @@ impl Decoder {
         let norm = |builder: &mut ParametersBuilder, name: &str| {
             Norm::declare(builder, name, spec.width, spec.norm, spec.epsilon)
         };
-        let heads = Heads {
-            query: spec.heads,
-            key: spec.key_heads,
-            width: spec.head_width,
-            scale: 1.0 / (spec.head_width as f32).sqrt(),
-            window: None,
-        };
+        let heads = Heads::new(spec.heads, spec.key_heads, spec.head_width, 1.0 / (spec.head_width as f32).sqrt());
         let mut blocks = Vec::new();
         for layer in 0..spec.layers {
             let name = format!("layers.{layer}");

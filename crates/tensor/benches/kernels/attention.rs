@@ -6,7 +6,7 @@ use tsumugi_tensor::{Heads, Segment};
 
 use crate::harness::{Bench, noise, time};
 
-const HEADS: Heads = Heads { query: 6, key: 6, width: 64, scale: 0.125, window: None };
+const HEADS: Heads = Heads::new(6, 6, 64, 0.125);
 /// Segments and their length.
 const BATCHES: [(usize, usize); 2] = [(8, 256), (1, 1024)];
 

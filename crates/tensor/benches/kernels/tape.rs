@@ -33,7 +33,7 @@ impl Sizes {
 
     pub fn heads(&self) -> Heads {
         let width = self.width / self.heads;
-        Heads { query: self.heads, key: self.heads, width, scale: 1.0 / (width as f32).sqrt(), window: None }
+        Heads::new(self.heads, self.heads, width, 1.0 / (width as f32).sqrt())
     }
 }
 

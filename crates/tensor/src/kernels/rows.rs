@@ -157,6 +157,40 @@ fn online_softmax_of_all<S: Simd, const ROW: usize>(
     (OnlineSoftmax { largest, sum: state.sum * correction + s.sum(sum) }, correction)
 }
 
+/// How the product of a query and a key becomes a score: `cap(scale product) - slope |distance|`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scoring {
+    /// Factor of the product.
+    pub scale: f32,
+    /// `cap(x)` is `c tanh(x / c)`; without it `x`.
+    pub soft_cap: Option<f32>,
+    /// What a step of distance between query and key takes off; 0 for nothing.
+    pub slope: f32,
+}
+
+impl Scoring {
+    /// A factor and nothing else.
+    fn is_scale(self) -> bool {
+        self.soft_cap.is_none() && self.slope == 0.0
+    }
+
+    /// The score, and its derivative by the product. `ahead`: how far the key is ahead of the query.
+    #[inline(always)]
+    fn score<S: Simd>(self, s: S, product: S::F32, ahead: S::F32) -> (S::F32, S::F32) {
+        let scale = s.splat(self.scale);
+        let scaled = s.mul(product, scale);
+        let (capped, derivative) = match self.soft_cap {
+            None => (scaled, scale),
+            Some(cap) => {
+                let t = math::tanh(s, s.mul(scaled, s.splat(1.0 / cap)));
+                (s.mul(t, s.splat(cap)), s.mul(scale, s.sub(s.splat(1.0), s.mul(t, t))))
+            }
+        };
+        let minus_distance = s.min(ahead, s.sub(s.splat(0.0), ahead));
+        (s.fma(minus_distance, s.splat(self.slope), capped), derivative)
+    }
+}
+
 /// Rows of scores against one block of keys.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoreRows<'a> {
@@ -164,12 +198,36 @@ pub struct ScoreRows<'a> {
     pub seen: &'a [(usize, usize)],
     /// Columns that are keys, of [`SCORE_COLUMNS`].
     pub keys: usize,
-    /// Factor of the scores.
-    pub scale: f32,
+    /// What a column's product becomes.
+    pub scoring: Scoring,
+    /// Position of the first column less that of the first row.
+    pub ahead: f32,
 }
 
 /// Distance between rows of scores.
 pub const SCORE_COLUMNS: usize = 64;
+
+/// 0, 1, 2, …
+const COLUMNS: [f32; SCORE_COLUMNS] = {
+    let mut columns = [0.0; SCORE_COLUMNS];
+    let mut column = 0;
+    while column < SCORE_COLUMNS {
+        columns[column] = column as f32;
+        column += 1;
+    }
+    columns
+};
+
+/// Products become scores in place; `ahead` of the row at hand.
+#[inline(always)]
+fn score_columns<S: Simd>(s: S, products: &mut [f32], first: usize, scoring: Scoring, ahead: f32) {
+    let columns = &COLUMNS[first..][..products.len()];
+    let ahead = s.splat(ahead);
+    for_vectors!(s, products.len(), |at, load, store| {
+        let (score, _) = scoring.score(s, load!(products), s.add(load!(columns), ahead));
+        store!(products, score);
+    });
+}
 
 #[inline(always)]
 fn online_softmax_rows_body<S: Simd>(
@@ -180,9 +238,13 @@ fn online_softmax_rows_body<S: Simd>(
     sums: &mut [f32],
     width: usize,
 ) {
-    let ScoreRows { seen, keys, scale } = rows;
+    let ScoreRows { seen, keys, scoring, ahead } = rows;
+    let scale = if scoring.is_scale() { scoring.scale } else { 1.0 };
     let scores = scores.as_chunks_mut::<SCORE_COLUMNS>().0;
     for (row, ((scores, &(first, end)), state)) in scores.iter_mut().zip(seen).zip(states).enumerate() {
+        if !scoring.is_scale() && first < end {
+            score_columns(s, &mut scores[first..end], first, scoring, ahead - row as f32);
+        }
         let (next, correction) = if (first, end) == (0, SCORE_COLUMNS) {
             online_softmax_of_all(s, scores, scale, *state)
         } else {
@@ -197,8 +259,8 @@ fn online_softmax_rows_body<S: Simd>(
     }
 }
 kernel!(
-    /// One block of an online softmax for each row of `scores [rows, 64]`: scores in the columns that the row sees become
-    /// `e^(scale score - largest)`, those of other keys 0. Each row of `sums [rows, width]`, what was summed before, is
+    /// One block of an online softmax for each row of `scores [rows, 64]`: products in the columns that the row sees become
+    /// `e^(score - largest)`, those of other keys 0. Each row of `sums [rows, width]`, what was summed before, is
     /// scaled to the new largest; no sums: nothing was summed before.
     pub fn online_softmax_rows(scores: &mut [f32], rows: ScoreRows<'_>, states: &mut [OnlineSoftmax], sums: &mut [f32], width: usize) = online_softmax_rows_body
 );
@@ -209,9 +271,9 @@ fn attention_gradient_body<S: Simd>(
     s: S,
     scores: &mut [f32],
     dprobabilities: &mut [f32],
-    first: usize,
-    end: usize,
-    scale: f32,
+    (first, end): (usize, usize),
+    scoring: Scoring,
+    ahead: f32,
     log_sum: f32,
     delta: f32,
 ) {
@@ -222,12 +284,22 @@ fn attention_gradient_body<S: Simd>(
     dprobabilities[..first].fill(0.0);
     dprobabilities[end..].fill(0.0);
     let (p, d) = (&mut scores[first..end], &mut dprobabilities[first..end]);
-    let (scale_all, log_sum, delta) = (s.splat(scale), s.splat(log_sum), s.splat(delta));
-    for_vectors!(s, p.len(), |at, load, store| {
-        let probability = math::exp(s, s.sub(s.mul(load!(p), scale_all), log_sum));
-        store!(p, probability);
-        store!(d, s.mul(s.mul(probability, s.sub(load!(d), delta)), scale_all));
-    });
+    let (scale, log_sum, delta) = (s.splat(scoring.scale), s.splat(log_sum), s.splat(delta));
+    macro_rules! for_scores {
+        (|$at:ident, $load:ident| $score:expr) => {
+            for_vectors!(s, p.len(), |$at, $load, store| {
+                let (score, derivative) = $score;
+                let probability = math::exp(s, s.sub(score, log_sum));
+                store!(p, probability);
+                store!(d, s.mul(s.mul(probability, s.sub($load!(d), delta)), derivative));
+            })
+        };
+    }
+    if scoring.is_scale() {
+        return for_scores!(|at, load| (s.mul(load!(p), scale), scale));
+    }
+    let (columns, ahead) = (&COLUMNS[first..end], s.splat(ahead));
+    for_scores!(|at, load| scoring.score(s, load!(p), s.add(load!(columns), ahead)));
 }
 
 #[inline(always)]
@@ -239,16 +311,17 @@ fn attention_gradient_rows_body<S: Simd>(
     log_sums: &[f32],
     deltas: &[f32],
 ) {
-    let ScoreRows { seen, keys, scale } = rows;
+    let ScoreRows { seen, keys, scoring, ahead } = rows;
     let (scores, _) = scores.as_chunks_mut::<SCORE_COLUMNS>();
     let (gradients, _) = dprobabilities.as_chunks_mut::<SCORE_COLUMNS>();
     let limits = seen.iter().zip(log_sums).zip(deltas);
-    for ((p, d), ((&(first, end), &log_sum), &delta)) in scores.iter_mut().zip(gradients).zip(limits) {
-        attention_gradient_body(s, &mut p[..keys], &mut d[..keys], first, end, scale, log_sum, delta);
+    for (row, ((p, d), ((&seen, &log_sum), &delta))) in scores.iter_mut().zip(gradients).zip(limits).enumerate() {
+        let (p, d) = (&mut p[..keys], &mut d[..keys]);
+        attention_gradient_body(s, p, d, seen, scoring, ahead - row as f32, log_sum, delta);
     }
 }
 kernel!(
-    /// Attention's backward for rows of `[rows, 64]`: scores become probabilities, and their gradients the gradients of the
-    /// unscaled scores, in the columns that a row sees; zero in other keys' columns. A row's delta is its `sum dO O`.
+    /// Attention's backward for rows of `[rows, 64]`: products become probabilities, and the gradients of these the gradients
+    /// of the products, in the columns that a row sees; zero in other keys' columns. A row's delta is its `sum dO O`.
     pub fn attention_gradient_rows(scores: &mut [f32], dprobabilities: &mut [f32], rows: ScoreRows<'_>, log_sums: &[f32], deltas: &[f32]) = attention_gradient_rows_body
 );

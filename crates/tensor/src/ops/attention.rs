@@ -1,4 +1,6 @@
-//! Causal attention with grouped queries over segments of a batch, or over the engine's cache.
+//! Attention with grouped queries over segments of a batch, or over the engine's cache.
+
+use std::ops::Range;
 
 use crate::cpu::Cpu;
 use crate::kernels::attention::{self as kernel, Heads};
@@ -12,21 +14,40 @@ struct Attention {
 }
 
 impl Tape {
-    /// Causal attention: `qkv [r, (h + 2g) d]` holds queries, keys and values side by side; returns `[r, h d]`.
+    /// Attention: `qkv [r, (h + 2g) d]` holds queries, keys and values side by side; returns `[r, h d]`.
     /// Rows attend within their segment (`Plan::set_segments`) or to their sequence's cache
-    /// (`Plan::set_cached_rows`, where `layer` says which keys and values). Rows of no segment come out 0.
+    /// (`Plan::set_cached_rows`, where `layer` says which keys and values; causal only). Rows of no segment come out 0.
     ///
     /// # Panics
-    /// When the width of `qkv` is another than the heads say: a mistake of the model.
+    /// When the width of `qkv` is another than the heads say, or their options mean nothing: mistakes of the model.
     pub fn attention(&mut self, qkv: Var, heads: Heads, layer: usize) -> Var {
         let (rows, width) = self.rows_columns(qkv);
         assert_eq!(width, heads.row(), "attention: qkv has {width} columns, the heads {}", heads.row());
         assert!(heads.key > 0 && heads.query.is_multiple_of(heads.key), "attention: key heads divide query heads");
+        assert!(heads.window != Some(0), "attention: a window of 0 shows nothing");
+        assert!(heads.soft_cap.is_none_or(|cap| cap > 0.0), "attention: a soft cap is above 0");
         self.record_one(Attention { heads, rows, layer }, &[qkv], &[rows, heads.query * heads.width])
     }
 }
 
-/// The formula for one segment, in float64: `softmax(scale Q K^T, causal) V`.
+/// Positions that the query at `position` sees in a segment of `rows`.
+pub fn sight_reference(heads: &Heads, position: usize, rows: usize) -> Range<usize> {
+    let (back, ahead) = match heads.window {
+        None => (0, rows),
+        Some(window) => ((position + 1).saturating_sub(window), rows.min(position + window)),
+    };
+    back..if heads.causal { position + 1 } else { ahead }
+}
+
+/// The score of `product = q k` by query head `head`, `distance` positions apart.
+pub fn score_reference(heads: &Heads, head: usize, product: f64, distance: usize) -> f64 {
+    let scaled = product * f64::from(heads.scale);
+    let capped = heads.soft_cap.map_or(scaled, |cap| f64::from(cap) * (scaled / f64::from(cap)).tanh());
+    let slope = if heads.alibi { f64::from(heads.slope(head)) } else { 0.0 };
+    capped - slope * distance as f64
+}
+
+/// The formula for one segment, in float64: `softmax(scores of Q K^T) V`.
 pub fn attention_reference(qkv: &[f32], heads: &Heads) -> Vec<f32> {
     let (row, d) = (heads.row(), heads.width);
     let rows = qkv.len() / row;
@@ -35,18 +56,18 @@ pub fn attention_reference(qkv: &[f32], heads: &Heads) -> Vec<f32> {
     for t in 0..rows {
         for h in 0..heads.query {
             let g = h / (heads.query / heads.key);
-            let first = heads.window.map_or(0, |window| (t + 1).saturating_sub(window));
+            let sight = sight_reference(heads, t, rows);
             let score = |s: usize| -> f64 {
-                let dot: f64 = (0..d).map(|i| at(t, h * d + i) * at(s, (heads.query + g) * d + i)).sum();
-                dot * f64::from(heads.scale)
+                let product: f64 = (0..d).map(|i| at(t, h * d + i) * at(s, (heads.query + g) * d + i)).sum();
+                score_reference(heads, h, product, t.abs_diff(s))
             };
-            let scores: Vec<f64> = (first..=t).map(score).collect();
+            let scores: Vec<f64> = sight.clone().map(score).collect();
             let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let exponentials: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
             let sum: f64 = exponentials.iter().sum();
             for i in 0..d {
                 let value = |s: usize| at(s, (heads.query + heads.key + g) * d + i);
-                let mean: f64 = exponentials.iter().zip(first..).map(|(e, s)| e / sum * value(s)).sum();
+                let mean: f64 = exponentials.iter().zip(sight.clone()).map(|(e, s)| e / sum * value(s)).sum();
                 out[(t * heads.query + h) * d + i] = mean as f32;
             }
         }

@@ -1,7 +1,8 @@
-//! Attention: forward and backward against float64, segments, windows, grouped queries, chunks over a cache.
+//! Attention: forward and backward against float64, segments, windows, soft caps, linear biases, both directions,
+//! grouped queries, chunks over a cache.
 
 use tsumugi_tensor::kernels::{attention as kernel, bf16};
-use tsumugi_tensor::ops::attention::attention_reference;
+use tsumugi_tensor::ops::attention::{attention_reference, score_reference, sight_reference};
 use tsumugi_tensor::{
     BlockLayout, CachedRows, Compute, Cpu, Heads, KEY_BLOCK, KeyValueBlocks, Parameters, Plan, Segment, Tape,
 };
@@ -10,7 +11,17 @@ use crate::support::{assert_close, assert_same_bits, every_cpu, noise, panics};
 
 fn heads(query: usize, key: usize, width: usize, window: Option<usize>) -> Heads {
     // Larger than 1 / sqrt(width), so that the softmax is not nearly flat.
-    Heads { query, key, width, scale: 2.0 / (width as f32).sqrt(), window }
+    Heads { window, ..Heads::new(query, key, width, 2.0 / (width as f32).sqrt()) }
+}
+
+/// The options beside the window, alone and together. The cap is near the scores, so that it bends them.
+fn every_option(heads: Heads) -> impl Iterator<Item = Heads> {
+    (0..8).map(move |bits| Heads {
+        soft_cap: (bits & 1 != 0).then_some(1.5),
+        alibi: bits & 2 != 0,
+        causal: bits & 4 == 0,
+        ..heads
+    })
 }
 
 /// The gradient of [`attention_reference`] in float64, a pass per line of the derivation.
@@ -19,22 +30,24 @@ fn gradient_reference(qkv: &[f32], heads: &Heads, dout: &[f32]) -> Vec<f32> {
     let rows = qkv.len() / row;
     let at = |r: usize, column: usize| f64::from(qkv[r * row + column]);
     let scale = f64::from(heads.scale);
+    let cap = f64::from(heads.soft_cap.unwrap_or(f32::INFINITY));
     let mut dqkv = vec![0.0_f64; qkv.len()];
     for t in 0..rows {
         for h in 0..heads.query {
             let g = h / (heads.query / heads.key);
             let (q, k, v) = (h * d, (heads.query + g) * d, (heads.query + heads.key + g) * d);
-            let first = heads.window.map_or(0, |window| (t + 1).saturating_sub(window));
-            let seen: Vec<usize> = (first..=t).collect();
-            let dot = |s: usize| (0..d).map(|i| at(t, q + i) * at(s, k + i)).sum::<f64>() * scale;
-            let exponentials: Vec<f64> = seen.iter().map(|&s| dot(s).exp()).collect();
+            let seen: Vec<usize> = sight_reference(heads, t, rows).collect();
+            let dot = |s: usize| (0..d).map(|i| at(t, q + i) * at(s, k + i)).sum::<f64>();
+            let score = |s: usize| score_reference(heads, h, dot(s), t.abs_diff(s));
+            let exponentials: Vec<f64> = seen.iter().map(|&s| score(s).exp()).collect();
             let sum: f64 = exponentials.iter().sum();
             let p: Vec<f64> = exponentials.iter().map(|e| e / sum).collect();
             let dy = |i: usize| f64::from(dout[(t * heads.query + h) * d + i]);
             let dp: Vec<f64> = seen.iter().map(|&s| (0..d).map(|i| dy(i) * at(s, v + i)).sum()).collect();
             let mean: f64 = p.iter().zip(&dp).map(|(p, dp)| p * dp).sum();
             for (j, &s) in seen.iter().enumerate() {
-                let ds = p[j] * (dp[j] - mean) * scale;
+                // The derivative of c tanh(x / c) is 1 - tanh^2; without a cap, 1.
+                let ds = p[j] * (dp[j] - mean) * scale * (1.0 - (dot(s) * scale / cap).tanh().powi(2));
                 for i in 0..d {
                     dqkv[t * row + q + i] += ds * at(s, k + i);
                     dqkv[s * row + k + i] += ds * at(t, q + i);
@@ -127,11 +140,79 @@ fn lengths_around_a_block_with_every_width_group_and_window() {
 }
 
 #[test]
+fn every_option_agrees_with_the_reference_forward_and_backward() {
+    let cpus = every_cpu(1);
+    for rows in [1, 2, 9, 63, 64, 65, 127, 130, 200] {
+        let (width, (query, key)) = ([8, 24, 80][rows % 3], [(4, 2), (3, 1)][rows % 2]);
+        for window in [None, Some(1), Some(40), Some(64), Some(130)] {
+            every_option(heads(query, key, width, window)).for_each(|heads| check(&cpus, rows, &heads));
+        }
+    }
+}
+
+#[test]
+fn the_gradient_reference_is_the_difference_quotient_of_the_reference() {
+    const ROWS: usize = 6;
+    const STEP: f32 = 1e-2;
+    for heads in [None, Some(3)].into_iter().flat_map(|window| every_option(heads(3, 1, 4, window))) {
+        let qkv = noise(7, ROWS * heads.row());
+        let dout = noise(8, ROWS * heads.query * heads.width);
+        let loss = |qkv: &[f32]| -> f64 {
+            attention_reference(qkv, &heads).iter().zip(&dout).map(|(&y, &dy)| f64::from(y) * f64::from(dy)).sum()
+        };
+        let quotients: Vec<f32> = (0..qkv.len())
+            .map(|at| {
+                let moved = |by: f32| {
+                    let mut qkv = qkv.clone();
+                    qkv[at] += by;
+                    loss(&qkv)
+                };
+                ((moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP)) as f32
+            })
+            .collect();
+        assert_close(&format!("{heads:?}"), &gradient_reference(&qkv, &heads, &dout), &quotients, 0.0, 1e-3);
+    }
+}
+
+#[test]
+fn linear_biases_have_the_slopes_of_the_paper() {
+    let slopes = |query: usize| -> Vec<f32> { (0..query).map(|head| heads(query, 1, 8, None).slope(head)).collect() };
+    let halves: Vec<f32> = (1..=8).map(|power| 0.5_f32.powi(power)).collect();
+    assert_eq!(slopes(8), halves);
+    assert_eq!(slopes(1), [1.0 / 256.0]);
+    // Twelve heads: those of eight, then every other one of sixteen.
+    assert_eq!(slopes(12)[..8], halves);
+    assert_close("the rest", &slopes(12)[8..], &[0.5, 1.5, 2.5, 3.5].map(|power| (-power as f32).exp2()), 1e-7, 0.0);
+}
+
+#[test]
+fn options_that_mean_nothing_are_refused() {
+    let usual = heads(1, 1, 8, None);
+    for bad in [
+        Heads { window: Some(0), ..usual },
+        Heads { soft_cap: Some(0.0), ..usual },
+        Heads { soft_cap: Some(f32::NAN), ..usual },
+    ] {
+        let refused = panics(|| {
+            let mut tape = Tape::new();
+            let qkv = tape.input(&[2, bad.row()]);
+            tape.attention(qkv, bad, 0);
+        });
+        assert!(refused, "{bad:?}");
+    }
+    let heads = Heads { causal: false, ..usual };
+    let refused = panics(|| {
+        let (cpu, qkv) = (&every_cpu(1)[0], noise(1, heads.row()));
+        let rows = [CachedRows { sequence: 0, start: 0, len: 1, position: 0 }];
+        let cache = Cache::new(cpu, &heads, 1, 1, 1);
+        kernel::forward_cached(cpu, &heads, 0, &qkv, &rows, &cache, &mut [0.0; 8]);
+    });
+    assert!(refused, "a cache knows nothing later");
+}
+
+#[test]
 fn segments_do_not_see_each_other_and_uncovered_rows_are_zero() {
-    let heads = heads(4, 2, 16, None);
     let rows = 200;
-    let qkv = noise(1, rows * heads.row());
-    let dout = noise(2, rows * heads.query * heads.width);
     let layouts: [&[Segment]; 5] = [
         &[Segment { start: 0, len: 200 }],
         &[Segment { start: 0, len: 1 }, Segment { start: 1, len: 64 }, Segment { start: 65, len: 135 }],
@@ -139,25 +220,33 @@ fn segments_do_not_see_each_other_and_uncovered_rows_are_zero() {
         &[Segment { start: 0, len: 1 }, Segment { start: 1, len: 1 }, Segment { start: 5, len: 33 }],
         &[],
     ];
+    let causal = heads(4, 2, 16, None);
+    let both_ways = Heads { causal: false, alibi: true, ..heads(2, 1, 8, Some(50)) };
     for cpu in both_types(&every_cpu(2)) {
         for segments in layouts {
-            let (out, dqkv) = run(&cpu, &heads, &qkv, segments, &dout);
-            let mut covered = vec![false; rows];
-            let width = heads.query * heads.width;
-            for &Segment { start, len } in segments {
-                let (end, row) = (start + len, heads.row());
-                let alone = [Segment { start: 0, len }];
-                let qkv = &qkv[start * row..end * row];
-                let (want, want_gradient) = run(&cpu, &heads, qkv, &alone, &dout[start * width..end * width]);
-                assert_same_bits("output", &out[start * width..end * width], &want);
-                assert_same_bits("gradient", &dqkv[start * row..end * row], &want_gradient);
-                covered[start..end].fill(true);
-            }
-            for (row, _) in covered.iter().enumerate().filter(|(_, covered)| !**covered) {
-                assert!(out[row * width..][..width].iter().all(|&x| x == 0.0), "row {row} is in no segment");
-                assert!(dqkv[row * heads.row()..][..heads.row()].iter().all(|&x| x == 0.0));
-            }
+            [causal, both_ways].iter().for_each(|heads| check_segments(&cpu, heads, rows, segments));
         }
+    }
+}
+
+/// Each segment has the bits that it has alone.
+fn check_segments(cpu: &Cpu, heads: &Heads, rows: usize, segments: &[Segment]) {
+    let (row, width) = (heads.row(), heads.query * heads.width);
+    let (qkv, dout) = (noise(1, rows * row), noise(2, rows * width));
+    let (out, dqkv) = run(cpu, heads, &qkv, segments, &dout);
+    let mut covered = vec![false; rows];
+    for &Segment { start, len } in segments {
+        let end = start + len;
+        let alone = [Segment { start: 0, len }];
+        let qkv = &qkv[start * row..end * row];
+        let (want, want_gradient) = run(cpu, heads, qkv, &alone, &dout[start * width..end * width]);
+        assert_same_bits("output", &out[start * width..end * width], &want);
+        assert_same_bits("gradient", &dqkv[start * row..end * row], &want_gradient);
+        covered[start..end].fill(true);
+    }
+    for (at, _) in covered.iter().enumerate().filter(|(_, covered)| !**covered) {
+        assert!(out[at * width..][..width].iter().all(|&x| x == 0.0), "row {at} is in no segment");
+        assert!(dqkv[at * row..][..row].iter().all(|&x| x == 0.0));
     }
 }
 
@@ -249,10 +338,11 @@ fn chunked(cpu: &Cpu, heads: &Heads, sequences: &[Vec<f32>], chunk: usize) -> Ve
 #[test]
 fn chunks_over_a_cache_give_the_bits_of_the_whole() {
     for cpu in every_cpu(2) {
-        for (query, key, width, window) in
-            [(4, 2, 16, None), (2, 1, 24, None), (2, 2, 80, None), (2, 1, 8, Some(30)), (2, 1, 32, Some(100))]
-        {
-            let heads = heads(query, key, width, window);
+        let plain = [(4, 2, 16, None), (2, 1, 24, None), (2, 2, 80, None), (2, 1, 8, Some(30)), (2, 1, 32, Some(100))]
+            .map(|(query, key, width, window)| heads(query, key, width, window));
+        let capped = Heads { soft_cap: Some(1.5), ..heads(4, 2, 16, Some(70)) };
+        let biased = Heads { alibi: true, ..heads(3, 3, 24, None) };
+        for heads in plain.into_iter().chain([capped, biased]) {
             let sequences: Vec<Vec<f32>> =
                 [200, 1, 65, 128].iter().map(|&rows| noise(rows as u64, rows * heads.row())).collect();
             let whole: Vec<Vec<f32>> = sequences

@@ -146,7 +146,7 @@ fn rotary_turns_queries_and_keys_by_their_positions_and_leaves_values() {
     const POSITIONS: usize = 5000;
     for cpu in every_cpu(2) {
         for width in [2, 8, 24, 80] {
-            let heads = Heads { query: 3, key: 1, width, scale: 1.0, window: None };
+            let heads = Heads::new(3, 1, width, 1.0);
             let frequencies = RotaryTable::frequencies(width, 10_000.0);
             let table = Arc::new(RotaryTable::new(POSITIONS, &frequencies, 1.0));
             let positions: Vec<u32> = (0..70).map(|i| i * 71).collect();

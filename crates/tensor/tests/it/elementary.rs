@@ -305,7 +305,7 @@ fn the_coarse_norms_equal_their_formulas() {
 #[test]
 fn coarse_attention_equals_its_formula() {
     const ROWS: usize = 67;
-    let heads = Heads { query: 1, key: 1, width: 8, scale: 0.7, window: None };
+    let heads = Heads::new(1, 1, 8, 0.7);
     let parameters = operands(&[&[ROWS, 24]]);
     agree(
         "attention",

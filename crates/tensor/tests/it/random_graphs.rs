@@ -12,7 +12,7 @@ use crate::support::{assert_same_bits, fill, noise, noise_ids};
 
 const ROWS: usize = 6;
 const WIDTH: usize = 8;
-const HEADS: Heads = Heads { query: 2, key: 1, width: 4, scale: 0.5, window: None };
+const HEADS: Heads = Heads::new(2, 1, 4, 0.5);
 
 /// A graph under construction: every value is `[ROWS, WIDTH]`.
 struct Graph<'a> {

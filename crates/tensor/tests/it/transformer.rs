@@ -11,7 +11,7 @@ use crate::support::{fill, noise_ids};
 /// Sizes of the model: width not a multiple of any vector, grouped queries.
 pub const WIDTH: usize = 12;
 pub const VOCABULARY: usize = 11;
-const HEADS: Heads = Heads { query: 4, key: 2, width: 4, scale: 0.5, window: None };
+const HEADS: Heads = Heads::new(4, 2, 4, 0.5);
 const HIDDEN: usize = 20;
 const POSITIONS: usize = 16;
 

@@ -1,5 +1,7 @@
 //! Backward: scores are computed again, block by block (Dao et al. 2022).
 
+use std::ops::Range;
+
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
@@ -124,8 +126,10 @@ pub(super) unsafe fn backward_segment(
                 let query_head = head * group + query;
                 task.prepare(query_head);
                 for key_block in 0..task.packed.blocks {
-                    for query_block in key_block..task.packed.blocks {
-                        task.pair(Pair { query_head, head, key_block, query_block, first_head: query == 0 });
+                    let query_blocks = task.onlookers(key_block);
+                    for query_block in query_blocks.clone() {
+                        let fresh_keys = query == 0 && query_block == query_blocks.start;
+                        task.pair(Pair { query_head, head, key_block, query_block, fresh_keys });
                     }
                 }
             }
@@ -138,7 +142,8 @@ struct Pair {
     head: usize,
     key_block: usize,
     query_block: usize,
-    first_head: bool,
+    /// Nothing was added to the gradients of these keys and values yet.
+    fresh_keys: bool,
 }
 
 impl Pair {
@@ -146,15 +151,16 @@ impl Pair {
     fn first(&self) -> (usize, usize) {
         (self.query_block * QUERY_BLOCK, self.key_block * KEY_BLOCK)
     }
-
-    /// Of `keys`, those that the last of `rows` queries from `row` sees: the most of its tile.
-    fn seen_by_tile(&self, row: usize, rows: usize, keys: usize) -> usize {
-        let (first_query, first_key) = self.first();
-        (first_query + row + rows).saturating_sub(first_key).min(keys)
-    }
 }
 
 impl Task<'_> {
+    /// Blocks of queries of which some see a key of `key_block`.
+    fn onlookers(&self, key_block: usize) -> Range<usize> {
+        let (heads, len, first) = (self.heads, self.rows.len, key_block * KEY_BLOCK);
+        let last = (first + KEY_BLOCK).min(len) - 1;
+        heads.onlookers(first, len).start / QUERY_BLOCK..heads.onlookers(last, len).end.div_ceil(QUERY_BLOCK)
+    }
+
     /// The rows of the segment from `first`, a head's columns: queries, and gradients of the output.
     ///
     /// # Safety
@@ -201,7 +207,7 @@ impl Task<'_> {
     /// # Safety
     /// As `backward_segment`.
     unsafe fn pair(&mut self, pair: Pair) {
-        let Pair { query_head, head, key_block, query_block, first_head } = pair;
+        let Pair { query_head, head, key_block, query_block, fresh_keys } = pair;
         let (layout, heads, rows, width, stride) =
             (self.layout, self.heads, self.rows, self.heads.width, self.heads.row());
         let (first_query, first_key) = pair.first();
@@ -218,18 +224,25 @@ impl Task<'_> {
             let ds = layout.left(dscores, (queries, keys), ds.as_mut_ptr(), units);
             let dqkv = self.gradients.dqkv;
             let gradient = |row: usize, column: usize| (dqkv.add((rows.start + row) * stride + column), stride);
-            let fresh = first_head && query_block == key_block;
             let dk = gradient(first_key, (heads.query + head) * width);
             let dv = gradient(first_key, (heads.query + heads.key + head) * width);
             let dq = gradient(first_query, query_head * width);
             let packed = |kind, block, count| (self.packed.at(kind, block).cast_const(), layout.over_positions(count));
-            // The first key of a tile of keys is seen the earliest.
-            let seen_from = |key: usize| (first_key + key).saturating_sub(first_query).min(queries);
-            let by_key = |key, _| Part { columns: width, first: seen_from(key), end: queries };
-            layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh, by_key);
-            layout.multiply(keys, ds_by_key, packed(Kind::QueryRows, query_block, queries), dk, !fresh, by_key);
-            let by_query = |row, rows| Part { columns: width, first: 0, end: pair.seen_by_tile(row, rows, keys) };
-            layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, key_block > 0, by_query);
+            // The first key of a tile of keys is seen the earliest, the last one the longest.
+            let row_of = |position: usize| position.saturating_sub(first_query).min(queries);
+            let by_key = |key: usize, keys: usize| {
+                let first = row_of(heads.onlookers(first_key + key, rows.len).start);
+                let end = row_of(heads.onlookers(first_key + key + keys - 1, rows.len).end);
+                Part { columns: width, first, end }
+            };
+            layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh_keys, by_key);
+            layout.multiply(keys, ds_by_key, packed(Kind::QueryRows, query_block, queries), dk, !fresh_keys, by_key);
+            let by_query = |row, tile| {
+                let end = heads.seen_until(first_query + row + tile - 1, (first_key, keys), rows.len);
+                Part { columns: width, first: 0, end }
+            };
+            let accumulate = key_block > heads.sight(first_query, rows.len).start / KEY_BLOCK;
+            layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, accumulate, by_query);
         }
     }
 
@@ -241,7 +254,10 @@ impl Task<'_> {
         let &Pair { query_head, key_block, query_block, .. } = pair;
         let (layout, heads, rows) = (self.layout, self.heads, self.rows);
         let (first_query, first_key) = pair.first();
-        let scored = |row, rows| Part { columns: pair.seen_by_tile(row, rows, keys), first: 0, end: layout.width };
+        let scored = |row, tile| {
+            let columns = heads.seen_until(first_query + row + tile - 1, (first_key, keys), rows.len);
+            Part { columns, first: 0, end: layout.width }
+        };
         // SAFETY: the caller's promise; packed units are read where they were put.
         unsafe {
             let [query, doutput] = self.rows_of(query_head, first_query);
@@ -255,8 +271,9 @@ impl Task<'_> {
             for (row, log_sum) in log_sums.iter_mut().enumerate().take(queries) {
                 *log_sum = *rows.log_sum.add((rows.start + first_query + row) * heads.query + query_head);
             }
-            let seen = heads.seen(first_query, queries, first_key, keys);
-            let rows = ScoreRows { seen: &seen[..queries], keys, scale: heads.scale };
+            let seen = heads.seen(first_query, queries, (first_key, keys), rows.len);
+            let ahead = first_key as f32 - first_query as f32;
+            let rows = ScoreRows { seen: &seen[..queries], keys, scoring: heads.scoring(query_head), ahead };
             let deltas = &self.delta[first_query..][..queries];
             rows::attention_gradient_rows(layout.isa, self.scores, self.dscores, rows, &log_sums, deltas);
         }

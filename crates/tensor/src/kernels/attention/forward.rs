@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
-use super::super::rows::{self, OnlineSoftmax, ScoreRows};
+use super::super::rows::{self, OnlineSoftmax, ScoreRows, Scoring};
 use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK};
 use super::{Heads, SCRATCH, SegmentRows};
 use crate::memory::Buffer;
@@ -26,10 +26,23 @@ pub(super) struct HeadTask {
     pub log_sum: *mut f32,
     /// Distance between rows of `log_sum`.
     pub log_sum_stride: usize,
-    /// New queries.
+    /// The group's first query head.
+    pub head: usize,
+    /// New queries, the last of the sequence.
     pub count: usize,
     /// Position of the first query; keys before it are in the blocks already.
     pub start: usize,
+}
+
+/// Up to 64 queries of one head.
+struct Queries {
+    rows: View,
+    count: usize,
+    /// Of the first.
+    position: usize,
+    /// Of the sequence.
+    len: usize,
+    scoring: Scoring,
 }
 
 /// Working memory of a block of queries.
@@ -62,8 +75,14 @@ pub(super) unsafe fn attend(layout: BlockLayout, heads: &Heads, task: &HeadTask,
             for head in 0..heads.query / heads.key {
                 // SAFETY: the caller's promise; the head's columns are inside of each row.
                 unsafe {
-                    let query = task.query.at(first, head * width);
-                    let states = attend_block(layout, heads, query, task.start + first, count, &mut work, &block);
+                    let queries = Queries {
+                        rows: task.query.at(first, head * width),
+                        count,
+                        position: task.start + first,
+                        len: task.start + task.count,
+                        scoring: heads.scoring(task.head + head),
+                    };
+                    let states = attend_block(layout, heads, &queries, &mut work, &block);
                     for (row, state) in states.iter().enumerate().take(count) {
                         let to = task.output.add((first + row) * task.output_stride + head * width);
                         let to = std::slice::from_raw_parts_mut(to, width);
@@ -79,37 +98,36 @@ pub(super) unsafe fn attend(layout: BlockLayout, heads: &Heads, task: &HeadTask,
     });
 }
 
-/// One head of `count` queries from `position`: leaves the unscaled sums in `work.sums`.
+/// Some queries against all keys that they see: leaves the unscaled sums in `work.sums`.
 ///
 /// # Safety
 /// As [`attend`].
 unsafe fn attend_block(
     layout: BlockLayout,
     heads: &Heads,
-    query: View,
-    position: usize,
-    count: usize,
+    queries: &Queries,
     work: &mut Work,
     block: impl Fn(usize) -> *const f32,
 ) -> [OnlineSoftmax; QUERY_BLOCK] {
     let (isa, width) = (layout.isa, layout.width);
+    let &Queries { rows, count, position, len, scoring } = queries;
     let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
     // SAFETY: `queries` has room for units of 64 rows.
-    let query = unsafe { layout.left(query, (count, width), work.queries.as_mut_ptr(), layout.depth()) };
-    let first_block = heads.first_seen(position) / KEY_BLOCK;
-    for index in first_block..(position + count).div_ceil(KEY_BLOCK) {
+    let query = unsafe { layout.left(rows, (count, width), work.queries.as_mut_ptr(), layout.depth()) };
+    let first_block = heads.sight(position, len).start / KEY_BLOCK;
+    for index in first_block..heads.sight(position + count - 1, len).end.div_ceil(KEY_BLOCK) {
         let fresh = index == first_block;
         let base = index * KEY_BLOCK;
-        let keys = (position + count - base).min(KEY_BLOCK);
+        let keys = (len - base).min(KEY_BLOCK);
         let start = block(index);
-        // The last query of a tile sees the most keys.
-        let seen_by_tile = |row: usize, rows: usize| (position + row + rows).saturating_sub(base).min(keys);
+        let seen_by_tile = |row, rows| heads.seen_until(position + row + rows - 1, (base, keys), len);
         let scored = |row, rows| Part { columns: seen_by_tile(row, rows), first: 0, end: width };
         let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
         // SAFETY: the block holds `keys` positions; scores are ours.
         unsafe { layout.multiply(count, query, (start, layout.over_width()), scores, false, scored) };
-        let seen = heads.seen(position, count, base, keys);
-        let rows = ScoreRows { seen: &seen[..count], keys, scale: heads.scale };
+        let seen = heads.seen(position, count, (base, keys), len);
+        let ahead = base as f32 - position as f32;
+        let rows = ScoreRows { seen: &seen[..count], keys, scoring, ahead };
         let sums = if fresh { &mut [][..] } else { &mut *work.sums };
         rows::online_softmax_rows(isa, work.scores, rows, &mut states, sums, width);
         let mixed = |row, rows| Part { columns: width, first: 0, end: seen_by_tile(row, rows) };
@@ -148,6 +166,7 @@ pub(super) unsafe fn forward_segment(layout: BlockLayout, heads: &Heads, rows: S
                 output_stride: heads.query * width,
                 log_sum: rows.log_sum.add(rows.start * heads.query + head * group),
                 log_sum_stride: heads.query,
+                head: head * group,
                 count: rows.len,
                 start: 0,
             };

@@ -1,4 +1,4 @@
-//! Causal attention with an online softmax, forward and backward, in blocks of 64 queries by 64 keys.
+//! Attention with an online softmax, forward and backward, in blocks of 64 queries by 64 keys.
 //!
 //! Rabe and Staats 2021; Dao et al. 2022 ("FlashAttention"). The T x T matrix never exists. Keys and
 //! values of 64 positions lie in a *block* (see [`BlockLayout`]), packed for the matrix product; training
@@ -10,6 +10,7 @@ mod forward;
 mod layout;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use backward::{SegmentGradients, backward_segment};
 use forward::{HeadTask, attend, forward_segment};
@@ -17,6 +18,7 @@ use layout::QUERY_BLOCK;
 pub use layout::{BlockLayout, KEY_BLOCK};
 
 use super::micro::View;
+use super::rows::Scoring;
 use crate::cpu::Cpu;
 use crate::memory::Buffer;
 use crate::operation::{CachedRows, KeyValueBlocks, Segment};
@@ -25,7 +27,7 @@ thread_local! {
     static SCRATCH: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
 }
 
-/// Sizes of one attention.
+/// Sizes and options of one attention.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// Query heads.
@@ -36,11 +38,22 @@ pub struct Heads {
     pub width: usize,
     /// Factor of the scores, usually `1 / sqrt(width)`.
     pub scale: f32,
-    /// A query sees so many positions at most, itself counted (sliding window).
+    /// A query sees so many positions at most, itself counted (sliding window); where it sees later ones, as many of those.
     pub window: Option<usize>,
+    /// Scores become `c tanh(score / c)` (Gemma Team 2024, "Gemma 2").
+    pub soft_cap: Option<f32>,
+    /// From a score the distance times [`Heads::slope`] is taken (Press et al. 2022, "ALiBi").
+    pub alibi: bool,
+    /// A query sees no later position. Without it, it sees its whole segment, and there is no cache.
+    pub causal: bool,
 }
 
 impl Heads {
+    /// Causal attention to every position, with nothing but a factor on the scores.
+    pub const fn new(query: usize, key: usize, width: usize, scale: f32) -> Self {
+        Self { query, key, width, scale, window: None, soft_cap: None, alibi: false, causal: true }
+    }
+
     /// Numbers in a row of queries, keys and values side by side.
     ///
     /// # Panics
@@ -50,21 +63,59 @@ impl Heads {
         heads.and_then(|heads| heads.checked_mul(self.width)).expect("a row of heads is smaller than memory")
     }
 
-    /// Columns that each of `count` queries from `position` sees of `keys` keys from `base`: first, end.
-    fn seen(&self, position: usize, count: usize, base: usize, keys: usize) -> [(usize, usize); QUERY_BLOCK] {
+    /// The slope of query head `head` under [`Heads::alibi`]: of a power of two of heads, n, the powers of `2^(-8/n)`; of
+    /// another number, those of the power of two below it, then every other one of twice as many (Press et al. 2022,
+    /// section 3 and their code).
+    pub fn slope(&self, head: usize) -> f32 {
+        let below = 1 << self.query.max(1).ilog2();
+        let step = |index: usize, heads: usize| (-8.0 * index as f64 / heads as f64).exp2() as f32;
+        if head < below { step(head + 1, below) } else { step(2 * (head - below) + 1, 2 * below) }
+    }
+
+    /// How products of query head `head` become scores.
+    fn scoring(&self, head: usize) -> Scoring {
+        let slope = if self.alibi { self.slope(head) } else { 0.0 };
+        Scoring { scale: self.scale, soft_cap: self.soft_cap, slope }
+    }
+
+    /// Columns that each of `count` queries from `position` sees of `keys` keys from `base`, in a sequence of `len`: first, end.
+    fn seen(&self, position: usize, count: usize, (base, keys): (usize, usize), len: usize) -> [Columns; QUERY_BLOCK] {
         let mut seen = [(0, 0); QUERY_BLOCK];
         for (row, seen) in seen.iter_mut().enumerate().take(count) {
-            let end = (position + row + 1).saturating_sub(base).min(keys);
-            *seen = (self.first_seen(position + row).saturating_sub(base).min(end), end);
+            let sight = self.sight(position + row, len);
+            let end = sight.end.saturating_sub(base).min(keys);
+            *seen = (sight.start.saturating_sub(base).min(end), end);
         }
         seen
     }
 
-    /// First position that a query at `position` sees.
-    fn first_seen(&self, position: usize) -> usize {
-        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    /// The end of the columns that any query up to `last` sees, as in [`Self::seen`].
+    fn seen_until(&self, last: usize, (base, keys): (usize, usize), len: usize) -> usize {
+        self.sight(last, len).end.saturating_sub(base).min(keys)
+    }
+
+    /// Positions that a query at `position` sees in a sequence of `len`.
+    fn sight(&self, position: usize, len: usize) -> Range<usize> {
+        let (back, ahead) = self.reach(position, len);
+        back..if self.causal { position + 1 } else { ahead }
+    }
+
+    /// Positions whose queries see the key at `position` in a sequence of `len`.
+    fn onlookers(&self, position: usize, len: usize) -> Range<usize> {
+        let (back, ahead) = self.reach(position, len);
+        (if self.causal { position } else { back })..ahead
+    }
+
+    /// The first position within the window of `position`, and the end of those.
+    fn reach(&self, position: usize, len: usize) -> (usize, usize) {
+        self.window.map_or((0, len), |window| {
+            ((position + 1).saturating_sub(window), position.saturating_add(window).min(len))
+        })
     }
 }
+
+/// First column and end.
+type Columns = (usize, usize);
 
 /// Rows of a training segment: queries, keys and values side by side, outputs, and what backward needs.
 #[derive(Clone, Copy)]
@@ -163,7 +214,7 @@ pub fn backward(
 /// Attention of new rows to the keys and values in a cache, which has them already.
 ///
 /// # Panics
-/// When sizes do not fit, or rows overlap or are out of order: mistakes of the caller.
+/// When it is not causal, sizes do not fit, or rows overlap or are out of order: mistakes of the caller.
 pub fn forward_cached(
     cpu: &Cpu,
     heads: &Heads,
@@ -175,6 +226,7 @@ pub fn forward_cached(
 ) {
     let rows = qkv.len() / heads.row();
     assert_eq!(output.len(), rows * heads.query * heads.width);
+    assert!(heads.causal, "a cache holds what comes before; nothing later can be seen");
     let mut covered = 0;
     for new in cached {
         let (end, last) = (new.start.checked_add(new.len), new.position.checked_add(new.len));
@@ -206,6 +258,7 @@ pub fn forward_cached(
                 output_stride: heads.query * heads.width,
                 log_sum: std::ptr::null_mut(),
                 log_sum_stride: 0,
+                head: head * (heads.query / heads.key),
                 count: new.len,
                 start: new.position,
             };
