@@ -11,7 +11,7 @@ use std::error::Error;
 use std::path::Path;
 
 use serde_json::json;
-use tsumugi_files::{ModelFolder, NoScan};
+use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan};
@@ -33,7 +33,7 @@ fn write(folder: &Path, spec: DecoderSpec) -> Result<(), Box<dyn Error>> {
     tokenizer.save_with_template(folder, &template)?;
     // What was written is what is read, and that is what computes.
     let gate = NoScan { reason: "written by this example" };
-    let decoder = Decoder::load(&ModelFolder::admit(folder, &gate)?)?;
+    let decoder = Decoder::load(&ModelFiles::admit(folder, &gate)?, &Pool::new(1))?;
     let ids = tokenizer.encode(TEXT);
     let positions: Vec<u32> = (0..ids.len() as u32).collect();
     let segments = [Segment { start: 0, len: ids.len() }];

@@ -13,7 +13,7 @@ pub struct ConfigReader<'a> {
 }
 
 /// Sizes above this are a damaged or hostile file.
-const SIZE_MAX: u64 = 1 << 24;
+pub const SIZE_MAX: u64 = 1 << 24;
 
 impl<'a> ConfigReader<'a> {
     /// Of a JSON object.

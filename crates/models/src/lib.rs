@@ -6,23 +6,27 @@
 pub mod decoder;
 pub mod error;
 pub mod family;
-pub mod folder;
 pub mod gemma;
+pub mod gguf;
 pub mod gpt2;
 pub mod granite;
 mod hf_config;
 mod layer_types;
 pub mod llama;
+mod load;
 pub mod mistral;
 pub mod phi3;
 pub mod plans;
 pub mod qwen;
 mod rope_config;
+mod save;
+pub mod slots;
 pub mod spec;
 
 pub use decoder::Decoder;
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
+pub use load::{read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
-use tsumugi_files::{Admitted, ModelFolder, NoScan};
+use tsumugi_files::{Admitted, ModelFiles, NoScan};
 use tsumugi_models::{ALL, Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, special_tokens, train::byte_tokenizer};
@@ -56,6 +56,6 @@ pub fn write_chat_model(folder: &Path, decoder: &Decoder) -> Tokenizer {
     tokenizer
 }
 
-pub fn admit(folder: &Path) -> Admitted<ModelFolder> {
-    ModelFolder::admit(folder, &GATE).unwrap()
+pub fn admit(folder: &Path) -> Admitted<ModelFiles> {
+    ModelFiles::admit(folder, &GATE).unwrap()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
-use tsumugi_files::{ModelFolder, to_f32};
+use tsumugi_files::{ModelFiles, to_f32};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::plans::LossRows;
@@ -17,7 +17,7 @@ use tsumugi_tensor::{Activation, Activations, Cpu, Isa, NormKind, Segment, Tape}
 use crate::goldens::GATE;
 
 /// The tiny spec of every family, and what else its config can say.
-fn specs() -> Vec<DecoderSpec> {
+pub fn specs() -> Vec<DecoderSpec> {
     let mut specs: Vec<DecoderSpec> = ALL.iter().map(|family| family.tiny()).collect();
     specs.push(DecoderSpec { tied: false, ..Gpt2.tiny_spec() });
     for activation in [Activation::Relu, Activation::ReluSquared, Activation::Silu] {
@@ -54,7 +54,7 @@ fn numbered(spec: &DecoderSpec) -> Decoder {
     decoder
 }
 
-fn random(spec: &DecoderSpec) -> Decoder {
+pub fn random(spec: &DecoderSpec) -> Decoder {
     let mut decoder = Decoder::new(spec.clone());
     decoder.initialize(3, &Pool::new(1));
     let ids: Vec<_> = decoder.parameters.iter().map(|(id, parameter)| (id, parameter.shape.len())).collect();
@@ -65,6 +65,16 @@ fn random(spec: &DecoderSpec) -> Decoder {
         }
     }
     decoder
+}
+
+pub fn assert_same_bits(one: &Decoder, other: &Decoder) {
+    let bits = |decoder: &Decoder, id| -> Vec<u32> {
+        decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect()
+    };
+    for ((id, parameter), (_, same)) in one.parameters.iter().zip(other.parameters.iter()) {
+        assert_eq!(parameter, same);
+        assert!(bits(one, id) == bits(other, id), "{}: `{}` changed", one.spec.family, parameter.name);
+    }
 }
 
 #[test]
@@ -90,7 +100,7 @@ fn the_names_cover_every_number_of_every_parameter_once() {
         let decoder = numbered(&spec);
         let folder = temporary_folder();
         decoder.save(folder.path(), &BTreeMap::new()).unwrap();
-        let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+        let tensors = ModelFiles::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
         let mut numbers: Vec<f32> = tensors.iter().flat_map(|tensor| to_f32(&tensor).unwrap()).collect();
         numbers.sort_by(f32::total_cmp);
         let expected: Vec<f32> = (1..=decoder.parameters.count()).map(|number| number as f32).collect();
@@ -105,15 +115,9 @@ fn save_and_load_give_the_same_spec_and_bits() {
         let decoder = random(&spec);
         let folder = temporary_folder();
         decoder.save(folder.path(), &BTreeMap::new()).unwrap();
-        let loaded = Decoder::load(&ModelFolder::admit(folder.path(), &GATE).unwrap()).unwrap();
+        let loaded = Decoder::load(&ModelFiles::admit(folder.path(), &GATE).unwrap(), &Pool::new(3)).unwrap();
         assert_eq!(loaded.spec, decoder.spec);
-        for ((id, one), (_, other)) in decoder.parameters.iter().zip(loaded.parameters.iter()) {
-            assert_eq!(one, other);
-            let bits = |decoder: &Decoder| -> Vec<u32> {
-                decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect()
-            };
-            assert!(bits(&decoder) == bits(&loaded), "{}: `{}` changed", spec.family, one.name);
-        }
+        assert_same_bits(&decoder, &loaded);
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tsumugi_base::Hint;
 use tsumugi_base::testing::{mutations, temporary_folder};
-use tsumugi_files::{ElementType, ModelFolder, TensorView, to_f32, write_safetensors};
+use tsumugi_files::{ElementType, ModelFiles, TensorView, to_f32, write_safetensors};
 use tsumugi_models::gemma::{Gemma2, Gemma3};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::granite::Granite;
@@ -27,7 +27,7 @@ fn write(family: &dyn Family, folder: &Path) {
 }
 
 fn load(folder: &Path) -> Result<Decoder, ModelError> {
-    Decoder::load(&ModelFolder::admit(folder, &GATE).unwrap())
+    Decoder::load(&ModelFiles::admit(folder, &GATE).unwrap(), &Pool::new(2))
 }
 
 fn change_config(folder: &Path, change: impl FnOnce(&mut Map<String, Value>)) {
@@ -167,7 +167,7 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
 fn missing_and_unexpected_tensors_are_named() {
     let folder = temporary_folder();
     write(&Llama, folder.path());
-    let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+    let tensors = ModelFiles::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
     let path = folder.path().join("model.safetensors");
     let kept: Vec<TensorView<'_>> = tensors.iter().filter(|tensor| tensor.name != "model.norm.weight").collect();
     write_safetensors(&path, &kept, &BTreeMap::new()).unwrap();
@@ -194,7 +194,7 @@ fn a_checkpoint_without_its_prefix_is_read_too() {
     let folder = temporary_folder();
     write(&Gpt2, folder.path());
     let expected = load(folder.path()).unwrap();
-    let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+    let tensors = ModelFiles::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
     let short: Vec<TensorView<'_>> = tensors
         .iter()
         .map(|tensor| TensorView { name: tensor.name.trim_start_matches("transformer."), ..tensor })
