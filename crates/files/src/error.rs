@@ -1,6 +1,6 @@
 //! What can be wrong with the files of a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tsumugi_base::io::TextError;
 use tsumugi_base::{FileError, Hint};
@@ -193,8 +193,9 @@ impl Hint for FilesError {
             Self::Torch(error) => error.hint(),
             Self::Index(error) => error.hint(),
             Self::NotAModel { path } => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                Some(format!("give the folder: {}", folder.map_or(".".into(), |folder| folder.display().to_string())))
+                let folder = path.parent().filter(|folder| folder.join("config.json").is_file())?;
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                Some(format!("give the folder: {}", folder.display()))
             }
             Self::TooManyFiles { .. } | Self::NoWeights { .. } => {
                 Some("give the folder that a training run or a download left: config.json, model.safetensors, tokenizer.json".into())

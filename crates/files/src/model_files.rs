@@ -123,8 +123,9 @@ impl ModelFiles {
         self.folder.file(name)?.map(|file| file.text(bytes_max)).transpose()
     }
 
-    /// The weights. Of a GGUF model those of all parts; of a folder `model.safetensors`, else the shards that `model.safetensors.index.json` names; else the same with
-    /// `pytorch_model.bin`; else the only `*.safetensors` file, else the only one of PyTorch.
+    /// The weights. Of a GGUF model those of all parts; of a folder `model.safetensors`, else the shards that
+    /// `model.safetensors.index.json` names; else the same with `pytorch_model.bin`; else the only `*.safetensors` file,
+    /// else the only one of PyTorch.
     pub fn tensors(&self) -> Result<TensorFile, FilesError> {
         if let Some(gguf) = &self.gguf {
             return Ok(gguf.tensors.clone());

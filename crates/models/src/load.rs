@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
@@ -59,7 +60,7 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
 }
 
 /// The file that says what the model is: for messages.
-fn config_file(model: &ModelFiles) -> std::path::PathBuf {
+fn config_file(model: &ModelFiles) -> PathBuf {
     if model.gguf().is_some() { model.path().to_owned() } else { model.path().join("config.json") }
 }
 

@@ -19,7 +19,7 @@ use crate::{interrupt, model};
 /// with different tokenizers, perplexity cannot.
 #[derive(Debug, Args)]
 pub struct Perplexity {
-    /// A model folder
+    /// A model folder or GGUF file
     model: String,
     /// A text file in UTF-8
     file: PathBuf,

@@ -77,7 +77,10 @@ fn links_are_followed_and_a_broken_one_is_told_when_asked_for() {
     std::os::unix::fs::symlink(cache.path().join("gone"), folder.path().join("config.json")).unwrap();
     let model = admit(folder.path()).unwrap();
     assert_eq!(model.tensors().unwrap().len(), 1);
-    assert_eq!((model.files().names().collect::<Vec<_>>(), model.files().files().count()), (vec!["model.safetensors", "config.json"], 1));
+    assert_eq!(
+        (model.files().names().collect::<Vec<_>>(), model.files().files().count()),
+        (vec!["model.safetensors", "config.json"], 1)
+    );
     let text = model.text("config.json").unwrap_err().to_string();
     assert!(text.ends_with("config.json: no such file or folder"), "{text}");
 }

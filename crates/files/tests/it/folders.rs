@@ -143,11 +143,12 @@ fn texts_of_the_folder() {
 }
 
 #[test]
-fn what_is_not_a_folder() {
+fn what_is_no_model() {
     let folder = temporary_folder();
     let path = write(folder.path(), "model.safetensors", one_byte_file("a"));
     let error = admit(&path).unwrap_err();
-    assert!(matches!(error, FilesError::NotAModel { .. }));
+    assert!(matches!(error, FilesError::NotAModel { .. }) && error.hint().is_none());
+    write(folder.path(), "config.json", "{}");
     assert_eq!(error.hint(), Some(format!("give the folder: {}", folder.path().display())));
     let error = admit(&folder.path().join("none")).unwrap_err();
     assert!(error.to_string().ends_with("none: no such file or folder"), "{error}");

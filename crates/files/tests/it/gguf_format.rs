@@ -6,9 +6,7 @@ use std::path::Path;
 use tsumugi_base::Hint;
 use tsumugi_base::testing::{asset, temporary_folder};
 use tsumugi_files::gguf::{Array, Header, Metadata, Value, parse_header, write_gguf_with};
-use tsumugi_files::{
-    ElementType, FilesError, ModelFiles, TensorSpec, TensorView, narrow_f32_into, to_f32, write_gguf,
-};
+use tsumugi_files::{ElementType, FilesError, ModelFiles, TensorSpec, TensorView, narrow_f32_into, to_f32, write_gguf};
 
 use crate::support::{admit, view, write};
 

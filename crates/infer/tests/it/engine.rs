@@ -66,8 +66,7 @@ fn the_cached_run_equals_the_uncached_one_for_every_chunk_size_and_thread_count(
 #[test]
 fn a_prompt_that_begins_like_another_begins_in_the_cache_with_the_same_bits() {
     let isa = Isa::detect().unwrap();
-    for which in 0..3 {
-        let decoder = &decoders(CONTEXT)[which];
+    for (which, decoder) in decoders(CONTEXT).iter().enumerate() {
         let cpu = Cpu::with_isa(isa, 2);
         let mut engine = engine(which, isa, 2, 64);
         let first = tokens(LENGTH, 5);
@@ -94,8 +93,7 @@ fn a_prompt_that_begins_like_another_begins_in_the_cache_with_the_same_bits() {
 #[test]
 fn neighbours_in_a_step_change_nothing() {
     let isa = Isa::detect().unwrap();
-    for which in 0..3 {
-        let decoder = &decoders(CONTEXT)[which];
+    for (which, decoder) in decoders(CONTEXT).iter().enumerate() {
         let options = EngineOptions { cache_positions: Some(4 * CONTEXT), ..EngineOptions::default() };
         let cpu = Cpu::with_isa(isa, 2);
         let mut engine = Engine::new(decoders(CONTEXT).swap_remove(which), cpu, options);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_files::{Admitted, ModelFiles, NoScan};
-use tsumugi_models::{Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
+use tsumugi_models::{ALL, Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, special_tokens, train::byte_tokenizer};
 
@@ -29,13 +29,15 @@ pub fn decoder(spec: DecoderSpec, seed: u64) -> Decoder {
     decoder
 }
 
-/// Both families, with grouped queries where there are any, and sizes that no vector width divides.
+/// Every family, with grouped queries where there are any, and sizes that no vector width divides.
 pub fn decoders(context: usize) -> Vec<Decoder> {
-    let specs = [
+    let mut specs = vec![
         Gpt2::sized(VOCABULARY, context, 36, 2, 3),
         Llama::sized(VOCABULARY, context, 40, 2, 4, 2),
         DecoderSpec { tied: false, ..Llama::sized(VOCABULARY, context, 48, 3, 2, 1) },
     ];
+    let others = ALL.iter().filter(|family| !["gpt2", "llama"].contains(&family.name()));
+    specs.extend(others.map(|family| DecoderSpec { vocabulary: VOCABULARY, context, ..family.tiny() }));
     specs.into_iter().zip(1..).map(|(spec, seed)| decoder(spec, seed)).collect()
 }
 

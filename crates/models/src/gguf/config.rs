@@ -79,7 +79,10 @@ impl Described<'_> {
         for (key, what) in [("attention.value_length", "values"), ("rope.dimension_count", "rotations")] {
             let other = self.size_or(key, head_width)?;
             if other != head_width {
-                return Err(format!("heads have keys of width {head_width}, but {what} of width {other} (`{}`)", self.key(key)));
+                return Err(format!(
+                    "heads have keys of width {head_width}, but {what} of width {other} (`{}`)",
+                    self.key(key)
+                ));
             }
         }
         Ok(head_width)
@@ -90,7 +93,9 @@ impl Described<'_> {
         match self.text("rope.scaling.type") {
             None | Some("none") => {}
             Some("linear") => {
-                return Ok(json!({"rope_type": "linear", "factor": self.number("rope.scaling.factor")?.unwrap_or(1.0)}));
+                return Ok(
+                    json!({"rope_type": "linear", "factor": self.number("rope.scaling.factor")?.unwrap_or(1.0)}),
+                );
             }
             Some(other) => return Err(format!("rope scaling `{other}` is not supported; known: none, linear")),
         }

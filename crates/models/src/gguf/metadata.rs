@@ -6,7 +6,8 @@ use tsumugi_tensor::{Activation, NormKind};
 
 use crate::{DecoderSpec, Position};
 
-type Entries = Vec<(&'static str, Value)>;
+/// Keys, without the architecture's name in front, and values.
+pub type Entries = Vec<(&'static str, Value)>;
 
 fn size(size: usize) -> Value {
     Value::U32(u32::try_from(size).unwrap_or(u32::MAX))
@@ -25,15 +26,15 @@ fn shared(spec: &DecoderSpec) -> Entries {
 
 /// Rotary positions over whole heads.
 fn rotary(spec: &DecoderSpec) -> Result<Entries, String> {
-    let Position::Rotary { base, scaling } = spec.position else { return Err("learned positions".into()) };
+    let Position::Rotary(rotary) = &spec.position else { return Err("learned positions".into()) };
     let mut entries = vec![
         ("attention.head_count_kv", size(spec.key_heads)),
         ("attention.key_length", size(spec.head_width)),
         ("attention.value_length", size(spec.head_width)),
         ("rope.dimension_count", size(spec.head_width)),
-        ("rope.freq_base", Value::F32(base as f32)),
+        ("rope.freq_base", Value::F32(rotary.base as f32)),
     ];
-    if let Some(RopeScaling::Linear { factor }) = scaling {
+    if let Some(RopeScaling::Linear { factor }) = rotary.scaling {
         entries.push(("rope.scaling.type", Value::String("linear".into())));
         entries.push(("rope.scaling.factor", Value::F32(factor as f32)));
     }

@@ -29,7 +29,7 @@ pub struct Architecture {
     /// Its metadata as a `config.json`; an error is a sentence.
     read: fn(&Described<'_>) -> Result<Json, String>,
     /// Its metadata, without the architecture's name in front of the keys; an error says what it has no word for.
-    write: fn(&DecoderSpec) -> Result<Vec<(&'static str, Value)>, String>,
+    write: fn(&DecoderSpec) -> Result<metadata::Entries, String>,
 }
 
 /// The architectures that are read and written.
@@ -70,9 +70,9 @@ pub(crate) fn architecture(metadata: &Metadata, file: &Path) -> Result<&'static 
 
 /// The architecture that stores models of this spec.
 pub fn architecture_of(spec: &DecoderSpec) -> Result<&'static Architecture, ModelError> {
-    ALL.iter().find(|architecture| architecture.families.contains(&spec.family)).ok_or_else(|| {
-        ModelError::CannotSave { format: "a GGUF file", what: format!("the family `{}`", spec.family) }
-    })
+    ALL.iter()
+        .find(|architecture| architecture.families.contains(&spec.family))
+        .ok_or_else(|| ModelError::CannotSave { format: "a GGUF file", what: format!("the family `{}`", spec.family) })
 }
 
 impl Architecture {

@@ -3,6 +3,7 @@
 
 use serde_json::{Value as Json, json};
 use tsumugi_nn::{RopeScaling, rotary_frequencies};
+use tsumugi_tensor::RotaryTable;
 
 use crate::{DecoderSpec, Position};
 
@@ -10,18 +11,17 @@ use crate::{DecoderSpec, Position};
 const TOLERANCE: f64 = 1e-4;
 
 /// The factor by which each frequency is divided, for heads of `head_width`.
-fn factors(head_width: usize, base: f64, scaling: RopeScaling) -> Vec<f64> {
-    let plain = rotary_frequencies(head_width, base, None);
-    let scaled = rotary_frequencies(head_width, base, Some(scaling));
+fn factors(head_width: usize, base: f64, scaling: &RopeScaling) -> Vec<f64> {
+    let plain = RotaryTable::frequencies(head_width, base);
+    let scaled = rotary_frequencies(head_width, base, Some(scaling), 0); // the context does not matter to these
     plain.iter().zip(scaled).map(|(plain, scaled)| plain / scaled).collect()
 }
 
 /// The factors that a file holds for a model whose positions are scaled as Llama 3's.
 pub fn stored(spec: &DecoderSpec) -> Option<Vec<f32>> {
-    let Position::Rotary { base, scaling: Some(scaling @ RopeScaling::Llama3 { .. }) } = spec.position else {
-        return None;
-    };
-    Some(factors(spec.head_width, base, scaling).into_iter().map(|factor| factor as f32).collect())
+    let Position::Rotary(rotary) = &spec.position else { return None };
+    let scaling = rotary.scaling.as_ref().filter(|scaling| matches!(scaling, RopeScaling::Llama3 { .. }))?;
+    Some(factors(spec.head_width, rotary.base, scaling).into_iter().map(|factor| factor as f32).collect())
 }
 
 /// `rope_scaling` of a `config.json` that gives these factors.
@@ -44,7 +44,7 @@ pub fn llama3(stored: &[f32], head_width: usize, base: f64) -> Result<Json, Stri
             high_frequency_factor: high,
             original_context: original,
         };
-        let found = factors(head_width, base, scaling);
+        let found = factors(head_width, base, &scaling);
         if found.iter().zip(&stored).all(|(found, stored)| (found / stored - 1.0).abs() < TOLERANCE) {
             return Ok(json!({
                 "rope_type": "llama3", "factor": factor, "low_freq_factor": 1.0, "high_freq_factor": high,
@@ -59,7 +59,7 @@ pub fn llama3(stored: &[f32], head_width: usize, base: f64) -> Result<Json, Stri
 /// together, so that one is free. Between kept and divided frequencies, `1 / factor` is linear in the frequency.
 fn fit(stored: &[f64], head_width: usize, base: f64) -> Option<(f64, f64, f64)> {
     const HIGH: f64 = 4.0; // of every published model: taken where the factors do not say
-    let per_position: Vec<f64> = rotary_frequencies(head_width, base, None)
+    let per_position: Vec<f64> = RotaryTable::frequencies(head_width, base)
         .into_iter()
         .map(|frequency| frequency / (2.0 * std::f64::consts::PI))
         .collect();
@@ -101,14 +101,15 @@ mod tests {
     }
 
     fn stored_factors(head_width: usize, base: f64, scaling: RopeScaling) -> Vec<f32> {
-        factors(head_width, base, scaling).into_iter().map(|factor| factor as f32).collect()
+        factors(head_width, base, &scaling).into_iter().map(|factor| factor as f32).collect()
     }
 
     #[test]
     fn the_numbers_of_published_models_come_back() {
         // Llama 3.1 and 3.2 (their config.json), and heads too narrow to have a frequency in the passage.
         for (width, factor, original) in [(128, 8.0, 8192.0), (64, 32.0, 8192.0), (128, 4.0, 1000.0)] {
-            let read = llama3(&stored_factors(width, 500_000.0, scaling(factor, 1.0, 4.0, original)), width, 500_000.0).unwrap();
+            let read = llama3(&stored_factors(width, 500_000.0, scaling(factor, 1.0, 4.0, original)), width, 500_000.0)
+                .unwrap();
             assert_eq!(read["factor"], factor, "{read}");
             assert_eq!(read["high_freq_factor"], 4.0, "{read}");
             assert_eq!(read["original_max_position_embeddings"], original, "{read}");

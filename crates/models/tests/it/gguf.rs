@@ -51,15 +51,14 @@ fn file_of(decoder: &Decoder) -> (impl AsRef<Path> + use<>, PathBuf) {
 }
 
 fn load(path: &Path) -> Result<Decoder, ModelError> {
-    Decoder::load(&ModelFiles::admit(path, &GATE)?, &Pool::new(2))
+    Decoder::load(&ModelFiles::admit(path, &GATE)?, &Pool::new(1))
 }
 
 /// Architectures that GGUF has a word for.
 fn storable() -> Vec<DecoderSpec> {
-    let other_activation = |spec: &DecoderSpec| {
-        matches!(spec.feed_forward, FeedForwardKind::Plain(activation) if activation != Activation::GeluTanh)
-    };
-    specs().into_iter().filter(|spec| !other_activation(spec)).collect()
+    let other_activation = |spec: &DecoderSpec| matches!(spec.feed_forward, FeedForwardKind::Plain(activation) if activation != Activation::GeluTanh);
+    let stored = |spec: &DecoderSpec| ["llama", "gpt2"].contains(&spec.family);
+    specs().into_iter().filter(|spec| stored(spec) && !other_activation(spec)).collect()
 }
 
 #[test]
@@ -79,16 +78,18 @@ fn written_and_read_they_have_the_same_spec_and_bits() {
 fn fixtures_of_transformers_pass_through_gguf_with_the_same_bits() {
     for folder in fixtures() {
         let decoder = load(&folder).unwrap();
+        if !["llama", "gpt2"].contains(&decoder.spec.family) {
+            continue; // not stored as GGUF yet
+        }
         let (_folder, path) = file_of(&decoder);
         let loaded = load(&path).unwrap();
         assert_same_bits(&decoder, &loaded);
-        match (decoder.spec.position, loaded.spec.position) {
-            (
-                Position::Rotary { scaling: Some(RopeScaling::Llama3 { .. }), .. },
-                Position::Rotary { scaling: Some(RopeScaling::Llama3 { .. }), .. },
-            ) => {}
-            (one, other) => assert_eq!(one, other),
-        }
+        let is_llama3 = |position: &Position| match position {
+            Position::Rotary(rotary) => matches!(rotary.scaling, Some(RopeScaling::Llama3 { .. })),
+            Position::Learned => false,
+        };
+        let (one, other) = (&decoder.spec.position, &loaded.spec.position);
+        assert!(one == other || is_llama3(one) && is_llama3(other), "{one:?}, {other:?}");
     }
 }
 
@@ -121,8 +122,10 @@ fn what_is_missing_or_of_another_shape_is_named() {
         assert!(text.starts_with(path.to_str().unwrap()) && !text.contains("config.json"), "{text}");
         (text, error.hint().unwrap_or_default())
     };
-    let set = |key: &'static str, value: Value| move |metadata: &mut Metadata, _: &mut Vec<Tensor>| {
-        metadata.insert(key, value.clone());
+    let set = |key: &'static str, value: Value| {
+        move |metadata: &mut Metadata, _: &mut Vec<Tensor>| {
+            metadata.insert(key, value.clone());
+        }
     };
     let (text, _) = error(&set("general.architecture", Value::String("rwkv7".into())));
     assert!(text.ends_with("unknown architecture `rwkv7`; known: llama, gpt2"), "{text}");
@@ -141,12 +144,18 @@ fn what_is_missing_or_of_another_shape_is_named() {
     let (text, _) = error(&set("llama.expert_count", Value::U32(8)));
     assert!(text.contains("experts"), "{text}");
     let (text, hint) = error(&set("llama.feed_forward_length", Value::U32(65)));
-    assert!(text.contains("tensor `blk.0.ffn_gate.weight` has shape [64, 16], but the config asks for [65, 16]"), "{text}");
+    assert!(
+        text.contains("tensor `blk.0.ffn_gate.weight` has shape [64, 16], but the config asks for [65, 16]"),
+        "{text}"
+    );
     assert!(hint.contains("different models"), "{hint}");
     let (text, _) = error(&|_, tensors| tensors.retain(|tensor| tensor.0 != "blk.1.attn_k.weight"));
     assert!(text.ends_with("the weights have no tensor `blk.1.attn_k.weight`, which its config asks for"), "{text}");
     let (text, _) = error(&|_, tensors| tensors.push(("blk.0.extra".into(), vec![1], vec![0.0])));
-    assert!(text.ends_with("1 tensors have no place in the model that the config describes, first `blk.0.extra`"), "{text}");
+    assert!(
+        text.ends_with("1 tensors have no place in the model that the config describes, first `blk.0.extra`"),
+        "{text}"
+    );
     let (text, _) = error(&|_, tensors| tensors.clear());
     assert!(text.ends_with("there is no tensor `token_embd.weight`"), "{text}");
     let (text, _) = error(&|_, tensors| tensors.push(("rope_freqs.weight".into(), vec![2], vec![2.0, 1.0])));
@@ -180,6 +189,7 @@ fn ten_thousand_mutated_headers_never_panic() {
     let (header, data) = original.split_at(original.len() - data);
     let mut refused = 0;
     for mutation in mutations(header, 23, 10_000) {
+        std::fs::remove_file(&path).unwrap(); // writing over a file waits for the disk on some systems
         std::fs::write(&path, [&mutation.bytes, data].concat()).unwrap();
         refused += usize::from(load(&path).is_err());
     }

@@ -8,8 +8,8 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{ModelFiles, to_f32};
 use tsumugi_models::plans::LossRows;
 use tsumugi_models::{Decoder, LossPlan};
-use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::optimizer_step::global_norm;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Activations, AdamW, AdamWStep, Cpu, Isa, Segment};
 
 use crate::goldens::{GATE, fixtures};

@@ -1,7 +1,7 @@
 //! Chat templates: ours and those of the world, the loss mask, and that messages cannot forge control tokens.
 
-use tsumugi_base::rng::{Key, Stream};
 use serde_json::json;
+use tsumugi_base::rng::{Key, Stream};
 use tsumugi_tokenizer::bpe::Split;
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
 use tsumugi_tokenizer::{ChatTemplate, Message, Tokenizer, TokenizerError, special_tokens};

@@ -108,6 +108,18 @@ fn kinds_of_gguf_vocabularies() {
     assert_eq!((t5.encode("  ab  a "), t5.prefix(), t5.suffix()), (vec![6, 3, 6], &[][..], &[][..]));
     let bytes = Tokenizer::from_gguf(&gguf("gpt2")).expect("byte-level");
     assert_eq!(bytes.encode("abb"), [4, 3]);
+    let mut without_a_byte = gguf("gpt2");
+    if let Some(Value::Array(Array::String(mut tokens))) = without_a_byte.get("tokenizer.ggml.tokens").cloned() {
+        let place = tokens.iter().position(|token| token == "z").expect("a byte");
+        tokens[place] = "zz".into();
+        without_a_byte.insert("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)));
+    }
+    let bytes = Tokenizer::from_gguf(&without_a_byte).expect("byte-level");
+    assert_eq!(
+        (bytes.encode("abzb"), bytes.vocabulary_size()),
+        (vec![4, 3], 261),
+        "a byte without a token is left out"
+    );
     let bert = Tokenizer::from_gguf(&gguf("bert")).expect("WordPiece");
     assert_eq!(bert.encode("AAB b"), [6, 4, 0]);
     for (key, value, told) in [

@@ -111,7 +111,7 @@ fn weights_that_are_no_numbers_are_named() {
     let folder = temporary_folder();
     let path = folder.path();
     let sound = base(&path.join("base"));
-    let mut decoder = Decoder::load(&sound).unwrap();
+    let mut decoder = Decoder::load(&sound, &Pool::new(1)).unwrap();
     let tune = |decoder: &Decoder| {
         decoder.save(&path.join("base"), &BTreeMap::new()).unwrap();
         let model = ModelFiles::admit(&path.join("base"), &NoScan { reason: "the test made it" }).unwrap();
