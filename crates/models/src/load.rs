@@ -11,11 +11,11 @@ use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, ParameterId, Parameters};
 
+use crate::decoder::POSITIONS;
 use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
 use crate::slots::{Layout, Slot, filled_slots};
-use crate::decoder::POSITIONS;
 use crate::{Decoder, DecoderSpec, ModelError, Position, gguf};
 
 /// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.

@@ -211,13 +211,7 @@ fn put_scales(block: &Block, layout: &TileLayout, within: usize, to: &mut [u8], 
 }
 
 /// Scale and offset of one row for a group of a step.
-pub(crate) fn scale_and_offset(
-    layout: &TileLayout,
-    tile: &[u8],
-    step: usize,
-    group: usize,
-    lane: usize,
-) -> (f32, f32) {
+pub(crate) fn scale_and_offset(layout: &TileLayout, tile: &[u8], step: usize, group: usize, lane: usize) -> (f32, f32) {
     let (at, header) = layout.step_at(step);
     let scales = at + layout.code_bytes();
     let unit = |from: usize, index: usize| {

@@ -70,7 +70,7 @@ pub(super) struct Panel {
 
 impl Out {
     /// The rows from `row` on; there are more than that.
-    unsafe fn from_row(self, row: usize) -> Self {
+    unsafe fn below(self, row: usize) -> Self {
         // SAFETY: the caller's promise.
         Self { y: unsafe { self.y.add(row * self.stride) }, rows: self.rows - row, ..self }
     }
@@ -78,7 +78,7 @@ impl Out {
 
 impl Panel {
     /// The rows from `row` on, which still lie `width` apart.
-    unsafe fn from_row(self, row: usize) -> Self {
+    unsafe fn below(self, row: usize) -> Self {
         // SAFETY: the caller's promise: the panel has more rows.
         unsafe {
             Self { codes: self.codes.add(4 * row), scales: self.scales.add(row), side: self.side.add(row), ..self }
@@ -104,14 +104,7 @@ unsafe impl Sync for Task<'_> {}
 ///
 /// # Panics
 /// When a slice does not have the size that `m` and the weight say: a mistake of the caller.
-pub fn multiply(
-    cpu: &Cpu,
-    m: usize,
-    x: &[f32],
-    weight: &QuantizedMatrix,
-    bias: Option<&[f32]>,
-    y: &mut [f32],
-) {
+pub fn multiply(cpu: &Cpu, m: usize, x: &[f32], weight: &QuantizedMatrix, bias: Option<&[f32]>, y: &mut [f32]) {
     let (n, k) = (weight.rows(), weight.columns());
     assert_eq!(m.checked_mul(k), Some(x.len()), "x is not {m} x {k}");
     assert_eq!(m.checked_mul(n), Some(y.len()), "y is not {m} x {n}");
@@ -217,7 +210,9 @@ impl Task<'_> {
                     let part = begin..(begin + WIDENED_STEPS).min(steps);
                     for index in pair.clone() {
                         // SAFETY: the scratch has room for these steps, and the tile has them.
-                        unsafe { widen(self.isa, piece, layout, index, part.clone(), memory.add((index - first) * bytes)) };
+                        unsafe {
+                            widen(self.isa, piece, layout, index, part.clone(), memory.add((index - first) * bytes))
+                        };
                     }
                     for panel in 0..self.m.div_ceil(PANEL_ROWS) {
                         // SAFETY: widened just now; the panel has these steps, too.
@@ -230,10 +225,24 @@ impl Task<'_> {
                             };
                             let panel = activations.panel(panel, begin);
                             if pair.len() == 2 && is_fast(self.isa) {
-                                avx512::multiply_pair(layout, memory, bytes, part.len(), panel, [out(first), out(first + 1)]);
+                                avx512::multiply_pair(
+                                    layout,
+                                    memory,
+                                    bytes,
+                                    part.len(),
+                                    panel,
+                                    [out(first), out(first + 1)],
+                                );
                             } else {
                                 for index in pair.clone() {
-                                    multiply_widened(self.isa, layout, memory.add((index - first) * bytes), part.len(), panel, out(index));
+                                    multiply_widened(
+                                        self.isa,
+                                        layout,
+                                        memory.add((index - first) * bytes),
+                                        part.len(),
+                                        panel,
+                                        out(index),
+                                    );
                                 }
                             }
                         }
