@@ -16,7 +16,7 @@ use ureq::http::StatusCode;
 use url::Url;
 
 use crate::error::HubError;
-use crate::http::{Answer, Ask, Client, HttpError, broken, shown};
+use crate::http::{Answer, Ask, Client, HttpError, broken, host_of, shown};
 use crate::names::hex;
 use crate::settings::Secret;
 
@@ -68,15 +68,27 @@ pub(crate) struct Arrived {
 
 /// Tells how far several files together are.
 pub(crate) struct Progress<'a> {
+    stage: String,
     meter: Meter,
     done: u64,
+    total: u64,
     observer: &'a dyn Observer,
 }
 
 impl<'a> Progress<'a> {
     /// `total_bytes` of all files; 0 if unknown.
     pub(crate) fn new(stage: &str, total_bytes: u64, observer: &'a dyn Observer) -> Self {
-        Self { meter: Meter::new(stage, 0, total_bytes, "bytes"), done: 0, observer }
+        let meter = Meter::new(stage, 0, total_bytes, "bytes");
+        Self { stage: stage.to_owned(), meter, done: 0, total: total_bytes, observer }
+    }
+
+    /// So much is still to come of the file at hand: news where no total was known.
+    fn expect(&mut self, left_bytes: u64) {
+        let total = self.done.saturating_add(left_bytes);
+        if total > self.total {
+            self.total = total;
+            self.meter = Meter::new(&*self.stage, self.done, total, "bytes");
+        }
     }
 
     fn advance(&mut self, bytes: u64, name: &str) {
@@ -201,13 +213,13 @@ impl Partial {
 
     /// Fetches what is missing, over as many connections as it takes.
     fn complete(&mut self, client: &Client, what: &Download<'_>, progress: &mut Progress<'_>) -> Result<(), HubError> {
-        let mut breaks = 0;
+        let (mut breaks, mut furthest) = (0, self.bytes);
         while what.bytes.is_none_or(|bytes| self.bytes < bytes) || self.fetched_bytes == 0 && self.bytes == 0 {
-            let before = self.bytes;
             match self.fetch_some(client, what, progress) {
                 Ok(()) => return Ok(()),
                 Err(HubError::Http(error)) if error.is_passing() => {
-                    breaks = if self.bytes > before { 1 } else { breaks + 1 };
+                    breaks = if self.bytes > furthest { 1 } else { breaks + 1 };
+                    furthest = furthest.max(self.bytes);
                     if breaks > BREAKS_MAX {
                         return Err(error.into());
                     }
@@ -232,20 +244,29 @@ impl Partial {
         let if_version = self.version.clone().filter(|_| what.digest.is_none());
         let ask = Ask { from_byte: self.bytes, if_version: if_version.as_deref(), secret: what.secret, accept: None };
         let answer = match client.get(what.url, ask, progress.observer) {
-            // Nothing is left from there on: the part is not of this file.
-            Err(HttpError::Status { status: 416, .. }) if self.bytes > 0 => {
-                self.restart(what, progress)?;
-                client.get(what.url, Ask { from_byte: 0, if_version: None, ..ask }, progress.observer)?
-            }
-            other => other?,
+            // Nothing is left from there on, or something else: the part is not of this file.
+            Err(HttpError::Status { status: 416, .. }) if self.bytes > 0 => None,
+            Ok(answer) if answer.status == StatusCode::PARTIAL_CONTENT && !continues(&answer, self.bytes) => None,
+            other => Some(other?),
         };
-        if self.bytes > 0 && !continues(&answer, self.bytes) {
+        if answer.as_ref().is_none_or(|answer| answer.status == StatusCode::OK) {
             self.restart(what, progress)?;
+        }
+        let whole = Ask { from_byte: 0, if_version: None, ..ask };
+        let answer = match answer {
+            Some(answer) => answer,
+            None => client.get(what.url, whole, progress.observer)?,
+        };
+        if self.bytes == 0 && answer.status != StatusCode::OK {
+            let reason = "a part has come that was not asked for".into();
+            return Err(HttpError::Broken { host: host_of(&answer.url), reason }.into());
         }
         self.keep_version(&answer, what)?;
         let length = answer.header("content-length").and_then(|text| text.parse::<u64>().ok());
         let end = what.bytes.or_else(|| length.and_then(|length| self.bytes.checked_add(length)));
-        check_space(what.partial, end.unwrap_or(0).saturating_sub(self.bytes))?;
+        let left = end.unwrap_or(0).saturating_sub(self.bytes);
+        check_space(what.partial, left)?;
+        progress.expect(left);
         self.receive(answer, end, what, progress)
     }
 
@@ -290,7 +311,7 @@ impl Partial {
         match end {
             Some(end) if self.bytes < end => {
                 let reason = format!("{} of {end} bytes have arrived", self.bytes);
-                Err(HttpError::Broken { host: crate::http::host_of(&answer.url), reason }.into())
+                Err(HttpError::Broken { host: host_of(&answer.url), reason }.into())
             }
             _ => Ok(()),
         }

@@ -189,7 +189,7 @@ impl Client {
         loop {
             let (url, response) = self.follow(url, ask)?;
             let status = response.status();
-            if status.is_success() {
+            if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
                 let (parts, body) = response.into_parts();
                 return Ok(Answer { status, url, headers: parts.headers, body: Box::new(body.into_reader()) });
             }
@@ -247,10 +247,8 @@ impl Client {
     }
 
     fn ask_once(&self, url: &Url, ask: Ask<'_>) -> Result<Response<ureq::Body>, HttpError> {
-        let mut plain = url.clone();
         // A password in the address is a secret of its own: `Secret::of_url` has taken it.
-        let _ = plain.set_username("").and_then(|()| plain.set_password(None));
-        let mut request = self.agent.get(plain.as_str());
+        let mut request = self.agent.get(without_password(url).as_str());
         if let Some(accept) = ask.accept {
             request = request.header(header::ACCEPT, accept);
         }
@@ -370,10 +368,16 @@ pub(crate) fn host_of(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
+/// An address without user and password.
+pub(crate) fn without_password(url: &Url) -> Url {
+    let mut plain = url.clone();
+    let _ = plain.set_username("").and_then(|()| plain.set_password(None)); // fails only where there can be none
+    plain
+}
+
 /// An address for people: without user and password, and without the query of a redirect, where signatures stand.
 pub(crate) fn shown(url: &Url) -> String {
-    let mut plain = url.clone();
-    let _ = plain.set_username("").and_then(|()| plain.set_password(None));
+    let mut plain = without_password(url);
     let is_signed = plain.query().is_some_and(|query| query.len() > 64);
     if is_signed {
         plain.set_query(None);

@@ -6,6 +6,7 @@ use std::fmt;
 use tsumugi_base::Hint;
 use url::Url;
 
+use crate::http::without_password;
 use crate::names::{SHA256_DIGITS, is_hex, is_safe_path};
 
 /// A model's name, understood.
@@ -217,7 +218,7 @@ impl fmt::Display for Source {
         match self {
             Self::HuggingFace(model) => model.fmt(f),
             Self::Package(package) => package.fmt(f),
-            Self::Url(PlainUrl { url, .. }) => f.write_str(&crate::http::shown(url)),
+            Self::Url(PlainUrl { url, .. }) => f.write_str(without_password(url).as_str()),
             Self::Name(name) => f.write_str(name),
         }
     }
@@ -293,5 +294,7 @@ mod tests {
     fn a_password_in_an_address_is_not_shown() {
         let source = Source::parse("https://user:secret@example.org/model.gguf").unwrap();
         assert_eq!(source.to_string(), "https://example.org/model.gguf");
+        let long = format!("https://example.org/get.gguf?file={}", "a".repeat(100));
+        assert_eq!(Source::parse(&long).unwrap().to_string(), long, "another query is another file");
     }
 }

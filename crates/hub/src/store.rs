@@ -66,7 +66,7 @@ impl PulledModel {
         let one = match self.files.as_slice() {
             [file] => Some(file),
             files if files.iter().any(is_folder) => None,
-            files => files.iter().find(is_gguf),
+            files => files.iter().filter(is_gguf).min_by_key(|file| &file.name),
         };
         one.map_or_else(|| folder.to_owned(), |file| folder.join(&file.name))
     }
@@ -151,7 +151,11 @@ impl NewModel {
 
     /// Puts it into its place; the folder of its files.
     pub(crate) fn commit(self, model: &PulledModel) -> Result<PathBuf, HubError> {
-        let json = serde_json::to_string_pretty(model).expect("a record has only texts and numbers");
+        let unwritable = |error: serde_json::Error| {
+            let name = "the path of the cache (HF_HUB_CACHE)".into();
+            HubError::Setting { name, reason: error.to_string() } // a path need not be text; nothing else can fail
+        };
+        let json = serde_json::to_string_pretty(model).map_err(unwritable)?;
         write_atomic(&self.folder.partial_path().join(RECORD), format!("{json}\n").as_bytes())?;
         self.folder.commit()?;
         Ok(model.folder.clone().unwrap_or(self.place))

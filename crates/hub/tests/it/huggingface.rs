@@ -102,7 +102,7 @@ fn a_connection_that_breaks_is_made_again_where_it_stopped() {
     let pulled = pull(with_endpoint(folder.path(), &mock), "hf:org/name").unwrap();
     assert_eq!(fs::read(pulled.path.join("model.safetensors")).unwrap(), weights());
     let is_weights = |request: &&Request| request.target.ends_with("model.safetensors");
-    let begins: Vec<usize> = mock.requests().iter().filter(is_weights).map(Request::from_byte).collect();
+    let begins: Vec<usize> = mock.requests().iter().filter(is_weights).map(Request::begin).collect();
     assert_eq!(begins, [0, 200_000, 400_000, 600_000]);
     assert_eq!(pulled.fetched_bytes, (CONFIG.len() + weights().len()) as u64);
 }
@@ -124,7 +124,7 @@ fn a_connection_that_always_breaks_is_an_error_and_a_later_run_goes_on() {
     is_whole.store(true, Ordering::SeqCst);
     let pulled = pull(settings, "hf:org/name").unwrap();
     assert_eq!(pulled.fetched_bytes, (weights().len() - 300_000) as u64);
-    assert_eq!(mock.requests().last().unwrap().from_byte(), 300_000);
+    assert_eq!(mock.requests().last().unwrap().begin(), 300_000);
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Request {
     }
 
     /// Where a resumed download begins.
-    pub fn from_byte(&self) -> usize {
+    pub fn begin(&self) -> usize {
         let range = self.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
         range.map_or(0, |range| range.parse().unwrap())
     }
@@ -52,7 +52,7 @@ impl Reply {
 
     /// The file from where the request wants it.
     pub fn file(request: &Request, bytes: &[u8]) -> Self {
-        match request.from_byte() {
+        match request.begin() {
             0 => Self::new(200, bytes),
             from if from >= bytes.len() => Self::new(416, ""),
             from => {

@@ -65,8 +65,36 @@ fn without_a_hash_a_part_is_used_only_if_the_file_is_still_the_same() {
         let (folder, mock) = (temporary_folder(), versioned(tags));
         let pulled = pull(&settings(folder.path()), &format!("{}/a.gguf", mock.url())).unwrap();
         assert_eq!(fs::read(&pulled.path).unwrap(), BODY);
-        assert_eq!((mock.requests()[1].from_byte(), pulled.fetched_bytes), (second, fetched as u64), "{tags:?}");
+        assert_eq!((mock.requests()[1].begin(), pulled.fetched_bytes), (second, fetched as u64), "{tags:?}");
     }
+}
+
+#[test]
+fn a_file_that_never_comes_whole_is_given_up() {
+    let (folder, mock) = (temporary_folder(), Mock::start(|_, _| Reply::new(200, BODY).cut(10)));
+    let error = pull(&settings(folder.path()), &format!("{}/a.gguf", mock.url())).unwrap_err();
+    assert!(error.to_string().starts_with(&format!("the connection to {} broke", mock.address)), "{error}");
+    assert_eq!(mock.requests().len(), 6, "each begins anew, and none gets further than the first");
+}
+
+#[test]
+fn a_part_that_was_not_asked_for_is_not_taken() {
+    let folder = temporary_folder();
+    let wrong = |request: &Request| {
+        let part = Reply::new(206, &BODY[20..]).with("Content-Range", format!("bytes 20-{}/{0}", BODY.len()));
+        if request.begin() > 0 { part } else { Reply::new(200, BODY).with("ETag", "\"a\"") }
+    };
+    let mock = Mock::start(move |request, before| match before {
+        0 => wrong(request).cut(10),
+        _ => wrong(request),
+    });
+    let pulled = pull(&settings(folder.path()), &format!("{}/a.gguf", mock.url())).unwrap();
+    assert_eq!(fs::read(&pulled.path).unwrap(), BODY);
+    let always = Mock::start(|_, _| Reply::new(206, BODY).with("Content-Range", "bytes 0-9/10"));
+    let error = pull(&settings(folder.path()), &format!("{}/a.gguf", always.url())).unwrap_err();
+    assert!(error.to_string().ends_with("a part has come that was not asked for"), "{error}");
+    let empty = Mock::start(|_, _| Reply::new(204, ""));
+    assert!(pull(&settings(folder.path()), &format!("{}/a.gguf", empty.url())).is_err());
 }
 
 #[test]
