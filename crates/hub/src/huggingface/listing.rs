@@ -5,10 +5,10 @@ use serde::Deserialize;
 use tsumugi_base::limits::{LISTING_BYTES_MAX, LISTING_FILES_MAX};
 use tsumugi_base::progress::Observer;
 
-use super::{below, explained};
+use super::{below, explained, no_repository};
 use crate::download::Digest;
 use crate::error::HubError;
-use crate::http::{Ask, Client, shown};
+use crate::http::{Ask, Client, HttpError, shown};
 use crate::names::{SHA1_DIGITS, SHA256_DIGITS, is_hex, is_safe_path};
 use crate::settings::HuggingFaceSettings;
 use crate::source::HuggingFaceModel;
@@ -63,7 +63,11 @@ pub(super) fn fetch(
     url.set_query(Some("blobs=true"));
     let ask = Ask { accept: Some("application/json"), secret: settings.token.as_ref(), ..Ask::default() };
     let answered = client.get(&url, ask, observer).and_then(|answer| client.read(answer, LISTING_BYTES_MAX));
-    let bytes = answered.map_err(|error| explained(error.into(), settings, model))?;
+    let bytes = answered.map_err(|error| match error {
+        // Of the interface itself that is about the repository, also where a mirror sends no word along.
+        HttpError::Status { status: 401 | 404, code: None, .. } => no_repository(settings, model),
+        other => explained(other.into(), settings, model),
+    })?;
     parse(&bytes).map_err(|reason| HubError::Answer { url: shown(&url), expected: "a list of a model's files", reason })
 }
 

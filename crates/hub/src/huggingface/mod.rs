@@ -140,24 +140,27 @@ fn below<'a>(endpoint: &Url, parts: impl IntoIterator<Item = &'a str>) -> Url {
     url
 }
 
-/// The hub's refusals in plain words. It answers 401 for what is not there, too, so as not to tell what is.
+/// The hub's refusals in plain words, by the word that it sends along: a storage behind it refuses without one. It says
+/// `RepoNotFound` of what may not be read, too, so as not to tell what is there.
 fn explained(error: HubError, settings: &HuggingFaceSettings, model: &HuggingFaceModel) -> HubError {
     let HubError::Http(HttpError::Status { status, code, .. }) = &error else { return error };
-    let (has_token, name) = (settings.token.is_some(), model.to_string());
     match (*status, code.as_deref()) {
         (401 | 403, Some("GatedRepo")) => {
             let page = below(&settings.endpoint, model.repository.split('/')).to_string();
-            HubError::Gated { model: name, page, has_token }
+            HubError::Gated { model: model.to_string(), page, has_token: settings.token.is_some() }
         }
         (404, Some("RevisionNotFound")) => {
             HubError::NoRevision { model: format!("hf:{}", model.repository), revision: model.revision().to_owned() }
         }
-        (401 | 403 | 404, None | Some("RepoNotFound")) => {
-            let who = if has_token { "the owner of this token" } else { "anybody" };
-            HubError::NoRepository { model: name, who, has_token }
-        }
+        (401 | 403 | 404, Some("RepoNotFound")) => no_repository(settings, model),
         _ => error,
     }
+}
+
+fn no_repository(settings: &HuggingFaceSettings, model: &HuggingFaceModel) -> HubError {
+    let has_token = settings.token.is_some();
+    let who = if has_token { "the owner of this token" } else { "anybody" };
+    HubError::NoRepository { model: model.to_string(), who, has_token }
 }
 
 /// What the cache has of a model that nobody has pulled with us: `huggingface_hub` fetched it, or we are offline.

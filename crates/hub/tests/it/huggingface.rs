@@ -193,6 +193,17 @@ fn refusals_are_told_in_plain_words() {
 }
 
 #[test]
+fn a_refusal_of_the_storage_is_not_one_of_the_hub() {
+    let folder = temporary_folder();
+    let mock = Mock::start(|request, _| match request.target.ends_with("config.json") {
+        true => Reply::new(403, "<Error>expired</Error>"),
+        false => honest(request),
+    });
+    let error = pull(with_endpoint(folder.path(), &mock), "hf:org/name").unwrap_err();
+    assert!(error.to_string().ends_with("/config.json answers 403"), "{error}");
+}
+
+#[test]
 fn a_gated_model_says_where_to_ask_and_a_token_gets_it() {
     let folder = temporary_folder();
     let mock = Mock::start(|request, _| match request.header("authorization") {
