@@ -1,7 +1,9 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tsumugi_infer::text::{SamplingParameters, ranges};
+use tsumugi_tensor::KeyValueType;
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -26,19 +28,20 @@ impl Threads {
     }
 }
 
-/// `--context`.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Context {
+/// `--context` and `--kv`: the cache of what was read.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Cache {
     /// Tokens that prompt and answer may have together [default: the model's, or what the memory allows]
     #[arg(long, value_name = "N", value_parser = positive)]
-    context: Option<usize>,
+    pub context: Option<usize>,
+    /// Keep keys and values of the context as float32, in 16 bits, or in 8: less memory and faster answers, less exact
+    #[arg(long, value_name = "TYPE", default_value = KeyValueType::default().name(), value_parser = key_value_type())]
+    pub kv: KeyValueType,
 }
 
-impl Context {
-    /// What was asked for.
-    pub fn get(self) -> Option<usize> {
-        self.context
-    }
+fn key_value_type() -> impl TypedValueParser<Value = KeyValueType> {
+    let names = PossibleValuesParser::new(KeyValueType::ALL.map(KeyValueType::name));
+    names.map(|name| KeyValueType::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or_default())
 }
 
 /// How tokens are chosen. The defaults are the engine's.

@@ -10,7 +10,7 @@ use tsumugi_files::{Admitted, GgufModel, ModelFolder, NoScan};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
-use crate::flags::Threads;
+use crate::flags::{Cache, Threads};
 use crate::output::{Failure, tell};
 
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
@@ -94,10 +94,11 @@ fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -
 }
 
 /// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
-pub fn load(model: &str, threads: Threads, context: Option<usize>, beside: usize) -> Result<LocalModel, Failure> {
+pub fn load(model: &str, threads: Threads, cache: Cache, beside: usize) -> Result<LocalModel, Failure> {
     let folder = admit(model)?;
     let cache_share = Some(CACHE_SHARE / beside.max(1) as f64);
-    let loaded = LocalModel::load(&folder, Options { threads: threads.get(), context, cache_share, name: None })?;
+    let Cache { context, kv } = cache;
+    let loaded = LocalModel::load(&folder, Options { threads: threads.get(), context, cache_share, kv, name: None })?;
     if let Some(cut) = loaded.context_cut() {
         tell(&cut_text(loaded.name(), cut));
     }

@@ -7,7 +7,7 @@
 //! **Invariant:** no token and no text is known here.
 
 use tsumugi_tensor::memory::Buffer;
-use tsumugi_tensor::{BlockLayout, KEY_BLOCK, KeyValueBlocks};
+use tsumugi_tensor::{BlockLayout, Isa, KEY_BLOCK, KeyValueBlocks, KeyValueType};
 
 /// A sequence of the cache. Handed out again after [`KvCache::close`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,15 +23,41 @@ pub struct CacheFull {
 
 #[derive(Debug)]
 struct Page {
-    /// `[layers, key heads, BlockLayout::len()]`
-    numbers: Buffer,
+    /// `[layers, key heads, BlockLayout::len()]`, in units of 32 bits.
+    units: Buffer,
     /// Sequences that have it in their table.
     users: usize,
+}
+
+/// What the cache keeps of one position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSizes {
+    /// What keys and values are kept as.
+    pub kind: KeyValueType,
+    /// Layers that attend.
+    pub layers: usize,
+    /// Key heads of each.
+    pub key_heads: usize,
+    /// Width of a head.
+    pub head_width: usize,
+}
+
+impl CacheSizes {
+    /// Units of 32 bits of a block.
+    fn block(self, isa: Isa) -> usize {
+        BlockLayout::new(isa, self.head_width, self.kind).len()
+    }
+
+    /// Bytes of one position of one sequence.
+    pub fn position_bytes(self, isa: Isa) -> usize {
+        self.block(isa) * self.key_heads * self.layers * size_of::<f32>() / KEY_BLOCK
+    }
 }
 
 /// Pages and the tables of the sequences.
 #[derive(Debug)]
 pub struct KvCache {
+    kind: KeyValueType,
     block: usize,
     heads: usize,
     page: usize,
@@ -48,13 +74,14 @@ pub fn pages_for(positions: usize) -> usize {
 }
 
 impl KvCache {
-    /// For `layers` layers of `key_heads` heads, with at most `pages_max` pages.
-    pub fn new(layout: BlockLayout, layers: usize, key_heads: usize, pages_max: usize) -> Self {
-        let block = layout.len();
+    /// An empty one of such sizes, with at most `pages_max` pages.
+    pub fn new(isa: Isa, sizes: CacheSizes, pages_max: usize) -> Self {
+        let block = sizes.block(isa);
         Self {
+            kind: sizes.kind,
             block,
-            heads: key_heads,
-            page: block * key_heads * layers,
+            heads: sizes.key_heads,
+            page: block * sizes.key_heads * sizes.layers,
             pages_max,
             pages: Vec::new(),
             free: Vec::new(),
@@ -122,9 +149,9 @@ impl KvCache {
         }
         self.table_mut(sequence).extend_from_slice(&table[..whole]);
         if let Some(to) = copy {
-            let original = std::mem::replace(&mut self.pages[table[whole]].numbers, Buffer::zeroed(0));
-            self.pages[to].numbers.copy_from_slice(&original);
-            self.pages[table[whole]].numbers = original;
+            let original = std::mem::replace(&mut self.pages[table[whole]].units, Buffer::zeroed(0));
+            self.pages[to].units.copy_from_slice(&original);
+            self.pages[table[whole]].units = original;
             self.table_mut(sequence).push(to);
         }
         Ok(sequence)
@@ -138,7 +165,7 @@ impl KvCache {
         let page = match self.free.pop() {
             Some(page) => page,
             None if self.pages.len() < self.pages_max => {
-                self.pages.push(Page { numbers: Buffer::zeroed(self.page), users: 0 });
+                self.pages.push(Page { units: Buffer::zeroed(self.page), users: 0 });
                 self.pages.len() - 1
             }
             None => return Err(CacheFull { pages_max: self.pages_max }),
@@ -155,27 +182,40 @@ impl KvCache {
 }
 
 impl KeyValueBlocks for KvCache {
+    fn kind(&self) -> KeyValueType {
+        self.kind
+    }
+
     fn block(&self, layer: usize, sequence: usize, head: usize, index: usize) -> &[f32] {
         let (page, range) = self.place(layer, sequence, head, index);
-        &self.pages[page].numbers[range]
+        &self.pages[page].units[range]
     }
 
     fn block_mut(&mut self, layer: usize, sequence: usize, head: usize, index: usize) -> &mut [f32] {
         let (page, range) = self.place(layer, sequence, head, index);
         let page = &mut self.pages[page];
         assert_eq!(page.users, 1, "a shared page is never written");
-        &mut page.numbers[range]
+        &mut page.units[range]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tsumugi_tensor::Isa;
-
     use super::*;
 
+    const SIZES: CacheSizes = CacheSizes { kind: KeyValueType::F32, layers: 2, key_heads: 3, head_width: 16 };
+
     fn cache(pages_max: usize) -> KvCache {
-        KvCache::new(BlockLayout::new(Isa::PORTABLE, 4), 2, 3, pages_max)
+        KvCache::new(Isa::PORTABLE, SIZES, pages_max)
+    }
+
+    #[test]
+    fn a_position_takes_the_bytes_of_its_keys_and_values() {
+        let numbers = 2 * 2 * 3 * 16;
+        let bytes = |kind| CacheSizes { kind, ..SIZES }.position_bytes(Isa::PORTABLE);
+        assert_eq!(bytes(KeyValueType::F32), 4 * numbers);
+        assert_eq!(bytes(KeyValueType::F16), 2 * numbers);
+        assert_eq!(bytes(KeyValueType::Q8), numbers + 4 * 2 * 2 * 3, "codes, and a scale for each head and side");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tsumugi_tokenizer::TokenizerError;
 
 use super::Command;
 use super::serve::serve_until_interrupted;
-use crate::flags::{Json, Threads};
+use crate::flags::{Cache, Json, Threads};
 use crate::output::{Answer, Failure, print, print_json, tell};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -104,7 +104,7 @@ fn as_text(made: &QuickstartResult, out: &Path) -> String {
 
 /// On the usual port, or on any free one: after minutes of training, a port in use is no reason to fail.
 fn serve(made: &QuickstartResult, threads: Threads, json: bool) -> Result<(), Failure> {
-    let model = Arc::new(model::load(&made.chat.to_string_lossy(), threads, None, 1)?);
+    let model = Arc::new(model::load(&made.chat.to_string_lossy(), threads, Cache::default(), 1)?);
     let options = tsumugi_serve::Options {
         suggested_system_messages: made.suggested_system_messages.clone(),
         opening_prompts: OPENING_PROMPTS.map(str::to_owned).into(),

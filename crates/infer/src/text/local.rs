@@ -10,7 +10,7 @@ use tsumugi_base::Hint;
 use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFolder};
 use tsumugi_models::{Decoder, ModelError};
-use tsumugi_tensor::{Cpu, IsaError};
+use tsumugi_tensor::{Cpu, IsaError, KeyValueType};
 use tsumugi_tokenizer::{ChatTemplate, FolderError, StreamDecoder, TokenId, Tokenizer};
 
 use super::stop::StopFilter;
@@ -31,6 +31,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// The cache's share of the memory that is available once the weights are loaded; `None` is [`CACHE_SHARE`](super::CACHE_SHARE).
     pub cache_share: Option<f64>,
+    /// What the cache keeps keys and values as.
+    pub kv: KeyValueType,
 }
 
 /// The memory was too little for the whole context.
@@ -185,7 +187,7 @@ impl LocalModel {
         );
         let cpu = Cpu::detect(options.threads)?;
         let decoder = Decoder::load(folder)?;
-        let position_bytes = Engine::position_bytes(&spec, &cpu);
+        let position_bytes = Engine::position_bytes(&spec, options.kv, &cpu);
         let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
         let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);
         let positions = memory::fit(spec.context, options.context, position_bytes, cache_bytes);
@@ -197,6 +199,7 @@ impl LocalModel {
         let engine_options = EngineOptions {
             context: Some(positions.context),
             cache_positions: Some(positions.cache),
+            kv: options.kv,
             ..EngineOptions::default()
         };
         let engine = Engine::new(decoder, cpu, engine_options);

@@ -6,7 +6,7 @@
 use tsumugi_base::testing::asset;
 use tsumugi_infer::{Engine, EngineOptions, Scorer, Window};
 use tsumugi_models::Decoder;
-use tsumugi_tensor::Cpu;
+use tsumugi_tensor::{Cpu, KeyValueType};
 
 use crate::support::admit;
 
@@ -34,7 +34,8 @@ fn smollm2_predicts_and_continues_as_elsewhere() {
     let nats = Scorer::new(&decoder, TEXT.len() - 1, 1).score(&cpu, &decoder, &[Window { tokens: &TEXT }]).remove(0);
     let sum: f64 = nats.iter().map(|&nats| f64::from(nats)).sum();
     assert!((sum - 58.7846).abs() < 1e-3, "{sum} nats");
-    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), ..EngineOptions::default() });
+    let options = EngineOptions { context: Some(64), kv: KeyValueType::F32, ..EngineOptions::default() };
+    let mut engine = Engine::new(decoder, cpu, options);
     let (id, _) = engine.begin(&PROMPT).unwrap();
     let logits = engine.prefill(id, &PROMPT).unwrap();
     for (&found, expected) in logits.iter().zip(FIRST) {

@@ -2,7 +2,7 @@
 
 use super::super::bf16_pack::{self, Lines};
 use super::super::element::Element;
-use super::super::micro::{PanelA, PanelB, TileC, View, pack_panel, tile};
+use super::super::micro::{PanelA, PanelB, StoredAs, TileC, View, multiply_stored, pack_panel, tile, two_panel_rows};
 use super::super::rows::SCORE_COLUMNS;
 use super::super::{Isa, bf16};
 use crate::cpu::Cpu;
@@ -13,48 +13,99 @@ pub const KEY_BLOCK: usize = SCORE_COLUMNS;
 /// block that is not full follow from its positions, and both sides must count the same.
 pub const QUERY_BLOCK: usize = KEY_BLOCK;
 
-/// How a block of keys and values of one key head lies: `keys[64 / tile][width][tile]`, then
-/// `values[width / tile][64][tile]`, both zero beyond their end. In bfloat16 (training only) pairs along the middle
-/// dimension share a unit, and a block that is not full has fewer steps.
+/// What keys and values are kept as in a cache. Scores and sums are float32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KeyValueType {
+    /// float32: the cached run has the bits of the run without a cache.
+    F32,
+    /// Half precision; what is beyond its range becomes its largest number.
+    #[default]
+    F16,
+    /// Codes of 8 bits, with a float32 scale for each position, key head and side.
+    Q8,
+}
+
+impl KeyValueType {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8];
+
+    /// The word for flags and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+        }
+    }
+
+    fn stored_as(self) -> StoredAs {
+        match self {
+            Self::F32 => StoredAs::F32,
+            Self::F16 => StoredAs::F16,
+            Self::Q8 => StoredAs::I8,
+        }
+    }
+}
+
+/// The halves of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Keys,
+    Values,
+}
+
+/// How a block of keys and values of one key head lies, in units of 32 bits: `keys[64 / tile][width][tile]`, then
+/// `values[width / tile][64][tile]`, both zero beyond their end; of codes then the scales of 64 keys and of 64 values. In
+/// bfloat16 (training only) pairs along the middle dimension share a unit, and a block that is not full has fewer steps.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockLayout {
     pub(super) isa: Isa,
     pub(super) element: Element,
-    tile: usize,
+    pub(super) kind: KeyValueType,
+    pub(super) tile: usize,
     pub(super) width: usize,
     columns: usize,
 }
 
 impl BlockLayout {
-    /// For heads of `width`, in float32: what a cache holds.
-    pub fn new(isa: Isa, width: usize) -> Self {
-        Self::of(isa, Element::F32, width)
+    /// For heads of `width`: what a cache holds.
+    pub fn new(isa: Isa, width: usize, kind: KeyValueType) -> Self {
+        Self::of(isa, Element::F32, kind, width)
     }
 
     /// For heads of `width` in what `cpu` computes products in.
     pub(super) fn computing(cpu: &Cpu, width: usize) -> Self {
-        Self::of(cpu.isa(), Element::of(cpu), width)
+        Self::of(cpu.isa(), Element::of(cpu), KeyValueType::F32, width)
     }
 
-    fn of(isa: Isa, element: Element, width: usize) -> Self {
+    fn of(isa: Isa, element: Element, kind: KeyValueType, width: usize) -> Self {
         let tile = tile(isa).1;
-        Self { isa, element, tile, width, columns: width.next_multiple_of(tile) }
+        Self { isa, element, kind, tile, width, columns: width.next_multiple_of(tile) }
     }
 
     /// Units of a block.
     #[allow(clippy::len_without_is_empty)] // a block is never empty
     pub fn len(&self) -> usize {
-        self.keys_len() + self.rows_len()
+        self.keys_len() + self.rows_len() + if self.kind == KeyValueType::Q8 { 2 * KEY_BLOCK } else { 0 }
+    }
+
+    /// Units of a step of a panel.
+    fn step(&self) -> usize {
+        match self.kind {
+            KeyValueType::F32 => self.tile,
+            KeyValueType::F16 => self.tile / 2,
+            KeyValueType::Q8 => self.tile / 4,
+        }
     }
 
     /// Units of 64 lines packed over the width.
     pub(super) fn keys_len(&self) -> usize {
-        KEY_BLOCK * self.depth()
+        KEY_BLOCK / self.tile * self.over_width()
     }
 
     /// Units of 64 positions packed as rows.
     pub(super) fn rows_len(&self) -> usize {
-        self.element.units(KEY_BLOCK) * self.columns
+        self.element.units(KEY_BLOCK) * self.columns / self.tile * self.step()
     }
 
     /// Units of a head's row.
@@ -64,29 +115,27 @@ impl BlockLayout {
 
     /// Units of a panel over the width.
     pub(super) fn over_width(&self) -> usize {
-        self.depth() * self.tile
+        self.depth() * self.step()
     }
 
     /// Units of a panel over `count` positions.
     pub(super) fn over_positions(&self, count: usize) -> usize {
-        self.tile * if self.element == Element::F32 { KEY_BLOCK } else { self.element.units(count) }
+        self.step() * if self.element == Element::F32 { KEY_BLOCK } else { self.element.units(count) }
     }
 
-    /// Puts one position's key and value (each `width` numbers) into a block.
+    /// Where the scales of 64 positions begin in a block of codes.
+    pub(super) fn scales_at(&self, side: Side) -> usize {
+        self.keys_len() + self.rows_len() + if side == Side::Keys { 0 } else { KEY_BLOCK }
+    }
+
+    /// The scales of `count` positions, where a block has some.
     ///
-    /// # Panics
-    /// When the sizes do not fit: a mistake of the caller.
-    pub fn write(&self, block: &mut [f32], slot: usize, key: &[f32], value: &[f32]) {
-        assert!(slot < KEY_BLOCK && block.len() == self.len() && key.len() == self.width && value.len() == self.width);
-        assert!(self.element == Element::F32, "a cache holds float32");
-        let (keys, values) = block.split_at_mut(self.keys_len());
-        let panel = &mut keys[slot / self.tile * self.tile * self.width..];
-        for (i, &x) in key.iter().enumerate() {
-            panel[i * self.tile + slot % self.tile] = x;
-        }
-        for (i, chunk) in value.chunks(self.tile).enumerate() {
-            values[(i * KEY_BLOCK + slot) * self.tile..][..chunk.len()].copy_from_slice(chunk);
-        }
+    /// # Safety
+    /// `block` is readable for `len()`, and the scales of `count` positions were written.
+    pub(super) unsafe fn scales<'a>(&self, block: *const f32, side: Side, count: usize) -> Option<&'a [f32]> {
+        // SAFETY: the caller's promise.
+        let scales = || unsafe { std::slice::from_raw_parts(block.add(self.scales_at(side)), count) };
+        (self.kind == KeyValueType::Q8).then(scales)
     }
 
     /// Packs `count` positions.
@@ -165,6 +214,23 @@ impl BlockLayout {
         View::rows(to, stride)
     }
 
+    /// `count` rows of `k` numbers as left operands at `to`, one after the other.
+    ///
+    /// # Safety
+    /// As [`Self::left`].
+    pub(super) unsafe fn gather(&self, from: View, (count, k): (usize, usize), to: *mut f32) {
+        let stride = self.element.units(k);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.element != Element::F32 {
+                return bf16::pair_rows(self.isa, (from.start, from.row_stride), (count, k), (to, stride));
+            }
+            for row in 0..count {
+                std::ptr::copy_nonoverlapping(from.at(row, 0).start, to.add(row * stride), k);
+            }
+        }
+    }
+
     /// The transpose of `count` rows of 64 numbers as the left operand of products over the rows: where they are, or in
     /// units at `to`.
     ///
@@ -201,16 +267,21 @@ impl BlockLayout {
             let rows = (m - row).min(tile_rows);
             let Part { columns, first, end } = part(row, rows);
             let (first, end) = (self.element.unit_of(first), self.element.units(end));
-            for column in (0..columns).step_by(width) {
+            let (k, step) = (end.saturating_sub(first), self.step());
+            let panels = if self.element == Element::F32 && rows <= two_panel_rows(self.isa) { 2 } else { 1 };
+            for column in (0..columns).step_by(panels * width) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let start = a.at(row, first).start;
                     let a = PanelA { start, row_stride: a.row_stride, k_stride: a.column_stride };
-                    let b = PanelB { start: b.add(column / width * panel + first * width), k_stride: width };
+                    let b = PanelB { start: b.add(column / width * panel + first * step), k_stride: step };
                     let start = c.add(row * c_stride + column);
-                    let columns = (columns - column).min(width);
+                    let columns = (columns - column).min(panels * width);
                     let c = TileC { start, row_stride: c_stride, rows, columns, accumulate };
-                    self.element.multiply_tile(self.isa, end.saturating_sub(first), a, b, c);
+                    match self.element {
+                        Element::F32 => multiply_stored(self.isa, self.kind.stored_as(), k, a, b, panel, c),
+                        Element::Pairs { fast } => bf16::multiply_tile(self.isa, fast, k, a, b, c),
+                    }
                 }
             }
         }
