@@ -24,6 +24,7 @@ fn main() {
     let bench = Bench::from_arguments(std::env::args().skip(1));
     products::run(&bench);
     attention::run(&bench);
+    attention::run_cached(&bench);
     passes::run(&bench);
     tape::run(&bench);
 }
