@@ -57,6 +57,9 @@ pub struct TileC {
 
 /// What the numbers of a panel of B are stored as. Products and sums are float32.
 trait Stored {
+    /// Numbers in a unit of 32 bits.
+    const IN_A_UNIT: usize;
+
     /// Reads `LANES` numbers, `at` numbers behind `step`.
     ///
     /// # Safety
@@ -72,6 +75,8 @@ struct Halves;
 struct Bytes;
 
 impl Stored for Singles {
+    const IN_A_UNIT: usize = 1;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32 {
         // SAFETY: the caller's promise.
@@ -80,6 +85,8 @@ impl Stored for Singles {
 }
 
 impl Stored for Halves {
+    const IN_A_UNIT: usize = 2;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32 {
         // SAFETY: the caller's promise.
@@ -88,12 +95,21 @@ impl Stored for Halves {
 }
 
 impl Stored for Bytes {
+    const IN_A_UNIT: usize = 4;
+
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32 {
         // SAFETY: the caller's promise.
         unsafe { s.load_bytes(step.cast::<i8>().add(at)) }
     }
 }
+
+/// What is read after a tile: as many bytes as the tile reads of B are fetched from there, a few at each step. The processor
+/// foresees long runs only, and fetching much at once makes it wait.
+type Ahead = *const f32;
+
+/// Units of 32 bits in a cache line.
+const LINE: usize = 16;
 
 /// A tile of `PANELS` panels of B, `panel` units apart.
 #[inline(always)]
@@ -102,10 +118,18 @@ unsafe fn tile_of_rows<S: Simd, B: Stored, const ROWS: usize, const PANELS: usiz
     k: usize,
     a: PanelA,
     b: PanelB,
-    panel: usize,
+    (panel, mut ahead): (usize, Option<Ahead>),
     c: TileC,
 ) {
     let zero = s.splat(0.0);
+    let mut fetch = || {
+        let Some(ahead) = &mut ahead else { return };
+        let units = PANELS * 2 * S::LANES / B::IN_A_UNIT;
+        for line in (0..units).step_by(LINE) {
+            s.prefetch(ahead.wrapping_add(line));
+        }
+        *ahead = ahead.wrapping_add(units);
+    };
     let mut sums = [[[zero; 2]; ROWS]; PANELS];
     // SAFETY: the caller of `multiply_tile` or `multiply_stored` promises that the panels hold k rows and C the tile.
     unsafe {
@@ -117,6 +141,7 @@ unsafe fn tile_of_rows<S: Simd, B: Stored, const ROWS: usize, const PANELS: usiz
         let mut column = a.start;
         if a.row_stride == 1 {
             for _ in 0..k {
+                fetch();
                 for (index, sums) in sums.iter_mut().enumerate() {
                     let (b0, b1) = load(row, index);
                     for (i, sums) in sums.iter_mut().enumerate() {
@@ -131,6 +156,7 @@ unsafe fn tile_of_rows<S: Simd, B: Stored, const ROWS: usize, const PANELS: usiz
             let starts: [*const f32; ROWS] = std::array::from_fn(|i| a.start.add(i * a.row_stride));
             let mut at = 0;
             for _ in 0..k {
+                fetch();
                 for (index, sums) in sums.iter_mut().enumerate() {
                     let (b0, b1) = load(row, index);
                     for i in 0..ROWS {
@@ -195,7 +221,7 @@ pub(super) use for_rows;
 fn multiply_tile_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
     debug_assert!(c.rows <= S::TILE_ROWS && c.columns <= 2 * S::LANES);
     // SAFETY: see `multiply_tile`.
-    unsafe { for_rows!(c.rows, tile_of_rows::<S, Singles, _, 1>(s, k, a, b, 0, c)) }
+    unsafe { for_rows!(c.rows, tile_of_rows::<S, Singles, _, 1>(s, k, a, b, (0, None), c)) }
 }
 
 kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multiply_tile_body);
@@ -231,51 +257,67 @@ pub fn two_panel_rows(isa: Isa) -> usize {
 }
 
 #[inline(always)]
-fn multiply_stored_body<S: Simd, B: Stored>(s: S, k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) {
+fn multiply_stored_body<S: Simd, B: Stored>(
+    s: S,
+    k: usize,
+    a: PanelA,
+    b: PanelB,
+    (panel, ahead): (usize, Ahead),
+    c: TileC,
+) {
     debug_assert!(c.rows <= S::TILE_ROWS && c.columns <= 4 * S::LANES);
     debug_assert!(c.columns <= 2 * S::LANES || c.rows <= tall(S::TILE_ROWS));
     // SAFETY: see `multiply_stored`.
     unsafe {
         if c.columns > 2 * S::LANES {
             match c.rows {
-                1 => tile_of_rows::<S, B, 1, 2>(s, k, a, b, panel, c),
-                2 => tile_of_rows::<S, B, 2, 2>(s, k, a, b, panel, c),
-                3 => tile_of_rows::<S, B, 3, 2>(s, k, a, b, panel, c),
-                _ => tile_of_rows::<S, B, 4, 2>(s, k, a, b, panel, c),
+                1 => tile_of_rows::<S, B, 1, 2>(s, k, a, b, (panel, Some(ahead)), c),
+                2 => tile_of_rows::<S, B, 2, 2>(s, k, a, b, (panel, Some(ahead)), c),
+                3 => tile_of_rows::<S, B, 3, 2>(s, k, a, b, (panel, Some(ahead)), c),
+                _ => tile_of_rows::<S, B, 4, 2>(s, k, a, b, (panel, Some(ahead)), c),
             }
         } else {
-            for_rows!(c.rows, tile_of_rows::<S, B, _, 1>(s, k, a, b, panel, c))
+            for_rows!(c.rows, tile_of_rows::<S, B, _, 1>(s, k, a, b, (panel, Some(ahead)), c))
         }
     }
 }
 
 #[inline(always)]
-fn multiply_singles_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) {
-    multiply_stored_body::<S, Singles>(s, k, a, b, panel, c);
+fn multiply_singles_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) {
+    multiply_stored_body::<S, Singles>(s, k, a, b, next, c);
 }
 #[inline(always)]
-fn multiply_halves_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) {
-    multiply_stored_body::<S, Halves>(s, k, a, b, panel, c);
+fn multiply_halves_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) {
+    multiply_stored_body::<S, Halves>(s, k, a, b, next, c);
 }
 #[inline(always)]
-fn multiply_bytes_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) {
-    multiply_stored_body::<S, Bytes>(s, k, a, b, panel, c);
+fn multiply_bytes_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) {
+    multiply_stored_body::<S, Bytes>(s, k, a, b, next, c);
 }
-kernel!(fn multiply_singles(k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) = multiply_singles_body);
-kernel!(fn multiply_halves(k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) = multiply_halves_body);
-kernel!(fn multiply_bytes(k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) = multiply_bytes_body);
+kernel!(fn multiply_singles(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) = multiply_singles_body);
+kernel!(fn multiply_halves(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) = multiply_halves_body);
+kernel!(fn multiply_bytes(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) = multiply_bytes_body);
 
-/// C (+)= A B for one tile of at most `TILE_ROWS` rows by one panel of B, or [`two_panel_rows`] rows by two panels, `panel`
-/// units of 32 bits apart. The sums are those of [`multiply_tile`] with B widened, in the same order.
+/// C (+)= A B for one tile of at most `TILE_ROWS` rows by one panel of B, or [`two_panel_rows`] rows by two panels, `next.0`
+/// units of 32 bits apart. The sums are those of [`multiply_tile`] with B widened, in the same order. Meanwhile as many bytes
+/// as are read of B are fetched from `next.1`, which may be anything.
 ///
 /// # Safety
 /// The panels hold `k` steps (B with full width, `k_stride` units apart), C is writable and disjoint from both.
 #[inline]
-pub unsafe fn multiply_stored(isa: Isa, stored: StoredAs, k: usize, a: PanelA, b: PanelB, panel: usize, c: TileC) {
+pub unsafe fn multiply_stored(
+    isa: Isa,
+    stored: StoredAs,
+    k: usize,
+    a: PanelA,
+    b: PanelB,
+    next: (usize, Ahead),
+    c: TileC,
+) {
     match stored {
-        StoredAs::F32 => multiply_singles(isa, k, a, b, panel, c),
-        StoredAs::F16 => multiply_halves(isa, k, a, b, panel, c),
-        StoredAs::I8 => multiply_bytes(isa, k, a, b, panel, c),
+        StoredAs::F32 => multiply_singles(isa, k, a, b, next, c),
+        StoredAs::F16 => multiply_halves(isa, k, a, b, next, c),
+        StoredAs::I8 => multiply_bytes(isa, k, a, b, next, c),
     }
 }
 

@@ -67,6 +67,8 @@ impl Simd for Portable {
         unsafe { from.cast::<[i8; 8]>().read_unaligned() }.map(f32::from)
     }
     #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
     fn add(self, a: Lanes, b: Lanes) -> Lanes {
         map2(a, b, |a, b| a + b)
     }

@@ -58,6 +58,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `from` must be readable for `LANES` bytes.
     unsafe fn load_bytes(self, from: *const i8) -> Self::F32;
+    /// Says that the cache line at `at` will be read. Any address will do.
+    fn prefetch(self, at: *const f32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`

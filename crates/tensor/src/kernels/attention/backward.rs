@@ -1,6 +1,7 @@
 //! Backward: scores are computed again, block by block (Dao et al. 2022).
 
 use std::ops::Range;
+use std::ptr::null;
 
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
@@ -235,14 +236,22 @@ impl Task<'_> {
                 let end = row_of(heads.onlookers(first_key + key + keys - 1, rows.len).end);
                 Part { columns: width, first, end }
             };
-            layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh_keys, by_key);
-            layout.multiply(keys, ds_by_key, packed(Kind::QueryRows, query_block, queries), dk, !fresh_keys, by_key);
+            layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh_keys, null(), by_key);
+            layout.multiply(
+                keys,
+                ds_by_key,
+                packed(Kind::QueryRows, query_block, queries),
+                dk,
+                !fresh_keys,
+                null(),
+                by_key,
+            );
             let by_query = |row, tile| {
                 let end = heads.seen_until(first_query + row + tile - 1, (first_key, keys), rows.len);
                 Part { columns: width, first: 0, end }
             };
             let accumulate = key_block > heads.sight(first_query, rows.len).start / KEY_BLOCK;
-            layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, accumulate, by_query);
+            layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, accumulate, null(), by_query);
         }
     }
 
@@ -265,7 +274,7 @@ impl Task<'_> {
             let doutput = layout.left_at(doutput, self.packed.at(Kind::Gradients, query_block));
             for (a, kind, to) in [(query, Kind::Keys, &mut self.scores), (doutput, Kind::Values, &mut self.dscores)] {
                 let b = (self.packed.at(kind, key_block).cast_const(), layout.over_width());
-                layout.multiply(queries, a, b, (to.as_mut_ptr(), KEY_BLOCK), false, scored);
+                layout.multiply(queries, a, b, (to.as_mut_ptr(), KEY_BLOCK), false, null(), scored);
             }
             let mut log_sums = [0.0; QUERY_BLOCK];
             for (row, log_sum) in log_sums.iter_mut().enumerate().take(queries) {

@@ -309,31 +309,23 @@ impl BlockLayout {
         (slot, count): (usize, usize),
         (from, stride): (*const T, usize),
     ) {
-        let (width, tile) = (self.width, self.tile);
         // SAFETY: the caller's promise, and the layout of a block.
         unsafe {
-            if side == Side::Values {
-                let values = block.add(self.keys_len()).cast::<T>();
-                for at in 0..count {
-                    for column in (0..width).step_by(tile) {
-                        let to = values.add(column * KEY_BLOCK + (slot + at) * tile);
-                        let numbers = (width - column).min(tile);
-                        std::ptr::copy_nonoverlapping(from.add(at * stride + column), to, numbers);
+            match side {
+                Side::Keys => {
+                    let to = block.cast::<T>().add(slot);
+                    for column in 0..self.width {
+                        for at in 0..count {
+                            *to.add(column * KEY_BLOCK + at) = *from.add(at * stride + column);
+                        }
                     }
                 }
-                return;
-            }
-            let mut at = 0;
-            while at < count {
-                let lane = (slot + at) % tile;
-                let lanes = (tile - lane).min(count - at);
-                let panel = block.cast::<T>().add((slot + at - lane) * width + lane);
-                for column in 0..width {
-                    for i in 0..lanes {
-                        *panel.add(column * tile + i) = *from.add((at + i) * stride + column);
+                Side::Values => {
+                    let to = block.add(self.keys_len()).cast::<T>().add(slot * self.columns);
+                    for at in 0..count {
+                        std::ptr::copy_nonoverlapping(from.add(at * stride), to.add(at * self.columns), self.width);
                     }
                 }
-                at += lanes;
             }
         }
     }

@@ -273,13 +273,15 @@ impl HeadTask<'_> {
             let base = index * KEY_BLOCK;
             let keys = (len - base).min(KEY_BLOCK);
             let start = block(index);
+            let own_values = start.wrapping_add(layout.keys_len());
+            let next_keys = if index + 1 < blocks.end { block(index + 1) } else { start };
             let seen_by_tile = |row, tile| heads.seen_until(position + rows.last_query(row, tile), (base, keys), len);
             let scored = |row, tile| Part { columns: seen_by_tile(row, tile), first: 0, end: width };
             let mixed = |row, tile| Part { columns: width, first: 0, end: seen_by_tile(row, tile) };
             let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
             // SAFETY: the block holds `keys` positions; the working memory is ours and has room for 64 rows.
             unsafe {
-                layout.multiply(count, query, (start, layout.over_width()), scores, false, scored);
+                layout.multiply(count, query, (start, layout.over_width()), scores, false, own_values, scored);
                 if let Some(scales) = layout.scales(start, Side::Keys, keys) {
                     rows::scale_columns(layout.isa, &mut work.scores[..count * KEY_BLOCK], scales);
                 }
@@ -290,8 +292,16 @@ impl HeadTask<'_> {
                 let scores = View::rows(work.scores.as_ptr(), KEY_BLOCK);
                 let stride = layout.element.units(KEY_BLOCK);
                 let probabilities = layout.left(scores, (count, keys), work.probabilities.as_mut_ptr(), stride);
-                let values = (start.add(layout.keys_len()), layout.over_positions(keys));
-                layout.multiply(count, probabilities, values, (work.sums.as_mut_ptr(), width), !fresh, mixed);
+                let values = (own_values, layout.over_positions(keys));
+                layout.multiply(
+                    count,
+                    probabilities,
+                    values,
+                    (work.sums.as_mut_ptr(), width),
+                    !fresh,
+                    next_keys,
+                    mixed,
+                );
             }
         }
         states

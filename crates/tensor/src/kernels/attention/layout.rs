@@ -47,6 +47,13 @@ impl KeyValueType {
     }
 }
 
+/// Where the panels of a packed operand are: distances in units from a panel to the next one, and from a step to the next one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panels {
+    next: usize,
+    step: usize,
+}
+
 /// The halves of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -54,17 +61,20 @@ pub(super) enum Side {
     Values,
 }
 
-/// How a block of keys and values of one key head lies, in units of 32 bits: `keys[64 / tile][width][tile]`, then
-/// `values[width / tile][64][tile]`, both zero beyond their end; of codes then the scales of 64 keys and of 64 values. In
-/// bfloat16 (training only) pairs along the middle dimension share a unit, and a block that is not full has fewer steps.
+/// How a block of keys and values of one key head lies, in units of 32 bits. In float32 and what is narrower:
+/// `keys[width][64]`, then `values[64][width]`, rows rounded up to a tile's columns, so that a block is read from its
+/// beginning to its end, which the processor foresees; of codes then the scales of 64 keys and of 64 values. In bfloat16
+/// (training only) `keys[64 / tile][depth][tile]` and `values[width / tile][32][tile]`, pairs along the middle dimension
+/// share a unit, and a block that is not full has fewer steps.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockLayout {
     pub(super) isa: Isa,
     pub(super) element: Element,
     pub(super) kind: KeyValueType,
-    pub(super) tile: usize,
+    tile: usize,
     pub(super) width: usize,
-    columns: usize,
+    /// The width, rounded up to a tile's columns.
+    pub(super) columns: usize,
 }
 
 impl BlockLayout {
@@ -89,23 +99,23 @@ impl BlockLayout {
         self.keys_len() + self.rows_len() + if self.kind == KeyValueType::Q8 { 2 * KEY_BLOCK } else { 0 }
     }
 
-    /// Units of a step of a panel.
-    fn step(&self) -> usize {
+    /// Units of `count` numbers side by side.
+    fn row(&self, count: usize) -> usize {
         match self.kind {
-            KeyValueType::F32 => self.tile,
-            KeyValueType::F16 => self.tile / 2,
-            KeyValueType::Q8 => self.tile / 4,
+            KeyValueType::F32 => count,
+            KeyValueType::F16 => count / 2,
+            KeyValueType::Q8 => count / 4,
         }
     }
 
     /// Units of 64 lines packed over the width.
     pub(super) fn keys_len(&self) -> usize {
-        KEY_BLOCK / self.tile * self.over_width()
+        self.depth() * self.row(KEY_BLOCK)
     }
 
     /// Units of 64 positions packed as rows.
     pub(super) fn rows_len(&self) -> usize {
-        self.element.units(KEY_BLOCK) * self.columns / self.tile * self.step()
+        self.element.units(KEY_BLOCK) * self.row(self.columns)
     }
 
     /// Units of a head's row.
@@ -113,14 +123,21 @@ impl BlockLayout {
         self.element.units(self.width)
     }
 
-    /// Units of a panel over the width.
-    pub(super) fn over_width(&self) -> usize {
-        self.depth() * self.step()
+    /// Panels over the width.
+    pub(super) fn over_width(&self) -> Panels {
+        self.panels(self.depth(), KEY_BLOCK)
     }
 
-    /// Units of a panel over `count` positions.
-    pub(super) fn over_positions(&self, count: usize) -> usize {
-        self.step() * if self.element == Element::F32 { KEY_BLOCK } else { self.element.units(count) }
+    /// Panels over `count` positions.
+    pub(super) fn over_positions(&self, count: usize) -> Panels {
+        self.panels(self.element.units(count), self.columns)
+    }
+
+    fn panels(&self, steps: usize, columns: usize) -> Panels {
+        match self.element {
+            Element::F32 => Panels { next: self.row(self.tile), step: self.row(columns) },
+            Element::Pairs { .. } => Panels { next: steps * self.tile, step: self.tile },
+        }
     }
 
     /// Where the scales of 64 positions begin in a block of codes.
@@ -150,7 +167,7 @@ impl BlockLayout {
         }
     }
 
-    /// `[64 / tile][depth][tile]`: panels for products over the width (scores).
+    /// For products over the width (scores).
     ///
     /// # Safety
     /// `from` holds `count` rows of `width`, `to` is writable for `keys_len()`.
@@ -162,13 +179,11 @@ impl BlockLayout {
                 let what = Lines { from, lines: count, k: width };
                 return bf16_pack::pack(isa, what, 0..count, 0..self.depth(), tile, to);
             }
-            for first in (0..count).step_by(tile) {
-                pack_panel(isa, from.at(first, 0), (count - first).min(tile), width, tile, to.add(first * width));
-            }
+            pack_panel(isa, from, count, width, KEY_BLOCK, to);
         }
     }
 
-    /// `[width / tile][units of 64][tile]`: panels for products over positions.
+    /// For products over positions.
     ///
     /// # Safety
     /// `from` holds `count` rows of `width`, `to` is writable for `rows_len()`.
@@ -180,10 +195,7 @@ impl BlockLayout {
                 let what = Lines { from: from.transposed(), lines: width, k: count };
                 return bf16_pack::pack(isa, what, 0..width, 0..self.element.units(count), tile, to);
             }
-            for first in (0..width).step_by(tile) {
-                let lines = from.at(0, first).transposed();
-                pack_panel(isa, lines, (width - first).min(tile), count, tile, to.add(first * KEY_BLOCK));
-            }
+            pack_panel(isa, from.transposed(), width, count, self.columns, to);
         }
     }
 
@@ -247,8 +259,8 @@ impl BlockLayout {
         View::rows(to, KEY_BLOCK).transposed()
     }
 
-    /// C[m, n] (+)= A[m, k] B, where B lies in panels of `tile` columns, `panel` units apart; of each tile of rows (its
-    /// first row and its number of rows) only the part that `part` says.
+    /// C[m, n] (+)= A[m, k] B, where B lies in panels of `tile` columns; of each tile of rows (its first row and its number
+    /// of rows) only the part that `part` says.
     ///
     /// # Safety
     /// A is readable and C writable for m rows and every part; the panels hold the columns (rounded up) of every step.
@@ -257,9 +269,10 @@ impl BlockLayout {
         &self,
         m: usize,
         a: View,
-        (b, panel): (*const f32, usize),
+        (b, panels): (*const f32, Panels),
         (c, c_stride): (*mut f32, usize),
         accumulate: bool,
+        ahead: *const f32,
         part: impl Fn(usize, usize) -> Part,
     ) {
         let (tile_rows, width) = tile(self.isa);
@@ -267,21 +280,27 @@ impl BlockLayout {
             let rows = (m - row).min(tile_rows);
             let Part { columns, first, end } = part(row, rows);
             let (first, end) = (self.element.unit_of(first), self.element.units(end));
-            let (k, step) = (end.saturating_sub(first), self.step());
-            let panels = if self.element == Element::F32 && rows <= two_panel_rows(self.isa) { 2 } else { 1 };
-            for column in (0..columns).step_by(panels * width) {
+            let k = end.saturating_sub(first);
+            let two = self.element == Element::F32 && rows <= two_panel_rows(self.isa);
+            let columns_max = if two { 2 * width } else { width };
+            let mut ahead = ahead;
+            for column in (0..columns).step_by(columns_max) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let start = a.at(row, first).start;
                     let a = PanelA { start, row_stride: a.row_stride, k_stride: a.column_stride };
-                    let b = PanelB { start: b.add(column / width * panel + first * step), k_stride: step };
+                    let b = b.add(column / width * panels.next + first * panels.step);
+                    let b = PanelB { start: b, k_stride: panels.step };
                     let start = c.add(row * c_stride + column);
-                    let columns = (columns - column).min(panels * width);
+                    let columns = (columns - column).min(columns_max);
                     let c = TileC { start, row_stride: c_stride, rows, columns, accumulate };
                     match self.element {
-                        Element::F32 => multiply_stored(self.isa, self.kind.stored_as(), k, a, b, panel, c),
+                        Element::F32 => {
+                            multiply_stored(self.isa, self.kind.stored_as(), k, a, b, (panels.next, ahead), c)
+                        }
                         Element::Pairs { fast } => bf16::multiply_tile(self.isa, fast, k, a, b, c),
                     }
+                    ahead = ahead.wrapping_add(k * self.row(columns_max));
                 }
             }
         }
