@@ -141,11 +141,17 @@ impl Call<'_> {
             let tasks = &*tasks;
             with_scratch(&RESULTS, tasks.results, |results| {
                 let results = &Results(results.as_mut_ptr());
-                // A prompt's last rows see the most keys, so they come first.
                 cpu.pool().run(tasks.tasks.len(), &|index| {
-                    let task = &tasks.tasks[tasks.tasks.len() - 1 - index];
+                    // Probably this thread's next task.
+                    let next = tasks.tasks.get(index + cpu.pool().threads());
+                    let then = next.map_or(std::ptr::null(), |next| {
+                        let (head_task, new) = (self.head_task(next), self.cached[next.new]);
+                        let chunk = next.split.map_or_else(|| head_task.chunks(next.rows).start, |split| split.chunk);
+                        let block = head_task.blocks(next.rows, chunk).start;
+                        cache.block(self.layer, new.sequence, next.head, block).as_ptr()
+                    });
                     // SAFETY: sizes were checked; each task has its own head of its own rows, or its own result.
-                    unsafe { self.run(task, tasks, results, cache) }
+                    unsafe { self.run(&tasks.tasks[index], tasks, results, cache, then) }
                 });
             });
         });
@@ -174,7 +180,7 @@ impl Call<'_> {
 
     /// # Safety
     /// The rows are inside of the batch, and nobody else's; the results are as long as the tasks say.
-    unsafe fn run(&self, task: &Task, tasks: &Tasks, results: &Results, cache: &dyn KeyValueBlocks) {
+    unsafe fn run(&self, task: &Task, tasks: &Tasks, results: &Results, cache: &dyn KeyValueBlocks, then: *const f32) {
         let (head_task, new, rows) = (self.head_task(task), self.cached[task.new], task.rows);
         let block = |index: usize| {
             let block = cache.block(self.layer, new.sequence, task.head, index);
@@ -183,7 +189,7 @@ impl Call<'_> {
         };
         // SAFETY: the caller's promise.
         unsafe {
-            let Some(split) = task.split else { return head_task.attend(rows, block) };
+            let Some(split) = task.split else { return head_task.attend(rows, block, then) };
             let width = self.layout.width;
             let len = ChunkResult::len(rows, width);
             let result = |at: usize| {
@@ -191,7 +197,7 @@ impl Call<'_> {
                 ChunkResult::in_memory(rows, width, memory)
             };
             let chunks = head_task.chunks(rows);
-            head_task.attend_to_chunk(rows, split.chunk, &mut result(split.chunk - chunks.start), block);
+            head_task.attend_to_chunk(rows, split.chunk, &mut result(split.chunk - chunks.start), block, then);
             // Who comes last merges; the others' results are there then.
             if tasks.waiting[split.waiting].fetch_sub(1, Ordering::AcqRel) == 1 {
                 head_task.merge(rows, (0..chunks.len()).map(result));
@@ -245,6 +251,7 @@ impl Tasks {
         let group = heads.query / heads.key;
         for (index, new) in call.cached.iter().enumerate() {
             for head in 0..heads.key {
+                let first = self.tasks.len();
                 for rows in RowBlock::all(group, new.len) {
                     let task = Task { new: index, head, rows, split: None };
                     let chunks = call.head_task(&task).chunks(rows);
@@ -257,6 +264,10 @@ impl Tasks {
                     self.results += chunks.len() * ChunkResult::len(rows, heads.width);
                     let splits = chunks.map(|chunk| Some(Split { chunk, results, waiting }));
                     self.tasks.extend(splits.map(|split| Task { split, ..task }));
+                }
+                if new.len > RowBlock::queries_max(group) {
+                    // The last rows see the most keys: a thread that began with those at the end would keep the others waiting.
+                    self.tasks[first..].reverse();
                 }
             }
         }

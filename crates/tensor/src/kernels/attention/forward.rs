@@ -159,12 +159,18 @@ impl HeadTask<'_> {
         visible.start / CHUNK_BLOCKS..visible.end.div_ceil(CHUNK_BLOCKS)
     }
 
-    /// Attention of some rows to all that they see.
+    /// Those of the chunk that some query of the rows sees.
+    pub(super) fn blocks(&self, rows: RowBlock, chunk: usize) -> Range<usize> {
+        let visible = self.visible(rows);
+        visible.start.max(chunk * CHUNK_BLOCKS)..visible.end.min((chunk + 1) * CHUNK_BLOCKS)
+    }
+
+    /// Attention of some rows to all that they see. Afterwards a block at `then` is probably wanted, if it is not null.
     ///
     /// # Safety
     /// The pointers are valid for the rows said; `block(i)` is a block of this layout holding positions `64 i …` up to the
     /// last query's; no other thread writes the rows' output.
-    pub(super) unsafe fn attend(&self, rows: RowBlock, block: impl Fn(usize) -> *const f32) {
+    pub(super) unsafe fn attend(&self, rows: RowBlock, block: impl Fn(usize) -> *const f32, then: *const f32) {
         let (isa, width) = (self.layout.isa, self.layout.width);
         Work::with(self.layout, |mut work| {
             let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
@@ -173,14 +179,15 @@ impl HeadTask<'_> {
             unsafe {
                 let query = self.gather(rows, work.queries);
                 for chunk in chunks.clone() {
+                    let then = if chunk + 1 < chunks.end { block((chunk + 1) * CHUNK_BLOCKS) } else { then };
                     if chunk == chunks.start {
                         // The first chunk's sums are the total.
                         std::mem::swap(&mut work.total, &mut work.sums);
-                        states = self.attend_chunk(rows, query, chunk, &mut work, &block);
+                        states = self.attend_chunk(rows, query, chunk, &mut work, &block, then);
                         std::mem::swap(&mut work.total, &mut work.sums);
                         continue;
                     }
-                    let later = self.attend_chunk(rows, query, chunk, &mut work, &block);
+                    let later = self.attend_chunk(rows, query, chunk, &mut work, &block, then);
                     let sums = work.total.chunks_exact_mut(width).zip(work.sums.chunks_exact(width));
                     for ((state, later), (total, sums)) in states.iter_mut().zip(later).zip(sums).take(rows.rows()) {
                         rows::merge_softmax(isa, state, total, later, sums);
@@ -201,12 +208,13 @@ impl HeadTask<'_> {
         chunk: usize,
         result: &mut ChunkResult,
         block: impl Fn(usize) -> *const f32,
+        then: *const f32,
     ) {
         Work::with(self.layout, |mut work| {
             // SAFETY: the caller's promise.
             let states = unsafe {
                 let query = self.gather(rows, work.queries);
-                self.attend_chunk(rows, query, chunk, &mut work, &block)
+                self.attend_chunk(rows, query, chunk, &mut work, &block, then)
             };
             result.sums.copy_from_slice(&work.sums[..rows.rows() * self.layout.width]);
             result.set_states(&states);
@@ -261,27 +269,27 @@ impl HeadTask<'_> {
         chunk: usize,
         work: &mut Work,
         block: impl Fn(usize) -> *const f32,
+        then: *const f32,
     ) -> [OnlineSoftmax; QUERY_BLOCK] {
         let Self { layout, heads, .. } = *self;
         let (position, len) = (self.start + rows.query, self.start + self.count);
         let (width, count) = (layout.width, rows.rows());
         let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
-        let visible = self.visible(rows);
-        let blocks = visible.start.max(chunk * CHUNK_BLOCKS)..visible.end.min((chunk + 1) * CHUNK_BLOCKS);
+        let blocks = self.blocks(rows, chunk);
         for index in blocks.clone() {
             let fresh = index == blocks.start;
             let base = index * KEY_BLOCK;
             let keys = (len - base).min(KEY_BLOCK);
             let start = block(index);
-            let own_values = start.wrapping_add(layout.keys_len());
-            let next_keys = if index + 1 < blocks.end { block(index + 1) } else { start };
+            let next = if index + 1 < blocks.end { block(index + 1) } else { then };
+            let [values, next_values] = [start, next].map(|block| block.wrapping_add(layout.keys_len()));
             let seen_by_tile = |row, tile| heads.seen_until(position + rows.last_query(row, tile), (base, keys), len);
             let scored = |row, tile| Part { columns: seen_by_tile(row, tile), first: 0, end: width };
             let mixed = |row, tile| Part { columns: width, first: 0, end: seen_by_tile(row, tile) };
             let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
             // SAFETY: the block holds `keys` positions; the working memory is ours and has room for 64 rows.
             unsafe {
-                layout.multiply(count, query, (start, layout.over_width()), scores, false, own_values, scored);
+                layout.multiply(count, query, (start, layout.over_width()), scores, false, next, scored);
                 if let Some(scales) = layout.scales(start, Side::Keys, keys) {
                     rows::scale_columns(layout.isa, &mut work.scores[..count * KEY_BLOCK], scales);
                 }
@@ -292,16 +300,8 @@ impl HeadTask<'_> {
                 let scores = View::rows(work.scores.as_ptr(), KEY_BLOCK);
                 let stride = layout.element.units(KEY_BLOCK);
                 let probabilities = layout.left(scores, (count, keys), work.probabilities.as_mut_ptr(), stride);
-                let values = (own_values, layout.over_positions(keys));
-                layout.multiply(
-                    count,
-                    probabilities,
-                    values,
-                    (work.sums.as_mut_ptr(), width),
-                    !fresh,
-                    next_keys,
-                    mixed,
-                );
+                let (values, sums) = ((values, layout.over_positions(keys)), (work.sums.as_mut_ptr(), width));
+                layout.multiply(count, probabilities, values, sums, !fresh, next_values, mixed);
             }
         }
         states
@@ -381,7 +381,7 @@ pub(super) unsafe fn forward_segment(layout: BlockLayout, heads: &Heads, rows: S
                 start: 0,
             };
             for rows in RowBlock::all(group, rows.len) {
-                task.attend(rows, |index| scratch.as_ptr().add(index * layout.len()));
+                task.attend(rows, |index| scratch.as_ptr().add(index * layout.len()), std::ptr::null());
             }
         }
     });
