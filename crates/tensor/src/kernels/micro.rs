@@ -276,6 +276,8 @@ fn multiply_stored_body<S: Simd, B: Stored>(
                 3 => tile_of_rows::<S, B, 3, 2>(s, k, a, b, (panel, Some(ahead)), c),
                 _ => tile_of_rows::<S, B, 4, 2>(s, k, a, b, (panel, Some(ahead)), c),
             }
+        } else if ahead.is_null() {
+            for_rows!(c.rows, tile_of_rows::<S, B, _, 1>(s, k, a, b, (panel, None), c))
         } else {
             for_rows!(c.rows, tile_of_rows::<S, B, _, 1>(s, k, a, b, (panel, Some(ahead)), c))
         }
@@ -300,7 +302,7 @@ kernel!(fn multiply_bytes(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), 
 
 /// C (+)= A B for one tile of at most `TILE_ROWS` rows by one panel of B, or [`two_panel_rows`] rows by two panels, `next.0`
 /// units of 32 bits apart. The sums are those of [`multiply_tile`] with B widened, in the same order. Meanwhile as many bytes
-/// as are read of B are fetched from `next.1`, which may be anything.
+/// as are read of B are fetched from `next.1`, which may be any address; null for nothing.
 ///
 /// # Safety
 /// The panels hold `k` steps (B with full width, `k_stride` units apart), C is writable and disjoint from both.

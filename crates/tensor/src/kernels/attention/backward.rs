@@ -1,13 +1,12 @@
 //! Backward: scores are computed again, block by block (Dao et al. 2022).
 
 use std::ops::Range;
-use std::ptr::null;
 
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
 use super::super::rows::{self, ScoreRows};
-use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK};
+use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK, Right};
 use super::{Heads, SCRATCH, SegmentRows};
 
 /// Gradients of a training segment.
@@ -228,7 +227,7 @@ impl Task<'_> {
             let dk = gradient(first_key, (heads.query + head) * width);
             let dv = gradient(first_key, (heads.query + heads.key + head) * width);
             let dq = gradient(first_query, query_head * width);
-            let packed = |kind, block, count| (self.packed.at(kind, block).cast_const(), layout.over_positions(count));
+            let packed = |kind, block, count| Right::new(self.packed.at(kind, block), layout.over_positions(count));
             // The first key of a tile of keys is seen the earliest, the last one the longest.
             let row_of = |position: usize| position.saturating_sub(first_query).min(queries);
             let by_key = |key: usize, keys: usize| {
@@ -236,22 +235,14 @@ impl Task<'_> {
                 let end = row_of(heads.onlookers(first_key + key + keys - 1, rows.len).end);
                 Part { columns: width, first, end }
             };
-            layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh_keys, null(), by_key);
-            layout.multiply(
-                keys,
-                ds_by_key,
-                packed(Kind::QueryRows, query_block, queries),
-                dk,
-                !fresh_keys,
-                null(),
-                by_key,
-            );
+            layout.multiply(keys, p, packed(Kind::GradientRows, query_block, queries), dv, !fresh_keys, by_key);
+            layout.multiply(keys, ds_by_key, packed(Kind::QueryRows, query_block, queries), dk, !fresh_keys, by_key);
             let by_query = |row, tile| {
                 let end = heads.seen_until(first_query + row + tile - 1, (first_key, keys), rows.len);
                 Part { columns: width, first: 0, end }
             };
             let accumulate = key_block > heads.sight(first_query, rows.len).start / KEY_BLOCK;
-            layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, accumulate, null(), by_query);
+            layout.multiply(queries, ds, packed(Kind::KeyRows, key_block, keys), dq, accumulate, by_query);
         }
     }
 
@@ -273,8 +264,8 @@ impl Task<'_> {
             let query = layout.left_at(query, self.packed.at(Kind::Queries, query_block));
             let doutput = layout.left_at(doutput, self.packed.at(Kind::Gradients, query_block));
             for (a, kind, to) in [(query, Kind::Keys, &mut self.scores), (doutput, Kind::Values, &mut self.dscores)] {
-                let b = (self.packed.at(kind, key_block).cast_const(), layout.over_width());
-                layout.multiply(queries, a, b, (to.as_mut_ptr(), KEY_BLOCK), false, null(), scored);
+                let b = Right::new(self.packed.at(kind, key_block), layout.over_width());
+                layout.multiply(queries, a, b, (to.as_mut_ptr(), KEY_BLOCK), false, scored);
             }
             let mut log_sums = [0.0; QUERY_BLOCK];
             for (row, log_sum) in log_sums.iter_mut().enumerate().take(queries) {

@@ -7,13 +7,13 @@ use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
 use super::super::rows::{self, OnlineSoftmax, ScoreRows};
-use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK, Side};
+use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK, Right, Side};
 use super::{Heads, SCRATCH, SegmentRows};
 use crate::memory::Buffer;
 
 /// Blocks of keys in a chunk. Each chunk has an online softmax of its own, merged in ascending order: so the chunks of a long
 /// sequence can be computed at the same time, with the bits that they have one after the other.
-const CHUNK_BLOCKS: usize = 4;
+const CHUNK_BLOCKS: usize = 8;
 
 thread_local! {
     static WORK: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
@@ -289,7 +289,8 @@ impl HeadTask<'_> {
             let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
             // SAFETY: the block holds `keys` positions; the working memory is ours and has room for 64 rows.
             unsafe {
-                layout.multiply(count, query, (start, layout.over_width()), scores, false, next, scored);
+                let keys_of_block = Right::new(start, layout.over_width()).then(next);
+                layout.multiply(count, query, keys_of_block, scores, false, scored);
                 if let Some(scales) = layout.scales(start, Side::Keys, keys) {
                     rows::scale_columns(layout.isa, &mut work.scores[..count * KEY_BLOCK], scales);
                 }
@@ -300,8 +301,9 @@ impl HeadTask<'_> {
                 let scores = View::rows(work.scores.as_ptr(), KEY_BLOCK);
                 let stride = layout.element.units(KEY_BLOCK);
                 let probabilities = layout.left(scores, (count, keys), work.probabilities.as_mut_ptr(), stride);
-                let (values, sums) = ((values, layout.over_positions(keys)), (work.sums.as_mut_ptr(), width));
-                layout.multiply(count, probabilities, values, sums, !fresh, next_values, mixed);
+                let values = Right::new(values, layout.over_positions(keys)).then(next_values);
+                let sums = (work.sums.as_mut_ptr(), width);
+                layout.multiply(count, probabilities, values, sums, !fresh, mixed);
             }
         }
         states

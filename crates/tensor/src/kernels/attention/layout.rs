@@ -1,5 +1,7 @@
 //! How the operands of attention's products lie, and the product of small blocks.
 
+use std::ptr::null;
+
 use super::super::bf16_pack::{self, Lines};
 use super::super::element::Element;
 use super::super::micro::{PanelA, PanelB, StoredAs, TileC, View, multiply_stored, pack_panel, tile, two_panel_rows};
@@ -52,6 +54,25 @@ impl KeyValueType {
 pub(super) struct Panels {
     next: usize,
     step: usize,
+}
+
+/// A packed operand on the right.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Right {
+    start: *const f32,
+    panels: Panels,
+    ahead: *const f32,
+}
+
+impl Right {
+    pub(super) fn new(start: *const f32, panels: Panels) -> Self {
+        Self { start, panels, ahead: null() }
+    }
+
+    /// What is read later and as long, to be fetched meanwhile. It may be any address.
+    pub(super) fn then(self, ahead: *const f32) -> Self {
+        Self { ahead, ..self }
+    }
 }
 
 /// The halves of a block.
@@ -269,10 +290,9 @@ impl BlockLayout {
         &self,
         m: usize,
         a: View,
-        (b, panels): (*const f32, Panels),
+        b: Right,
         (c, c_stride): (*mut f32, usize),
         accumulate: bool,
-        ahead: *const f32,
         part: impl Fn(usize, usize) -> Part,
     ) {
         let (tile_rows, width) = tile(self.isa);
@@ -283,24 +303,25 @@ impl BlockLayout {
             let k = end.saturating_sub(first);
             let two = self.element == Element::F32 && rows <= two_panel_rows(self.isa);
             let columns_max = if two { 2 * width } else { width };
-            let mut ahead = ahead;
+            // What the first rows fetched is there for the others.
+            let mut ahead = if row == 0 { b.ahead } else { null() };
             for column in (0..columns).step_by(columns_max) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let start = a.at(row, first).start;
                     let a = PanelA { start, row_stride: a.row_stride, k_stride: a.column_stride };
-                    let b = b.add(column / width * panels.next + first * panels.step);
-                    let b = PanelB { start: b, k_stride: panels.step };
+                    let Panels { next, step } = b.panels;
+                    let b = PanelB { start: b.start.add(column / width * next + first * step), k_stride: step };
                     let start = c.add(row * c_stride + column);
                     let columns = (columns - column).min(columns_max);
                     let c = TileC { start, row_stride: c_stride, rows, columns, accumulate };
                     match self.element {
-                        Element::F32 => {
-                            multiply_stored(self.isa, self.kind.stored_as(), k, a, b, (panels.next, ahead), c)
-                        }
+                        Element::F32 => multiply_stored(self.isa, self.kind.stored_as(), k, a, b, (next, ahead), c),
                         Element::Pairs { fast } => bf16::multiply_tile(self.isa, fast, k, a, b, c),
                     }
-                    ahead = ahead.wrapping_add(k * self.row(columns_max));
+                    if !ahead.is_null() {
+                        ahead = ahead.wrapping_add(k * self.row(columns_max));
+                    }
                 }
             }
         }
