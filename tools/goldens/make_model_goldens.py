@@ -74,6 +74,84 @@ def llama(layers: int, tied: bool, **more) -> transformers.LlamaConfig:
     )
 
 
+# What the small models of the other families share: windows are shorter than the texts, heads wider than the model by the heads.
+SMALL = {
+    "vocab_size": 48,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": None,
+}
+
+
+def rope(kind: str = "default", base: float = 10_000.0, **more) -> dict:
+    return {"rope_type": kind, "rope_theta": base, **more}
+
+
+def mistral() -> transformers.MistralConfig:
+    return transformers.MistralConfig(**SMALL, num_hidden_layers=2, sliding_window=8, rms_norm_eps=1e-5, rope_parameters=rope())
+
+
+def qwen2() -> transformers.Qwen2Config:
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"}
+    yarn = rope("yarn", base=100.0, factor=4.0, original_max_position_embeddings=16, beta_fast=4.0)
+    return transformers.Qwen2Config(
+        **small, num_hidden_layers=3, use_sliding_window=True, sliding_window=8, max_window_layers=1, rope_parameters=yarn
+    )
+
+
+def qwen3() -> transformers.Qwen3Config:
+    return transformers.Qwen3Config(**SMALL, num_hidden_layers=2, rope_parameters=rope(base=1_000_000.0), tie_word_embeddings=True)
+
+
+def gemma2() -> transformers.Gemma2Config:
+    return transformers.Gemma2Config(
+        **SMALL,
+        num_hidden_layers=2,
+        sliding_window=8,
+        query_pre_attn_scalar=8,
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=4.0,
+        rope_parameters=rope(),
+    )
+
+
+def gemma3() -> transformers.Gemma3TextConfig:
+    rotations = {"sliding_attention": rope(base=50.0), "full_attention": rope("linear", base=1_000_000.0, factor=8.0)}
+    return transformers.Gemma3TextConfig(
+        **SMALL, num_hidden_layers=4, sliding_window=8, sliding_window_pattern=3, query_pre_attn_scalar=8, rope_parameters=rotations
+    )
+
+
+def granite() -> transformers.GraniteConfig:
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"}
+    return transformers.GraniteConfig(
+        **small,
+        num_hidden_layers=2,
+        tie_word_embeddings=True,
+        embedding_multiplier=3.0,
+        attention_multiplier=0.3,
+        residual_multiplier=0.4,
+        logits_scaling=2.5,
+        rope_parameters=rope(),
+    )
+
+
+def phi3(**more) -> transformers.Phi3Config:
+    """Heads of 8, of which 4 numbers turn."""
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"} | {"hidden_size": 32}
+    return transformers.Phi3Config(**small, num_hidden_layers=2, **more)
+
+
+# Both texts are longer than the original context: transformers takes the long factors, as we do for every text of such a model.
+LONGROPE = rope("longrope", short_factor=[1.0, 1.5], long_factor=[1.25, 6.0], partial_rotary_factor=0.5)
+
+
 # Head width 8 gives wavelengths 6, 63, 628 and 6,283: kept, blended, divided, divided by the parameters below.
 LLAMA3_ROPE = {
     "rope_type": "llama3",
@@ -96,26 +174,41 @@ FIXTURES = [
             storage=torch.float16, old_config=True),
     Fixture("llama-pytorch", "Llama, 2 layers, tied head; bfloat16, two files of PyTorch with an index", llama(2, True),
             storage=torch.bfloat16, pytorch=True),
+    Fixture("mistral", "Mistral, 2 layers with a window of 8", mistral(), storage=torch.bfloat16),
+    Fixture("qwen2", "Qwen 2, 3 layers, two with a window of 8, `rope_scaling` yarn; config.json spelled as by transformers 4",
+            qwen2(), storage=torch.bfloat16, old_config=True),
+    Fixture("qwen3", "Qwen 3, 2 layers, tied head", qwen3(), storage=torch.bfloat16),
+    Fixture("gemma2", "Gemma 2, 2 layers, one with a window of 8, scores and logits near their caps", gemma2(), storage=torch.bfloat16),
+    Fixture("gemma3", "Gemma 3, 4 layers, three with a window of 8, rotations of their own for both kinds", gemma3(),
+            storage=torch.bfloat16),
+    Fixture("granite", "Granite, 2 layers, tied head, every factor another than 1", granite(), storage=torch.bfloat16),
+    Fixture("phi3", "Phi-3, 2 layers, half of each head turns, `rope_scaling` longrope beyond its original context",
+            phi3(original_max_position_embeddings=16, rope_parameters=LONGROPE), storage=torch.bfloat16),
+    Fixture("phi3-short", "Phi-3, 2 layers with a window of 8, longrope within its original context; config.json spelled as by transformers 4",
+            phi3(original_max_position_embeddings=CONTEXT, sliding_window=8, rope_parameters=LONGROPE),
+            storage=torch.bfloat16, old_config=True),
 ]  # fmt: skip
 
 
 def randomize(model: torch.nn.Module, storage: torch.dtype, seed: int) -> None:
     """Gives every parameter a random value that `storage` can hold exactly."""
     generator = torch.Generator().manual_seed(seed)
+    # Gemma's norms multiply by one more than their weights.
+    norm_weight = 0.0 if model.config.model_type.startswith("gemma") else 1.0
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.dim() == 1:
                 is_norm_weight = name.endswith("weight")
-                value = 1.0 + 0.3 * noise if is_norm_weight else 0.2 * noise
+                value = norm_weight + 0.3 * noise if is_norm_weight else 0.2 * noise
             else:
                 value = 0.25 * noise
             parameter.copy_(value.to(storage).float())
 
 
-def token_ids(seed: int) -> list[list[int]]:
+def token_ids(vocabulary: int, seed: int) -> list[list[int]]:
     generator = torch.Generator().manual_seed(seed)
-    return [torch.randint(VOCABULARY, (length,), generator=generator).tolist() for length in LENGTHS]
+    return [torch.randint(vocabulary, (length,), generator=generator).tolist() for length in LENGTHS]
 
 
 def mean_loss(model: torch.nn.Module, sequences: list[list[int]]) -> torch.Tensor:
@@ -254,7 +347,7 @@ def make(fixture: Fixture, seed: int, out: pathlib.Path) -> None:
     folder.mkdir(parents=True)
     model = transformers.AutoModelForCausalLM.from_config(fixture.config, dtype=torch.float32, attn_implementation="eager").eval()
     randomize(model, fixture.storage, seed)
-    sequences = token_ids(seed)
+    sequences = token_ids(fixture.config.vocab_size, seed)
     read_back = save(model, fixture, folder)
     with torch.no_grad():
         for ids in sequences:
@@ -272,11 +365,13 @@ def make(fixture: Fixture, seed: int, out: pathlib.Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "crates/models/fixtures")
-    out = parser.parse_args().out
+    parser.add_argument("names", nargs="*", help="of the fixtures to make; all when none is given")
+    arguments = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     for seed, fixture in enumerate(FIXTURES):
-        make(fixture, seed, out)
+        if not arguments.names or fixture.name in arguments.names:
+            make(fixture, seed, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-//! What a `MODEL` on the command line names. Today: a folder on this machine, or for the commands that only need a
-//! tokenizer also a vocabulary file. Names of a catalogue, `hf:`, `pypi:` and URLs come with the store.
+//! What a `MODEL` on the command line names. Today: a folder or a GGUF file on this machine, or for the commands that only
+//! need a tokenizer also a vocabulary file. Names of a catalogue, `hf:`, `pypi:` and URLs come with the store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, GgufModel, ModelFolder, NoScan};
+use tsumugi_files::{Admitted, ModelFiles, NoScan};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
@@ -16,19 +16,14 @@ use crate::output::{Failure, tell};
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
 pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; no reader of ours runs what a file holds" };
 
-/// The folder that `model` names.
-pub fn folder(model: &str) -> Result<PathBuf, Failure> {
+/// The path that `model` names.
+fn path_of(model: &str) -> Result<&Path, Failure> {
     let path = Path::new(model);
     if path.is_dir() {
         return not_a_collection(path);
     }
-    if path.is_file() {
-        let hint = match path.parent().filter(|folder| folder.join("config.json").is_file()) {
-            Some(folder) if !folder.as_os_str().is_empty() => format!("give its folder: {}", folder.display()),
-            Some(_) => "give its folder: .".into(),
-            None => format!("give {}", WHAT_IT_IS),
-        };
-        return Err(Failure::new(format!("{model} is a file, but a model is a folder"), hint));
+    if path.exists() {
+        return Ok(path);
     }
     let remote = ["hf:", "pypi:", "http://", "https://"].iter().find(|prefix| model.starts_with(**prefix));
     Err(match remote {
@@ -37,52 +32,47 @@ pub fn folder(model: &str) -> Result<PathBuf, Failure> {
             format!("download it yourself and give {WHAT_IT_IS}"),
         ),
         None => Failure::new(
-            format!("there is no folder {model}"),
+            format!("there is no model {model}"),
             format!("give {WHAT_IT_IS}; `tsumugi quickstart` makes one from nothing"),
         ),
     })
 }
 
 /// What the hints say that a model is.
-const WHAT_IT_IS: &str = "the path of a folder with config.json, model.safetensors and tokenizer.json";
+const WHAT_IT_IS: &str =
+    "the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file";
 
 /// What `quickstart --out` leaves is three models in one folder.
-fn not_a_collection(path: &Path) -> Result<PathBuf, Failure> {
+fn not_a_collection(path: &Path) -> Result<&Path, Failure> {
     let chat = path.join("chat");
     if !path.join("config.json").exists() && !path.join("tokenizer.json").exists() && chat.join("config.json").exists()
     {
         let message = format!("{} is no model, but a folder that holds models", path.display());
         return Err(Failure::new(message, format!("give the one in it: {}", chat.display())));
     }
-    Ok(path.to_owned())
+    Ok(path)
 }
 
-/// The folder that `model` names, its files open.
-pub fn admit(model: &str) -> Result<Admitted<ModelFolder>, Failure> {
-    Ok(ModelFolder::admit(&folder(model)?, &GATE)?)
+/// The model that `model` names, its files open.
+pub fn admit(model: &str) -> Result<Admitted<ModelFiles>, Failure> {
+    Ok(ModelFiles::admit(path_of(model)?, &GATE)?)
 }
 
-/// The tokenizer of a model folder, or of a vocabulary file of any kind; with the chat template, if there is one.
+/// The tokenizer of a model, or of a vocabulary file of any kind; with the chat template, if there is one.
 pub fn tokenizer(model: &str) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
     let path = Path::new(model);
-    if path.extension().is_some_and(|extension| extension == "gguf") && path.is_file() {
-        let file = GgufModel::admit(path, &GATE)?;
-        let tokenizer = in_file(path, Tokenizer::from_gguf(file.metadata()))?;
-        return Ok((tokenizer, ChatTemplate::from_gguf(file.metadata()).ok()));
-    }
-    if path.is_file() {
+    if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
         let bytes = read_limited(path, TOKENIZER_FILE_BYTES_MAX)?;
         return Ok((in_file(path, Tokenizer::from_vocabulary(&bytes, path))?, None));
     }
-    let folder = admit(model)?;
-    let Some(tokenizer) = Tokenizer::from_folder(&folder)? else {
+    let model = admit(model)?;
+    let Some(tokenizer) = Tokenizer::of_model(&model)? else {
         return Err(Failure::new(
-            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", folder.path().display()),
-            "give a model folder, a vocabulary file, or what `tsumugi tokenizer train` left",
+            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", model.path().display()),
+            "give a model, a vocabulary file, or what `tsumugi tokenizer train` left",
         ));
     };
-    let config = folder.text("tokenizer_config.json")?;
-    Ok((tokenizer, config.and_then(|json| ChatTemplate::from_tokenizer_config(json).ok())))
+    Ok((tokenizer, ChatTemplate::of_model(&model).unwrap_or(None)))
 }
 
 /// Puts the path in front: the reader of a text does not know where it came from.
@@ -95,10 +85,10 @@ fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -
 
 /// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
 pub fn load(model: &str, threads: Threads, cache: Cache, beside: usize) -> Result<LocalModel, Failure> {
-    let folder = admit(model)?;
+    let model = admit(model)?;
     let cache_share = Some(CACHE_SHARE / beside.max(1) as f64);
     let Cache { context, kv } = cache;
-    let loaded = LocalModel::load(&folder, Options { threads: threads.get(), context, cache_share, kv, name: None })?;
+    let loaded = LocalModel::load(&model, Options { threads: threads.get(), context, cache_share, kv, name: None })?;
     if let Some(cut) = loaded.context_cut() {
         tell(&cut_text(loaded.name(), cut));
     }

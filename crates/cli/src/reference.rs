@@ -14,7 +14,7 @@ pub fn markdown() -> String {
          # The command line\n\n\
          Data goes to standard output, progress and errors to standard error. A long run's first Ctrl-C saves and exits, a \
          second kills. Exit codes: 0 done, 1 the answer is no, 2 it could not be done. `NO_COLOR` is respected. A `MODEL` \
-         is the path of a Hugging Face style folder.\n",
+         is the path of a Hugging Face style folder or of a `.gguf` file.\n",
     );
     for command in root.get_subcommands().filter(|command| command.get_name() != "help") {
         add_command(&mut page, command, "tsumugi");

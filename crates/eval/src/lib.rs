@@ -4,4 +4,4 @@
 
 mod perplexity;
 
-pub use perplexity::{EvalError, Perplexity, PerplexityOptions, perplexity, perplexity_of_folder};
+pub use perplexity::{EvalError, Perplexity, PerplexityOptions, perplexity, perplexity_of_model};

@@ -9,7 +9,7 @@
 use serde::Serialize;
 use tsumugi_base::Hint;
 use tsumugi_base::progress::{Meter, Observer};
-use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_infer::sample::DAMAGED_HINT;
 use tsumugi_infer::text::{LoadError, load_tokenizer};
 use tsumugi_infer::{Scorer, Window};
@@ -215,17 +215,17 @@ pub fn perplexity(
     })
 }
 
-/// Loads a folder and scores a text with it.
-pub fn perplexity_of_folder(
-    folder: &Admitted<ModelFolder>,
+/// Loads a model and scores a text with it.
+pub fn perplexity_of_model(
+    model: &Admitted<ModelFiles>,
     threads: Option<usize>,
     text: &str,
     options: PerplexityOptions,
     observer: &dyn Observer,
 ) -> Result<Perplexity, EvalError> {
-    let tokenizer = load_tokenizer(folder)?;
-    let decoder = Decoder::load(folder).map_err(LoadError::from)?;
+    let tokenizer = load_tokenizer(model)?;
     let cpu = Cpu::detect(threads).map_err(LoadError::from)?;
+    let decoder = Decoder::load(model, cpu.pool()).map_err(LoadError::from)?;
     perplexity(&cpu, &decoder, &tokenizer, text, options, observer)
 }
 

@@ -19,7 +19,7 @@ use tsumugi_base::{FileAction, FileError, Hint};
 use crate::error::FilesError;
 use crate::mmap::MappedFile;
 
-/// Decides whether a folder may be loaded.
+/// Decides whether a model may be loaded.
 pub trait Gate {
     /// Looks at the open files; `Err` says why not.
     fn check(&self, folder: &OpenFolder) -> Result<(), Refusal>;
@@ -90,7 +90,7 @@ impl OpenFolder {
     pub fn open(path: &Path) -> Result<Self, FilesError> {
         let about = fs::metadata(path).map_err(|source| FileError::read(path, source))?;
         if !about.is_dir() {
-            return Err(FilesError::NotAFolder { path: path.to_owned() });
+            return Err(FilesError::NotAModel { path: path.to_owned() });
         }
         let failed = |source| FileError::new(FileAction::List, path, source);
         let mut names = Vec::new();
@@ -135,9 +135,9 @@ impl OpenFolder {
         self.files.iter().map(|(name, file)| (name.as_str(), file))
     }
 
-    /// Names of files that are there but could not be opened.
-    pub fn unreadable(&self) -> impl Iterator<Item = &str> {
-        self.closed.keys().map(String::as_str)
+    /// Names of all files that are there, those that could not be opened last.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().chain(self.closed.keys()).map(String::as_str)
     }
 
     /// The file of that name: none if it is not there, an error if it is but cannot be opened.

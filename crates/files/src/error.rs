@@ -1,6 +1,6 @@
 //! What can be wrong with the files of a model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tsumugi_base::io::TextError;
 use tsumugi_base::{FileError, Hint};
@@ -37,9 +37,10 @@ pub enum FilesError {
     /// The index of a sharded checkpoint is wrong.
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// A model is a folder, and this is a file.
-    #[error("{path} is a file, but a model is a folder with config.json and *.safetensors", path = .path.display())]
-    NotAFolder {
+    /// A file that no model is.
+    #[error("{path} is a file, but a model is a folder with config.json and *.safetensors, or a .gguf file",
+            path = .path.display())]
+    NotAModel {
         /// What was given.
         path: PathBuf,
     },
@@ -83,6 +84,22 @@ pub enum FilesError {
         path: PathBuf,
         /// The candidates.
         files: Vec<String>,
+    },
+    /// Several GGUF models and nothing that says which.
+    #[error("{path} holds several models: {files}", path = .path.display(), files = name_list(.files))]
+    WhichGguf {
+        /// The folder.
+        path: PathBuf,
+        /// The models, by their first file.
+        files: Vec<String>,
+    },
+    /// A file that should hold JSON does not.
+    #[error("{file} is not JSON: {reason}", file = .file.display())]
+    NotJson {
+        /// The file.
+        file: PathBuf,
+        /// What the parser said.
+        reason: String,
     },
     /// One tensor in two parts of a model.
     #[error("tensor `{tensor}` is in {first} and in {second}", first = .first.display(), second = .second.display())]
@@ -175,9 +192,10 @@ impl Hint for FilesError {
             Self::Gguf(error) => error.hint(),
             Self::Torch(error) => error.hint(),
             Self::Index(error) => error.hint(),
-            Self::NotAFolder { path } => {
-                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-                Some(format!("give the folder: {}", folder.map_or(".".into(), |folder| folder.display().to_string())))
+            Self::NotAModel { path } => {
+                let folder = path.parent().filter(|folder| folder.join("config.json").is_file())?;
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                Some(format!("give the folder: {}", folder.display()))
             }
             Self::TooManyFiles { .. } | Self::NoWeights { .. } => {
                 Some("give the folder that a training run or a download left: config.json, model.safetensors, tokenizer.json".into())
@@ -194,6 +212,10 @@ impl Hint for FilesError {
             Self::WhichWeights { .. } => {
                 Some("add model.safetensors.index.json from the same source, or leave one file".into())
             }
+            Self::WhichGguf { path, files } => {
+                Some(format!("give one of them: {}", path.join(files.first()?).display()))
+            }
+            Self::NotJson { .. } => Some("the file is cut short or damaged; fetch or copy it again".into()),
             Self::TensorInTwoFiles { .. } => Some("the parts are not of one model; fetch them again together".into()),
             Self::NotWidened { .. } => {
                 Some("integers and floats of 8 bits and fewer need a loader that knows their scheme".into())

@@ -1,15 +1,15 @@
-//! Model file formats as plain records, and the admission of model folders.
+//! Model file formats as plain records, and the admission of models.
 //!
 //! Bytes in, records out: nothing here builds a tensor, runs a pickle, or knows what a layer is. A loader takes only
-//! an [`Admitted`] folder, whose files were opened once: the bytes that were checked are the bytes that are loaded.
+//! an [`Admitted`] model, whose files were opened once: the bytes that were checked are the bytes that are loaded.
 //!
 //! ```no_run
-//! use tsumugi_files::{ModelFolder, NoScan};
+//! use tsumugi_files::{ModelFiles, NoScan};
 //! # fn main() -> Result<(), tsumugi_files::FilesError> {
 //! let gate = NoScan { reason: "we trained it ourselves a moment ago" };
-//! let folder = ModelFolder::admit("runs/shakespeare".as_ref(), &gate)?;
-//! let config = folder.text("config.json")?;
-//! let weights = folder.tensors()?;
+//! let model = ModelFiles::admit("runs/shakespeare".as_ref(), &gate)?;
+//! let config = model.text("config.json")?;
+//! let weights = model.tensors()?;
 //! for tensor in weights.iter() {
 //!     println!("{} {} {:?}", tensor.name, tensor.element_type, tensor.shape);
 //! }
@@ -26,7 +26,7 @@ pub mod gguf;
 pub mod llama2c;
 mod looks_like;
 pub mod mmap;
-mod model_folder;
+mod model_files;
 pub mod pickle;
 pub mod protobuf;
 pub mod safetensors;
@@ -40,11 +40,13 @@ pub mod zip;
 pub use admission::{Admitted, Gate, NoScan, OpenFile, OpenFolder, Refusal};
 pub use element_type::ElementType;
 pub use error::FilesError;
-pub use gguf::{GgufError, GgufModel, write_gguf};
+pub use gguf::{GgufError, write_gguf};
 pub use looks_like::LooksLike;
-pub use model_folder::ModelFolder;
+pub use model_files::ModelFiles;
 pub use safetensors::{SafetensorsError, write_model, write_safetensors};
 pub use stored_tensor::{PlacedTensor, TensorEntry, TensorSpec, TensorView};
 pub use tensor_file::{MappedBytes, TensorFile};
 pub use torch::TorchError;
-pub use widen::{bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16, narrow_f32_into, read_f32_into, to_f32};
+pub use widen::{
+    bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16, narrow_f32_into, read_f32_at, read_f32_into, to_f32,
+};

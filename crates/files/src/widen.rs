@@ -71,25 +71,47 @@ pub fn read_f32_into(tensor: &TensorView<'_>, values: &mut [f32]) -> Result<(), 
             bytes: tensor.bytes.len(),
         });
     }
+    widen(tensor, tensor.bytes, values)
+}
+
+/// The numbers from `first` on, as many as `values` has room for: both ends must be at whole blocks.
+pub fn read_f32_at(tensor: &TensorView<'_>, first: usize, values: &mut [f32]) -> Result<(), FilesError> {
+    let (element_type, block) = (tensor.element_type, tensor.element_type.block_elements());
+    for elements in [first, values.len()] {
+        if !(elements as u64).is_multiple_of(block) {
+            return Err(FilesError::PartOfBlock { element_type, elements, block });
+        }
+    }
+    let bytes_of = |elements: usize| usize::try_from(elements as u64 / block * element_type.block_bytes()).ok();
+    let range = bytes_of(first).zip(first.checked_add(values.len()).and_then(bytes_of));
+    let Some(bytes) = range.and_then(|(begin, end)| tensor.bytes.get(begin..end)) else {
+        let (elements, room) = (tensor.element_count(), first.saturating_add(values.len()));
+        return Err(FilesError::Room { tensor: tensor.name.into(), elements, room });
+    };
+    widen(tensor, bytes, values)
+}
+
+/// Widens `bytes`, a stretch of the tensor's, which has exactly the elements of `values`.
+fn widen(tensor: &TensorView<'_>, bytes: &[u8], values: &mut [f32]) -> Result<(), FilesError> {
     match tensor.element_type {
         ElementType::F32 => {
-            for (value, bytes) in values.iter_mut().zip(tensor.bytes.as_chunks::<4>().0) {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
                 *value = f32::from_le_bytes(*bytes);
             }
         }
         ElementType::F16 => {
-            for (value, bytes) in values.iter_mut().zip(tensor.bytes.as_chunks::<2>().0) {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
                 *value = f32_from_f16(u16::from_le_bytes(*bytes));
             }
         }
         ElementType::BF16 => {
-            for (value, bytes) in values.iter_mut().zip(tensor.bytes.as_chunks::<2>().0) {
+            for (value, bytes) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
                 *value = f32_from_bf16(u16::from_le_bytes(*bytes));
             }
         }
         other => {
             let not_widened = || FilesError::NotWidened { tensor: tensor.name.into(), element_type: other };
-            return blocks::dequantize(other, tensor.bytes, values).ok_or_else(not_widened);
+            return blocks::dequantize(other, bytes, values).ok_or_else(not_widened);
         }
     }
     Ok(())

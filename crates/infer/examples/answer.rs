@@ -7,7 +7,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use tsumugi_files::{ModelFolder, NoScan};
+use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_infer::text::{Event, LocalModel, Options, Prompt, Request, SamplingParameters, TextModel};
 use tsumugi_tokenizer::Message;
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [folder, prompt, rest @ ..] = &arguments[..] else { return Err("usage: FOLDER PROMPT [TOKENS] [chat]".into()) };
     let max_tokens = rest.first().map(|count| count.parse()).transpose()?;
     let gate = NoScan { reason: "an example; its user names the folder" };
-    let model = LocalModel::load(&ModelFolder::admit(Path::new(folder), &gate)?, Options::default())?;
+    let model = LocalModel::load(&ModelFiles::admit(Path::new(folder), &gate)?, Options::default())?;
     let prompt = match rest.get(1).map(String::as_str) {
         Some("chat") => Prompt::Chat(vec![Message::new("user", prompt.as_str())]),
         _ => Prompt::Text(prompt.clone()),

@@ -11,10 +11,10 @@ use std::error::Error;
 use std::path::Path;
 
 use serde_json::json;
-use tsumugi_files::{ModelFolder, NoScan};
+use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
-use tsumugi_models::{Decoder, DecoderSpec, LogitsPlan};
+use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Segment};
 use tsumugi_tokenizer::{ChatTemplate, Message, special_tokens, train::byte_tokenizer};
@@ -25,7 +25,7 @@ fn write(folder: &Path, spec: DecoderSpec) -> Result<(), Box<dyn Error>> {
     let mut decoder = Decoder::new(spec);
     decoder.initialize(1, &Pool::new(1));
     for value in decoder.parameters.buffer_mut() {
-        *value *= 4.0;
+        *value = 4.0 * *value + 0.05;
     }
     let (tokenizer, template) = (byte_tokenizer(&special_tokens::all())?, ChatTemplate::own());
     let end = tokenizer.special(special_tokens::END);
@@ -33,7 +33,7 @@ fn write(folder: &Path, spec: DecoderSpec) -> Result<(), Box<dyn Error>> {
     tokenizer.save_with_template(folder, &template)?;
     // What was written is what is read, and that is what computes.
     let gate = NoScan { reason: "written by this example" };
-    let decoder = Decoder::load(&ModelFolder::admit(folder, &gate)?)?;
+    let decoder = Decoder::load(&ModelFiles::admit(folder, &gate)?, &Pool::new(1))?;
     let ids = tokenizer.encode(TEXT);
     let positions: Vec<u32> = (0..ids.len() as u32).collect();
     let segments = [Segment { start: 0, len: ids.len() }];
@@ -64,7 +64,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("llama", Llama::sized(vocabulary, 128, 48, 3, 4, 2)),
         ("llama-untied", DecoderSpec { tied: false, ..Llama::sized(vocabulary, 128, 64, 2, 4, 4) }),
     ];
-    for (name, spec) in specs {
+    let others = ALL.iter().filter(|family| !["gpt2", "llama"].contains(&family.name()));
+    let others = others.map(|family| (family.name(), DecoderSpec { vocabulary, context: 128, ..family.tiny() }));
+    for (name, spec) in specs.into_iter().chain(others) {
         let folder = Path::new(&out).join(name);
         std::fs::create_dir_all(&folder)?;
         write(&folder, spec)?;

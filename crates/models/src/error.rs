@@ -35,19 +35,29 @@ pub enum ModelError {
         /// The families there are.
         known: String,
     },
+    /// A GGUF file of an architecture that we do not have.
+    #[error("{}: unknown architecture `{architecture}`; known: {known}", file.display())]
+    UnknownArchitecture {
+        /// The file.
+        file: PathBuf,
+        /// Its `general.architecture`.
+        architecture: String,
+        /// The architectures there are.
+        known: String,
+    },
     /// A tensor that the config promises is not in the weights.
-    #[error("{}: the weights have no tensor `{tensor}`, which config.json asks for", folder.display())]
+    #[error("{}: the weights have no tensor `{tensor}`, which its config asks for", model.display())]
     MissingTensor {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder or file.
+        model: PathBuf,
         /// Its name in the checkpoint.
         tensor: String,
     },
     /// Shapes disagree.
-    #[error("{}: tensor `{tensor}` has shape {found:?}, but config.json asks for {expected:?}", folder.display())]
+    #[error("{}: tensor `{tensor}` has shape {found:?}, but the config asks for {expected:?}", model.display())]
     ShapeMismatch {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder or file.
+        model: PathBuf,
         /// Its name in the checkpoint.
         tensor: String,
         /// In the file.
@@ -56,20 +66,20 @@ pub enum ModelError {
         expected: Vec<usize>,
     },
     /// Tensors that no part of the model takes.
-    #[error("{}: {count} tensors have no place in the model that config.json describes, first `{first}`", folder.display())]
+    #[error("{}: {count} tensors have no place in the model that the config describes, first `{first}`", model.display())]
     UnexpectedTensors {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder or file.
+        model: PathBuf,
         /// The first by name.
         first: String,
         /// How many.
         count: usize,
     },
-    /// The spec cannot be written as this family.
-    #[error("a model with {what} cannot be saved as `{family}`")]
+    /// The spec cannot be written in this form.
+    #[error("a model with {what} cannot be saved as {format}")]
     CannotSave {
-        /// The family.
-        family: &'static str,
+        /// The family or file format.
+        format: &'static str,
         /// What it has no word for.
         what: String,
     },
@@ -80,13 +90,13 @@ impl Hint for ModelError {
         match self {
             Self::Files(error) => error.hint(),
             Self::NoConfig { .. } => {
-                Some("give a Hugging Face style folder with config.json and model.safetensors".into())
+                Some("give a folder with config.json and model.safetensors, or a .gguf file".into())
             }
             Self::ShapeMismatch { found, expected, .. } if found.iter().rev().eq(expected.iter()) => {
                 Some("the axes are swapped: were these weights written for another architecture?".into())
             }
             Self::ShapeMismatch { .. } | Self::MissingTensor { .. } | Self::UnexpectedTensors { .. } => {
-                Some("config.json and the weights are of different models; fetch or export both together".into())
+                Some("config and weights are of different models; fetch or export both together".into())
             }
             _ => None,
         }

@@ -1,6 +1,6 @@
 //! A decoder family: how its `config.json` reads and what its checkpoint calls each tensor.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::DecoderSpec;
 use crate::hf_config::{ConfigProblem, ConfigReader};
@@ -48,8 +48,19 @@ pub trait Family: Sync {
     fn about(&self) -> &'static str;
     /// The spec that a `config.json` describes.
     fn spec(&self, config: &ConfigReader<'_>) -> Result<DecoderSpec, ConfigProblem>;
+    /// The keys of `config.json` for a spec; what the family has no word for is left out.
+    fn keys(&self, spec: &DecoderSpec) -> Map<String, Value>;
     /// The `config.json` of a spec; an error says what the family has no word for.
-    fn config(&self, spec: &DecoderSpec) -> Result<Value, String>;
+    fn config(&self, spec: &DecoderSpec) -> Result<Value, String> {
+        let keys = self.keys(spec);
+        // Dropout is of the training, not of the model: it is written, but not read.
+        let read = self.spec(&ConfigReader::new(&keys)).map(|read| DecoderSpec { dropout: spec.dropout, ..read });
+        match read {
+            Ok(read) if read == *spec => Ok(Value::Object(keys)),
+            Ok(read) => Err(first_difference(spec, &read)),
+            Err(ConfigProblem(problem)) => Err(problem),
+        }
+    }
     /// Names; those whose parameter the spec does not have are left out.
     fn names(&self) -> &'static [Rename];
     /// A prefix that some checkpoints leave out.
@@ -63,6 +74,27 @@ pub trait Family: Sync {
     }
     /// A tiny spec for tests.
     fn tiny(&self) -> DecoderSpec;
+}
+
+/// The first field of `spec` that `other` has not: its name and its value, as the spec prints itself.
+fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
+    let (fields, others) = (fields(spec), fields(other));
+    let differs = fields.into_iter().zip(others).find(|(field, other)| field != other);
+    differs.map_or_else(String::new, |(field, _)| field.trim_end_matches(',').to_owned())
+}
+
+/// A line for each field, whatever the lines that its value prints.
+fn fields(spec: &DecoderSpec) -> Vec<String> {
+    let mut fields: Vec<String> = Vec::new();
+    for line in format!("{spec:#?}").lines() {
+        let begins =
+            line.strip_prefix("    ").is_some_and(|rest| rest.starts_with(|first: char| first.is_alphabetic()));
+        match fields.last_mut() {
+            Some(field) if !begins => field.push_str(line.trim()),
+            _ => fields.push(line.trim().to_owned()),
+        }
+    }
+    fields
 }
 
 /// The family of this `model_type`.

@@ -1,11 +1,11 @@
 //! GPT-2 (Radford et al. 2019): learned positions, LayerNorm, GELU, biases everywhere, tied head.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tsumugi_nn::FeedForwardKind;
 use tsumugi_tensor::{Activation, NormKind};
 
 use crate::family::{Family, Place, Rename, rename};
-use crate::hf_config::{ConfigProblem, ConfigReader};
+use crate::hf_config::{ConfigProblem, ConfigReader, activation_word, keys};
 use crate::{DecoderSpec, Position};
 
 /// The family.
@@ -52,7 +52,7 @@ impl Gpt2 {
             output_bias: true,
             feed_forward_bias: true,
             tied: true,
-            dropout: 0.0,
+            ..DecoderSpec::PRE_NORM
         }
     }
 }
@@ -73,14 +73,7 @@ impl Family for Gpt2 {
         }
         config.only("scale_attn_weights", &json!(true))?;
         config.only("scale_attn_by_inverse_layer_idx", &json!(false))?;
-        let activation = match config.word_or("activation_function", "gelu_new")? {
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-            "gelu" => Activation::Gelu,
-            "relu" => Activation::Relu,
-            "relu2" => Activation::ReluSquared,
-            "silu" | "swish" => Activation::Silu,
-            other => return Err(ConfigProblem(format!("activation_function `{other}` is not supported"))),
-        };
+        let activation = config.activation_or("activation_function", Activation::GeluTanh)?;
         let context = config.size_or("n_positions", 1024)?;
         let mut spec = Self::sized(config.size("vocab_size")?, context, width, config.size("n_layer")?, heads);
         spec.feed_forward_width = config.size_or("n_inner", 4 * width)?;
@@ -90,24 +83,11 @@ impl Family for Gpt2 {
         Ok(spec)
     }
 
-    fn config(&self, spec: &DecoderSpec) -> Result<Value, String> {
-        let FeedForwardKind::Plain(activation) = spec.feed_forward else { return Err("SwiGLU".into()) };
-        let activation = match activation {
-            Activation::GeluTanh => "gelu_new",
-            Activation::Gelu => "gelu",
-            Activation::Relu => "relu",
-            Activation::ReluSquared => "relu2",
-            Activation::Silu => "silu",
-            other => return Err(format!("the activation {other:?}")),
+    fn keys(&self, spec: &DecoderSpec) -> Map<String, Value> {
+        let activation = match spec.feed_forward {
+            FeedForwardKind::Plain(activation) | FeedForwardKind::Gated(activation) => activation_word(activation),
         };
-        if spec.position != Position::Learned || spec.norm != NormKind::Layer || spec.key_heads != spec.heads {
-            return Err("rotary positions, RMSNorm or grouped queries".into());
-        }
-        if !(spec.qkv_bias && spec.output_bias && spec.feed_forward_bias) || spec.head_width * spec.heads != spec.width
-        {
-            return Err("layers without biases, or heads of another width".into());
-        }
-        Ok(json!({
+        keys(json!({
             "architectures": ["GPT2LMHeadModel"],
             "model_type": "gpt2",
             "vocab_size": spec.vocabulary,

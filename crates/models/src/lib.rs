@@ -6,16 +6,39 @@
 pub mod decoder;
 pub mod error;
 pub mod family;
-pub mod folder;
+pub mod gemma;
+pub mod gguf;
 pub mod gpt2;
+pub mod granite;
 mod hf_config;
+mod layer_types;
 pub mod llama;
+mod load;
+pub mod mistral;
+pub mod phi3;
 pub mod plans;
+pub mod qwen;
+mod rope_config;
+mod save;
+pub mod slots;
+pub mod spec;
 
-pub use decoder::{Decoder, DecoderSpec, Position};
+pub use decoder::Decoder;
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
+pub use load::{read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
+pub use spec::{DecoderSpec, Position};
 
 /// Every decoder family, in the order of `tsumugi models`.
-pub const ALL: &[&dyn Family] = &[&gpt2::Gpt2, &llama::Llama];
+pub const ALL: &[&dyn Family] = &[
+    &gpt2::Gpt2,
+    &llama::Llama,
+    &mistral::Mistral,
+    &qwen::Qwen2,
+    &qwen::Qwen3,
+    &gemma::Gemma2,
+    &gemma::Gemma3,
+    &granite::Granite,
+    &phi3::Phi3,
+];

@@ -1,17 +1,20 @@
-//! Llama (Touvron et al. 2023): rotary positions, RMSNorm, SwiGLU, grouped queries, no biases.
+//! Llama (Touvron et al. 2023): rotary positions, RMSNorm, SwiGLU, grouped queries, no biases; and what its relatives
+//! share with it: names of tensors and keys of `config.json`.
 
-use serde_json::{Value, json};
-use tsumugi_nn::{FeedForwardKind, RopeScaling};
-use tsumugi_tensor::NormKind;
+use serde_json::{Map, Value, json};
+use tsumugi_nn::FeedForwardKind;
+use tsumugi_tensor::Activation;
 
 use crate::family::{Family, Place, Rename, rename};
-use crate::hf_config::{ConfigProblem, ConfigReader, check_heads};
-use crate::{DecoderSpec, Position};
+use crate::hf_config::{self, ConfigProblem, ConfigReader, activation_word, check_heads};
+use crate::spec::Rotary;
+use crate::{DecoderSpec, Position, rope_config};
 
 /// The family.
 pub struct Llama;
 
-const NAMES: &[Rename] = &[
+/// Of Llama and its relatives.
+pub(crate) const NAMES: &[Rename] = &[
     rename("model.embed_tokens.weight", "embedding.weight", Place::Whole),
     rename("model.layers.{}.input_layernorm.weight", "layers.{}.attention_norm.weight", Place::Whole),
     rename("model.layers.{}.self_attn.q_proj.weight", "layers.{}.attention.qkv.weight", Place::Query),
@@ -20,6 +23,8 @@ const NAMES: &[Rename] = &[
     rename("model.layers.{}.self_attn.q_proj.bias", "layers.{}.attention.qkv.bias", Place::Query),
     rename("model.layers.{}.self_attn.k_proj.bias", "layers.{}.attention.qkv.bias", Place::Key),
     rename("model.layers.{}.self_attn.v_proj.bias", "layers.{}.attention.qkv.bias", Place::Value),
+    rename("model.layers.{}.self_attn.q_norm.weight", "layers.{}.attention.query_norm.weight", Place::Whole),
+    rename("model.layers.{}.self_attn.k_norm.weight", "layers.{}.attention.key_norm.weight", Place::Whole),
     rename("model.layers.{}.self_attn.o_proj.weight", "layers.{}.attention.output.weight", Place::Whole),
     rename("model.layers.{}.self_attn.o_proj.bias", "layers.{}.attention.output.bias", Place::Whole),
     rename("model.layers.{}.post_attention_layernorm.weight", "layers.{}.feed_forward_norm.weight", Place::Whole),
@@ -54,60 +59,85 @@ impl Llama {
             head_width: width / heads,
             feed_forward_width: (width * 8).div_ceil(3).next_multiple_of(32),
             context,
-            norm: NormKind::Rms,
-            epsilon: 1e-5,
-            position: Position::Rotary { base: 10_000.0, scaling: None },
-            feed_forward: FeedForwardKind::SwiGlu,
-            qkv_bias: false,
-            output_bias: false,
-            feed_forward_bias: false,
+            position: Position::Rotary(Rotary::plain(10_000.0)),
             tied: true,
-            dropout: 0.0,
+            ..DecoderSpec::PRE_NORM
         }
     }
 }
 
-/// `rope_scaling`, under either of the two keys for its kind. Newer configs put the base there too
-/// (`rope_parameters`).
-fn rope(config: &ConfigReader<'_>, context: usize) -> Result<(f64, Option<RopeScaling>), ConfigProblem> {
-    let base = config.positive_or("rope_theta", 10_000.0)?;
-    let parameters = match config.object("rope_parameters")? {
-        Some(parameters) => Some(parameters),
-        None => config.object("rope_scaling")?,
-    };
-    let Some(scaling) = parameters else { return Ok((base, None)) };
-    let base = scaling.positive_or("rope_theta", base)?;
-    let kind = scaling.word_or("rope_type", scaling.word_or("type", "default")?)?;
-    let scaling = match kind {
-        "default" => None,
-        "linear" => Some(RopeScaling::Linear { factor: scaling.positive_or("factor", 1.0)? }),
-        "llama3" => Some(RopeScaling::Llama3 {
-            factor: scaling.positive_or("factor", 8.0)?,
-            low_frequency_factor: scaling.positive_or("low_freq_factor", 1.0)?,
-            high_frequency_factor: scaling.positive_or("high_freq_factor", 4.0)?,
-            original_context: scaling.positive_or("original_max_position_embeddings", context as f64)?,
-        }),
-        other => {
-            return Err(ConfigProblem(format!(
-                "rope scaling `{other}` is not supported; known: default, linear, llama3"
-            )));
+/// What Llama's relatives share in `config.json`, over a base that has what the family always has, and the context, head
+/// width (0: the model's by the heads), base of rotation, activation and tying for where a key is absent.
+pub(crate) fn read(config: &ConfigReader<'_>, base: DecoderSpec) -> Result<DecoderSpec, ConfigProblem> {
+    let (width, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
+    let key_heads = config.size_or("num_key_value_heads", heads)?;
+    let context = config.size_or("max_position_embeddings", base.context)?;
+    let head_width = match (config.size_if_there("head_dim")?, base.head_width) {
+        (Some(width), _) => width,
+        (None, 0) if width.is_multiple_of(heads) => width / heads,
+        (None, 0) => {
+            return Err(ConfigProblem(format!("num_attention_heads {heads} does not divide hidden_size {width}")));
         }
+        (None, width) => width,
     };
-    Ok((base, scaling))
+    check_heads(heads, key_heads)?;
+    let Position::Rotary(rotary) = &base.position else { return Err(ConfigProblem("no rotary positions".into())) };
+    let (FeedForwardKind::Gated(activation) | FeedForwardKind::Plain(activation)) = base.feed_forward;
+    let activation = match config.activation_or("hidden_act", activation)? {
+        activation @ (Activation::Silu | Activation::Gelu | Activation::GeluTanh) => activation,
+        other => return Err(ConfigProblem(format!("hidden_act `{}` is not supported", activation_word(other)))),
+    };
+    Ok(DecoderSpec {
+        vocabulary: config.size("vocab_size")?,
+        width,
+        layers: config.size("num_hidden_layers")?,
+        heads,
+        key_heads,
+        head_width,
+        feed_forward_width: config.size("intermediate_size")?,
+        context,
+        epsilon: config.positive_or("rms_norm_eps", 1e-6)? as f32,
+        position: Position::Rotary(rope_config::read(config, head_width, context, rotary.base)?),
+        feed_forward: FeedForwardKind::Gated(activation),
+        tied: config.flag_or("tie_word_embeddings", base.tied)?,
+        ..base
+    })
 }
 
-fn rope_scaling_json(scaling: Option<RopeScaling>) -> Value {
-    match scaling {
-        None => Value::Null,
-        Some(RopeScaling::Linear { factor }) => json!({ "rope_type": "linear", "factor": factor }),
-        Some(RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_context }) => json!({
-            "rope_type": "llama3",
-            "factor": factor,
-            "low_freq_factor": low_frequency_factor,
-            "high_freq_factor": high_frequency_factor,
-            "original_max_position_embeddings": original_context as u64,
-        }),
-    }
+/// The keys of [`read`].
+pub(crate) fn keys(spec: &DecoderSpec, architecture: &str) -> Map<String, Value> {
+    let (FeedForwardKind::Gated(activation) | FeedForwardKind::Plain(activation)) = spec.feed_forward;
+    let mut keys = hf_config::keys(json!({
+        "architectures": [architecture],
+        "model_type": spec.family,
+        "vocab_size": spec.vocabulary,
+        "hidden_size": spec.width,
+        "intermediate_size": spec.feed_forward_width,
+        "num_hidden_layers": spec.layers,
+        "num_attention_heads": spec.heads,
+        "num_key_value_heads": spec.key_heads,
+        "head_dim": spec.head_width,
+        "hidden_act": activation_word(activation),
+        "max_position_embeddings": spec.context,
+        "rms_norm_eps": spec.epsilon,
+        "tie_word_embeddings": spec.tied,
+        "torch_dtype": "float32",
+    }));
+    keys.extend(rope_config::keys(&spec.position));
+    keys
+}
+
+/// `attention_bias` and `mlp_bias`, which some relatives have.
+pub(crate) fn read_biases(config: &ConfigReader<'_>, spec: &mut DecoderSpec) -> Result<(), ConfigProblem> {
+    spec.qkv_bias = config.flag_or("attention_bias", false)?;
+    spec.output_bias = spec.qkv_bias;
+    spec.feed_forward_bias = config.flag_or("mlp_bias", false)?;
+    Ok(())
+}
+
+/// The keys of [`read_biases`].
+pub(crate) fn bias_keys(spec: &DecoderSpec) -> Map<String, Value> {
+    hf_config::keys(json!({ "attention_bias": spec.qkv_bias, "mlp_bias": spec.feed_forward_bias }))
 }
 
 impl Family for Llama {
@@ -120,62 +150,15 @@ impl Family for Llama {
     }
 
     fn spec(&self, config: &ConfigReader<'_>) -> Result<DecoderSpec, ConfigProblem> {
-        let (width, heads) = (config.size("hidden_size")?, config.size("num_attention_heads")?);
-        let key_heads = config.size_or("num_key_value_heads", heads)?;
-        if !width.is_multiple_of(heads) && config.size("head_dim").is_err() {
-            return Err(ConfigProblem(format!("num_attention_heads {heads} does not divide hidden_size {width}")));
-        }
-        let context = config.size_or("max_position_embeddings", 2048)?;
-        config.only("hidden_act", &json!("silu"))?;
-        let (base, scaling) = rope(config, context)?;
-        let mut spec = Self::sized(
-            config.size("vocab_size")?,
-            context,
-            width,
-            config.size("num_hidden_layers")?,
-            heads,
-            key_heads,
-        );
-        spec.head_width = config.size_or("head_dim", width / heads)?;
-        check_heads(heads, key_heads, spec.head_width, true)?;
-        spec.feed_forward_width = config.size("intermediate_size")?;
-        spec.epsilon = config.positive_or("rms_norm_eps", 1e-6)? as f32;
-        spec.position = Position::Rotary { base, scaling };
-        spec.qkv_bias = config.flag_or("attention_bias", false)?;
-        spec.output_bias = spec.qkv_bias;
-        spec.feed_forward_bias = config.flag_or("mlp_bias", false)?;
-        spec.tied = config.flag_or("tie_word_embeddings", false)?;
+        let mut spec = read(config, relative("llama", 2048))?;
+        read_biases(config, &mut spec)?;
         Ok(spec)
     }
 
-    fn config(&self, spec: &DecoderSpec) -> Result<Value, String> {
-        let Position::Rotary { base, scaling } = spec.position else { return Err("learned positions".into()) };
-        if spec.norm != NormKind::Rms
-            || spec.feed_forward != FeedForwardKind::SwiGlu
-            || spec.qkv_bias != spec.output_bias
-        {
-            return Err("LayerNorm, a plain feed-forward block or a bias on one side of the attention".into());
-        }
-        Ok(json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
-            "vocab_size": spec.vocabulary,
-            "hidden_size": spec.width,
-            "intermediate_size": spec.feed_forward_width,
-            "num_hidden_layers": spec.layers,
-            "num_attention_heads": spec.heads,
-            "num_key_value_heads": spec.key_heads,
-            "head_dim": spec.head_width,
-            "hidden_act": "silu",
-            "max_position_embeddings": spec.context,
-            "rms_norm_eps": spec.epsilon,
-            "rope_theta": base,
-            "rope_scaling": rope_scaling_json(scaling),
-            "attention_bias": spec.qkv_bias,
-            "mlp_bias": spec.feed_forward_bias,
-            "tie_word_embeddings": spec.tied,
-            "torch_dtype": "float32",
-        }))
+    fn keys(&self, spec: &DecoderSpec) -> Map<String, Value> {
+        let mut keys = keys(spec, "LlamaForCausalLM");
+        keys.extend(bias_keys(spec));
+        keys
     }
 
     fn names(&self) -> &'static [Rename] {
@@ -193,4 +176,9 @@ impl Family for Llama {
     fn tiny(&self) -> DecoderSpec {
         Self::sized(50, 24, 16, 2, 4, 2)
     }
+}
+
+/// What a family that is as Llama begins with, where its config says nothing else.
+pub(crate) fn relative(family: &'static str, context: usize) -> DecoderSpec {
+    DecoderSpec { family, context, position: Position::Rotary(Rotary::plain(10_000.0)), ..DecoderSpec::PRE_NORM }
 }

@@ -35,8 +35,7 @@ impl LossTape {
         let (tokens, positions, targets) = (tape.ids(rows), tape.ids(rows), tape.ids(rows));
         let weights = tape.input(&[rows]);
         let hidden = decoder.record_hidden(&mut tape, tokens, positions);
-        let head = tape.parameter(&decoder.parameters, decoder.head());
-        let (loss, nats) = tape.head_cross_entropy(hidden, head, targets, weights);
+        let (loss, nats) = decoder.record_loss(&mut tape, hidden, targets, weights);
         Self { tape, tokens, positions, targets, weights, loss, nats }
     }
 }

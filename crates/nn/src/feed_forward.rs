@@ -1,4 +1,4 @@
-//! The position-wise feed-forward block: two linear layers around an activation, or SwiGLU.
+//! The position-wise feed-forward block: two linear layers around an activation, or a gated linear unit.
 
 use tsumugi_tensor::{Activation, Parameters, ParametersBuilder, Tape, Var};
 
@@ -9,8 +9,21 @@ use crate::Linear;
 pub enum FeedForwardKind {
     /// `down(f(up x))`
     Plain(Activation),
-    /// `down(silu(gate x) * (up x))` (Shazeer 2020).
-    SwiGlu,
+    /// `down(f(gate x) * (up x))` (Shazeer 2020): SwiGLU with SiLU, GeGLU with GELU.
+    Gated(Activation),
+}
+
+impl FeedForwardKind {
+    /// SwiGLU, as Llama has it.
+    pub const SWIGLU: Self = Self::Gated(Activation::Silu);
+
+    /// Matrices between the model's width and the feed-forward width, on the way in: gate and up, or one.
+    pub fn matrices_in(self) -> usize {
+        match self {
+            Self::Plain(_) => 1,
+            Self::Gated(_) => 2,
+        }
+    }
 }
 
 /// `[r, m]` to `[r, m]`.
@@ -36,7 +49,7 @@ impl FeedForward {
     ) -> Self {
         let up = match kind {
             FeedForwardKind::Plain(_) => Linear::declare(builder, &format!("{name}.up"), width, &[hidden], bias),
-            FeedForwardKind::SwiGlu => {
+            FeedForwardKind::Gated(_) => {
                 Linear::declare(builder, &format!("{name}.gate_up"), width, &[hidden, hidden], bias)
             }
         };
@@ -47,9 +60,9 @@ impl FeedForward {
     pub fn record(&self, tape: &mut Tape, parameters: &Parameters, x: Var) -> Var {
         let hidden = match self.kind {
             FeedForwardKind::Plain(activation) => self.up.record(tape, parameters, x, Some(activation)),
-            FeedForwardKind::SwiGlu => {
+            FeedForwardKind::Gated(activation) => {
                 let gate_up = self.up.record(tape, parameters, x, None);
-                tape.swiglu(gate_up)
+                tape.gated(gate_up, activation)
             }
         };
         self.down.record(tape, parameters, hidden, None)

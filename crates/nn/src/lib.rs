@@ -19,4 +19,4 @@ pub use embedding::Embedding;
 pub use feed_forward::{FeedForward, FeedForwardKind};
 pub use linear::Linear;
 pub use norm::Norm;
-pub use position::{RopeScaling, rotary_frequencies};
+pub use position::{LongRope, RopeScaling, Yarn, attention_factor, rotary_frequencies};

@@ -86,10 +86,7 @@ impl ChatTemplate {
 
     /// Reads `chat_template`, `bos_token` and `eos_token` of a `tokenizer_config.json`. Of several named templates
     /// it takes `default`.
-    pub fn from_tokenizer_config(json: &str) -> Result<Self, TokenizerError> {
-        let config: Json = serde_json::from_str(json).map_err(|error| TokenizerError::NoTemplate {
-            reason: format!("tokenizer_config.json is not JSON: {error}"),
-        })?;
+    pub fn from_tokenizer_config(config: &Json) -> Result<Self, TokenizerError> {
         let source = match config.get("chat_template") {
             Some(Json::String(source)) => source.as_str(),
             Some(Json::Array(named)) => named

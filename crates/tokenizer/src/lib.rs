@@ -8,6 +8,7 @@ mod base64;
 pub mod bpe;
 mod characters;
 pub mod chat_template;
+mod end_tokens;
 mod error;
 mod folder;
 mod load;
@@ -23,8 +24,9 @@ mod tokenizer_json;
 pub mod train;
 
 pub use chat_template::{ChatTemplate, TrainingConversation};
+pub use end_tokens::end_tokens;
 pub use error::TokenizerError;
-pub use load::{FolderError, vocabulary_file};
+pub use load::{ModelTextError, vocabulary_file};
 pub use message::Message;
 pub use statistics::Statistics;
 pub use streaming::StreamDecoder;

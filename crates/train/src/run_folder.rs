@@ -8,7 +8,7 @@ use tsumugi_base::FileError;
 use tsumugi_base::io::{create_folder, is_leftover};
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{RunRecord, differences, sha256};
-use tsumugi_files::{ModelFolder, NoScan};
+use tsumugi_files::{ModelFiles, NoScan};
 
 use crate::{OptimizerKind, TrainError};
 
@@ -109,7 +109,7 @@ pub fn recompute_of_run(said: Option<bool>, folder: &Path) -> bool {
 /// A finished run's folder must still hold its model.
 pub fn check_finished(folder: &Path) -> Result<(), TrainError> {
     let gate = NoScan { reason: "our own run wrote it, and nothing is loaded" };
-    ModelFolder::admit(folder, &gate)?.tensors()?;
+    ModelFiles::admit(folder, &gate)?.tensors()?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use tsumugi_base::{FileError, Hint};
 use tsumugi_data::DataError;
 use tsumugi_files::FilesError;
 use tsumugi_models::ModelError;
-use tsumugi_tokenizer::{FolderError, TokenizerError};
+use tsumugi_tokenizer::{ModelTextError, TokenizerError};
 use tsumugi_train::TrainError;
 
 /// Each variant carries the values that disagreed.
@@ -33,7 +33,7 @@ pub enum TuneError {
     Tokenizer(#[from] TokenizerError),
     /// The file of its tokenizer.
     #[error(transparent)]
-    Vocabularies(#[from] FolderError),
+    Vocabularies(#[from] ModelTextError),
     /// A conversation file.
     #[error(transparent)]
     Lines(#[from] JsonLinesError),

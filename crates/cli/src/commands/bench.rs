@@ -30,7 +30,7 @@ use crate::output::{Answer, Failure, print, print_json, tell};
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["model", "machine", "train"]))]
 pub struct Bench {
-    /// A model folder, or the name of a configuration that `--train` knows
+    /// A model folder or GGUF file, or the name of a configuration that `--train` knows
     model: Option<String>,
     /// The processor, the instruction sets, and its limits: operations per second in each type, memory bandwidth
     #[arg(long)]
@@ -145,7 +145,7 @@ impl Bench {
         let known = case(model).filter(|_| !Path::new(model).exists());
         let decoder = match known {
             Some(case) => roofline::random_model((case.spec)(), cpu)?,
-            None => Decoder::load(&model::admit(model)?)?,
+            None => Decoder::load(&model::admit(model)?, cpu.pool())?,
         };
         let asked = Asked {
             batch: self.batch.or(known.map(|case| case.batch)),

@@ -17,7 +17,7 @@ use crate::{interrupt, model};
 /// Standard output gets the continuation as it is made, without the prompt. The same seed gives the same text.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// A model folder
+    /// A model folder or GGUF file
     model: String,
     /// What to continue; control tokens in it stay text
     #[arg(long, value_name = "TEXT")]

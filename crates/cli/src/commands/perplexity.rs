@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tsumugi_base::units;
-use tsumugi_eval::{EvalError, PerplexityOptions, perplexity_of_folder};
+use tsumugi_eval::{EvalError, PerplexityOptions, perplexity_of_model};
 
 use super::Command;
 use crate::flags::{Json, Threads, positive};
@@ -19,7 +19,7 @@ use crate::{interrupt, model};
 /// with different tokenizers, perplexity cannot.
 #[derive(Debug, Args)]
 pub struct Perplexity {
-    /// A model folder
+    /// A model folder or GGUF file
     model: String,
     /// A text file in UTF-8
     file: PathBuf,
@@ -47,7 +47,7 @@ impl Command for Perplexity {
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };
         let progress = Progress::new();
-        let measured = perplexity_of_folder(&folder, self.threads.get(), &text, options, &progress);
+        let measured = perplexity_of_model(&folder, self.threads.get(), &text, options, &progress);
         drop(progress);
         let measured = measured.map_err(|error| match error {
             EvalError::Stopped { .. } => Failure::Stopped { message: format!("{error}; there is no result") },

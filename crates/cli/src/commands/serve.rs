@@ -18,7 +18,7 @@ use crate::{interrupt, model};
 /// Only programs on this machine can reach it, unless `--address` says otherwise. Ctrl-C ends it.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// Model folders; a folder's name is the model's
+    /// Model folders or GGUF files; the name of the folder or file is the model's
     #[arg(required = true, value_name = "MODEL")]
     models: Vec<String>,
     /// Where to listen; 0.0.0.0 lets other machines in

@@ -60,24 +60,24 @@ fn a_model_that_is_not_there() {
     generate("smollm2-135m").is("
         exit 2
         ---- stderr
-        error: there is no folder smollm2-135m
+        error: there is no model smollm2-135m
 
-        hint: give the path of a folder with config.json, model.safetensors and tokenizer.json; `tsumugi quickstart` makes one from nothing
+        hint: give the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file; `tsumugi quickstart` makes one from nothing
     ");
     generate("hf:org/name").is("
         exit 2
         ---- stderr
         error: cannot fetch hf:org/name: models from `hf:` are not supported yet
 
-        hint: download it yourself and give the path of a folder with config.json, model.safetensors and tokenizer.json
+        hint: download it yourself and give the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file
     ");
     std::fs::write(path.join("model.gguf"), "GGUF").unwrap();
     generate("model.gguf").is("
         exit 2
         ---- stderr
-        error: model.gguf is a file, but a model is a folder
+        error: model.gguf: the version at byte 4: it needs 4 bytes, but the file has 0 more
 
-        hint: give the path of a folder with config.json, model.safetensors and tokenizer.json
+        hint: the file is cut short or damaged; fetch or copy it again
     ");
     tiny_model(&path.join("out/chat"), true);
     generate("out").is("
@@ -91,9 +91,9 @@ fn a_model_that_is_not_there() {
     generate(inside).is("
         exit 2
         ---- stderr
-        error: out/chat/model.safetensors is a file, but a model is a folder
+        error: out/chat/model.safetensors is a file, but a model is a folder with config.json and *.safetensors, or a .gguf file
 
-        hint: give its folder: out/chat
+        hint: give the folder: out/chat
     ");
 }
 
@@ -149,15 +149,15 @@ fn a_config_that_disagrees_with_the_weights() {
     change_config(&model, &width, &format!("\"intermediate_size\": {}", spec.feed_forward_width / 2));
     let ran = tsumugi(path, &["generate", "model", "--prompt", "a"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("but config.json asks for ["), "{}", ran.stderr);
-    assert!(ran.stderr.contains("\n\nhint: config.json and the weights are of different models"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("but the config asks for ["), "{}", ran.stderr);
+    assert!(ran.stderr.contains("\n\nhint: config and weights are of different models"), "{}", ran.stderr);
 
     change_config(&model, "\"llama\"", "\"lama\"");
     let ran = tsumugi(path, &["generate", "model", "--prompt", "a"]);
     assert!(ran.stderr.contains("unknown model_type `lama`; known: gpt2, llama"), "{}", ran.stderr);
     std::fs::write(model.join("config.json"), "{").unwrap();
     let ran = tsumugi(path, &["generate", "model", "--prompt", "a"]);
-    assert!(ran.code == 2 && ran.stderr.contains("model/config.json: not JSON"), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("model/config.json is not JSON"), "{}", ran.stderr);
 }
 
 /// Root may write anywhere, so there the folder is a file's child instead, which nobody can write to.

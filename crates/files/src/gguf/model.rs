@@ -1,36 +1,27 @@
 //! A model that is a GGUF file, or several parts of one.
 
-use std::path::{Path, PathBuf};
-
 use tsumugi_base::limits::MODEL_SHARDS_MAX;
 use tsumugi_base::{FileAction, FileError};
 
 use super::metadata::{Metadata, Value};
 use super::read::parse_header;
 use super::{GgufError, Problem};
-use crate::admission::{Admitted, Gate, OpenFolder};
+use crate::admission::OpenFolder;
 use crate::error::FilesError;
 use crate::tensor_file::TensorFile;
 
-/// A GGUF model whose files are open and whose headers were checked.
+/// A GGUF model whose headers were checked.
 #[derive(Debug)]
-pub struct GgufModel {
-    path: PathBuf,
-    metadata: Metadata,
-    tensors: TensorFile,
+pub(crate) struct GgufModel {
+    /// What the file, or the first part, says about itself.
+    pub metadata: Metadata,
+    /// The stored tensors of all parts.
+    pub tensors: TensorFile,
 }
 
 impl GgufModel {
-    /// Opens the file, asks the gate, and reads the header. Of a model in parts (`NAME-00001-of-00003.gguf`) any part
-    /// may be given: all are opened.
-    pub fn admit(path: &Path, gate: &dyn Gate) -> Result<Admitted<Self>, FilesError> {
-        if path.is_dir() {
-            return Err(FileError::read(path, std::io::ErrorKind::IsADirectory.into()).into());
-        }
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let names = part_names(name).unwrap_or_else(|| vec![name.to_owned()]);
-        let folder = OpenFolder::of_files(path.parent().unwrap_or(Path::new("")), &names);
-        gate.check(&folder)?;
+    /// Reads the headers of these files of `folder`: one, or all parts in their order.
+    pub fn read(folder: &OpenFolder, names: &[String]) -> Result<Self, FilesError> {
         let mut metadata = None;
         let mut parts = Vec::new();
         for (part, name) in names.iter().enumerate() {
@@ -45,23 +36,13 @@ impl GgufModel {
             parts.push((file, header.tensors));
         }
         let tensors = TensorFile::of_gguf_parts(parts)?;
-        Ok(Admitted::new(Self { path: path.to_owned(), metadata: metadata.unwrap_or_default(), tensors }))
+        Ok(Self { metadata: metadata.unwrap_or_default(), tensors })
     }
+}
 
-    /// The file, as it was named.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What the file, or the first part, says about itself.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    /// The stored tensors of all parts.
-    pub fn tensors(&self) -> &TensorFile {
-        &self.tensors
-    }
+/// The names of all files of the model that this file is, or is a part of (`NAME-00001-of-00003.gguf`).
+pub(crate) fn files_of(name: &str) -> Vec<String> {
+    part_names(name).unwrap_or_else(|| vec![name.to_owned()])
 }
 
 /// The names of all parts of a model in parts; none if it is not the name of one.

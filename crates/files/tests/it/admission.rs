@@ -5,7 +5,7 @@ use std::fs;
 
 use tsumugi_base::Hint;
 use tsumugi_base::testing::temporary_folder;
-use tsumugi_files::{FilesError, Gate, ModelFolder, OpenFolder, Refusal};
+use tsumugi_files::{FilesError, Gate, ModelFiles, OpenFolder, Refusal};
 
 use crate::support::{admit, raw_file, write};
 
@@ -39,7 +39,7 @@ fn files_swapped_after_the_check_are_not_loaded() {
     write(folder.path(), "config.json", "{}");
     fs::create_dir(folder.path().join("checkpoints")).unwrap();
     let gate = Swapping { folder: folder.path(), seen: RefCell::default() };
-    let model = ModelFolder::admit(folder.path(), &gate).unwrap();
+    let model = ModelFiles::admit(folder.path(), &gate).unwrap();
     assert_eq!(*gate.seen.borrow(), ["config.json", "model.safetensors"]);
     assert_eq!(model.text("config.json").unwrap(), Some("{}"));
     let tensors = model.tensors().unwrap();
@@ -62,7 +62,7 @@ impl Gate for Refusing {
 #[test]
 fn a_refused_folder_is_not_loaded() {
     let folder = temporary_folder();
-    let error = ModelFolder::admit(folder.path(), &Refusing).unwrap_err();
+    let error = ModelFiles::admit(folder.path(), &Refusing).unwrap_err();
     assert!(matches!(error, FilesError::Refused(_)));
     assert!(error.to_string().ends_with("model.bin is not admitted: it calls os.system"), "{error}");
     assert_eq!(error.hint().as_deref(), Some("delete it"));
@@ -77,7 +77,10 @@ fn links_are_followed_and_a_broken_one_is_told_when_asked_for() {
     std::os::unix::fs::symlink(cache.path().join("gone"), folder.path().join("config.json")).unwrap();
     let model = admit(folder.path()).unwrap();
     assert_eq!(model.tensors().unwrap().len(), 1);
-    assert_eq!(model.files().unreadable().collect::<Vec<_>>(), ["config.json"]);
+    assert_eq!(
+        (model.files().names().collect::<Vec<_>>(), model.files().files().count()),
+        (vec!["model.safetensors", "config.json"], 1)
+    );
     let text = model.text("config.json").unwrap_err().to_string();
     assert!(text.ends_with("config.json: no such file or folder"), "{text}");
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tsumugi_base::Hint;
-use tsumugi_files::{ElementType, FilesError, TensorView, narrow_f32_into, to_f32};
+use tsumugi_files::{ElementType, FilesError, TensorView, narrow_f32_into, read_f32_at, to_f32};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("../../fixtures/gguf_blocks.json")).unwrap()
@@ -178,4 +178,29 @@ fn what_cannot_be_quantized_is_told_and_leaves_the_bytes() {
     values[3] = f32::NAN;
     assert_eq!(told(&values, "Q4_1"), "number 3 is NaN; Q4_1 holds magnitudes up to 65504");
     assert_eq!(bytes, [7]);
+}
+
+#[test]
+fn any_stretch_of_whole_blocks_widens_as_in_the_whole() {
+    for element_type in [ElementType::F32, ElementType::F16, ElementType::Q4_1, ElementType::Q6_K] {
+        let block = element_type.block_elements() as usize;
+        let shape = [3 * block];
+        let bytes = random_bytes(7, 3 * element_type.block_bytes() as usize);
+        let tensor = TensorView { name: "t", element_type, shape: &shape, bytes: &bytes };
+        let whole: Vec<u32> = to_f32(&tensor).unwrap().into_iter().map(f32::to_bits).collect();
+        for first in 0..=3 {
+            for count in 0..=3 - first {
+                let mut values = vec![0.0; count * block];
+                read_f32_at(&tensor, first * block, &mut values).unwrap();
+                let found: Vec<u32> = values.into_iter().map(f32::to_bits).collect();
+                assert_eq!(found, whole[first * block..][..count * block], "{element_type} {first} {count}");
+            }
+        }
+        let error = read_f32_at(&tensor, 2 * block, &mut vec![0.0; 2 * block]).unwrap_err();
+        assert!(matches!(error, FilesError::Room { .. }), "{error}");
+        if block > 1 {
+            let error = read_f32_at(&tensor, 1, &mut vec![0.0; block]).unwrap_err();
+            assert!(matches!(error, FilesError::PartOfBlock { elements: 1, .. }), "{error}");
+        }
+    }
 }

@@ -101,7 +101,7 @@ fn missing_weights_say_what_is_there_instead() {
         |name: &str| format!("DIR has its weights only as {name}; we load safetensors and PyTorch's .bin, .pt, .pth");
     assert_eq!(text, only_as("model.pkl"));
     assert!(hint.contains("a pickle can run code") && hint.contains("save_pretrained"), "{hint}");
-    assert_eq!(told(&["model.gguf"]).0, only_as("model.gguf"));
+    assert_eq!(told(&["model.onnx"]).0, only_as("model.onnx"));
     assert_eq!(
         told(&["pytorch_model.bin"]).0,
         "DIR/pytorch_model.bin: neither a zip archive nor a pickle, as `torch.save` writes them"
@@ -132,17 +132,23 @@ fn texts_of_the_folder() {
     assert_eq!(model.text("config.json").unwrap(), Some("{}"));
     assert_eq!(model.text("tokenizer_config.json").unwrap(), None);
     assert_eq!(model.path(), folder.path());
+    assert_eq!(model.json("config.json").unwrap(), Some(serde_json::json!({})));
+    assert_eq!(model.json("tokenizer_config.json").unwrap(), None);
+    write(folder.path(), "config.json", "{,");
+    let text = admit(folder.path()).unwrap().json("config.json").unwrap_err().to_string();
+    assert!(text.ends_with("config.json is not JSON: key must be a string at line 1 column 2"), "{text}");
     let told = |name: &str| model.text(name).unwrap_err().to_string();
     assert!(told("tokenizer.json").ends_with("tokenizer.json is not a text file: 0xff, which is not UTF-8, at byte 0"));
     assert!(told("generation_config.json").ends_with("generation_config.json is empty"));
 }
 
 #[test]
-fn what_is_not_a_folder() {
+fn what_is_no_model() {
     let folder = temporary_folder();
     let path = write(folder.path(), "model.safetensors", one_byte_file("a"));
     let error = admit(&path).unwrap_err();
-    assert!(matches!(error, FilesError::NotAFolder { .. }));
+    assert!(matches!(error, FilesError::NotAModel { .. }) && error.hint().is_none());
+    write(folder.path(), "config.json", "{}");
     assert_eq!(error.hint(), Some(format!("give the folder: {}", folder.path().display())));
     let error = admit(&folder.path().join("none")).unwrap_err();
     assert!(error.to_string().ends_with("none: no such file or folder"), "{error}");

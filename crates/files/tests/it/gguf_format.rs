@@ -6,21 +6,15 @@ use std::path::Path;
 use tsumugi_base::Hint;
 use tsumugi_base::testing::{asset, temporary_folder};
 use tsumugi_files::gguf::{Array, Header, Metadata, Value, parse_header, write_gguf_with};
-use tsumugi_files::{
-    Admitted, ElementType, FilesError, GgufModel, TensorSpec, TensorView, narrow_f32_into, to_f32, write_gguf,
-};
+use tsumugi_files::{ElementType, FilesError, ModelFiles, TensorSpec, TensorView, narrow_f32_into, to_f32, write_gguf};
 
-use crate::support::{NO_SCAN, view, write};
+use crate::support::{admit, view, write};
 
 /// Written by the package `gguf` 0.19.0: `tools/goldens/make_gguf_goldens.py`.
 pub const REFERENCE: &[u8] = include_bytes!("../../fixtures/reference.gguf");
 
 fn parse(bytes: &[u8]) -> Header {
     parse_header(bytes, Path::new("m.gguf")).unwrap()
-}
-
-fn admit(path: &Path) -> Result<Admitted<GgufModel>, FilesError> {
-    GgufModel::admit(path, &NO_SCAN)
 }
 
 fn views<'a>(header: &'a Header, bytes: &'a [u8]) -> Vec<TensorView<'a>> {
@@ -128,9 +122,9 @@ fn a_model_is_admitted_mapped_and_widened() {
     let path = write(folder.path(), "m.gguf", REFERENCE);
     let model = admit(&path).unwrap();
     assert_eq!(model.path(), path);
-    assert_eq!(model.metadata().get("general.architecture").and_then(Value::as_str), Some("llama"));
-    let tensors = model.tensors();
-    assert_eq!(tensors.len(), 6);
+    assert_eq!(model.gguf().unwrap().get("general.architecture").and_then(Value::as_str), Some("llama"));
+    let tensors = model.tensors().unwrap();
+    assert_eq!((tensors.len(), model.text("config.json").unwrap()), (6, None));
     assert_eq!(tensors.summary()[&ElementType::Q4_0], (1, 4 * 2 * 18));
     let query = tensors.get("blk.0.attn_q.weight").unwrap();
     assert_eq!(&*tensors.mapped(query.name).unwrap(), query.bytes);
@@ -185,10 +179,11 @@ fn a_model_in_parts_is_opened_by_any_part() {
     let paths = [part(0, "a"), part(1, "b")];
     for path in &paths {
         let model = admit(path).unwrap();
-        assert_eq!(model.metadata().get("part").and_then(Value::as_str), Some("0"));
-        assert_eq!(model.tensors().names().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(model.tensors().get("b").unwrap().bytes, [1, 1]);
-        assert_eq!(model.tensors().file_of("b"), Some(&*paths[1]));
+        assert_eq!(model.gguf().unwrap().get("part").and_then(Value::as_str), Some("0"));
+        let tensors = model.tensors().unwrap();
+        assert_eq!(tensors.names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(tensors.get("b").unwrap().bytes, [1, 1]);
+        assert_eq!(tensors.file_of("b"), Some(&*paths[1]));
     }
 
     let alone = folder.path().join("alone.gguf");
@@ -201,7 +196,33 @@ fn a_model_in_parts_is_opened_by_any_part() {
     std::fs::remove_file(&paths[1]).unwrap();
     let text = admit(&paths[0]).unwrap_err().to_string();
     assert!(text.contains("m-00002-of-00002.gguf"), "{text}");
+    std::fs::remove_file(&alone).unwrap();
     assert!(admit(folder.path()).is_err());
+}
+
+#[test]
+fn a_folder_that_holds_one_gguf_model_is_that_model() {
+    let folder = temporary_folder();
+    for part in ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"] {
+        let mut metadata = Metadata::default();
+        metadata.insert("split.no", Value::U16(u16::from(part.contains("00002-of"))));
+        metadata.insert("split.count", Value::U16(2));
+        write_gguf(&folder.path().join(part), &metadata, &[view(part, ElementType::I8, &[2], &[1; 2])]).unwrap();
+    }
+    write(folder.path(), "config.json", "{}");
+    let model = admit(folder.path()).unwrap();
+    assert_eq!((model.path(), model.tensors().unwrap().len()), (folder.path(), 2));
+    assert!(model.gguf().is_some());
+
+    write(folder.path(), "other.gguf", REFERENCE);
+    let error = admit(folder.path()).unwrap_err();
+    let files = "m-00001-of-00002.gguf, other.gguf";
+    assert_eq!(error.to_string(), format!("{} holds several models: {files}", folder.path().display()));
+    assert!(error.hint().unwrap().ends_with("m-00001-of-00002.gguf"));
+
+    write(folder.path(), "model.safetensors", crate::support::raw_file("{}", &[]));
+    let model = admit(folder.path()).unwrap();
+    assert_eq!((model.gguf(), model.tensors().unwrap().len()), (None, 0), "other weights come first");
 }
 
 #[test]
@@ -218,7 +239,7 @@ fn a_gate_sees_the_file_and_may_refuse_it() {
     let folder = temporary_folder();
     write(folder.path(), "other.gguf", REFERENCE);
     let path = write(folder.path(), "m.gguf", b"not even looked at");
-    assert!(matches!(GgufModel::admit(&path, &No), Err(FilesError::Refused(_))));
+    assert!(matches!(ModelFiles::admit(&path, &No), Err(FilesError::Refused(_))));
 }
 
 /// A GGUF file by hand: version 3, one metadata entry, one row of the table, data.
@@ -426,11 +447,11 @@ fn published_vocabularies_are_read_and_written_with_the_same_bytes() {
     for (name, tokens) in [("bert-bge", 30_522), ("gpt-2", 50_257), ("llama-spm", 32_000)] {
         let Some(path) = asset(&format!("gguf-vocab/ggml-vocab-{name}.gguf")) else { return };
         let model = admit(&path).unwrap();
-        let Some(Value::Array(Array::String(found))) = model.metadata().get("tokenizer.ggml.tokens") else {
+        let Some(Value::Array(Array::String(found))) = model.gguf().unwrap().get("tokenizer.ggml.tokens") else {
             panic!("{name} has no tokens");
         };
-        assert_eq!((found.len(), model.tensors().len()), (tokens, 0), "{name}");
-        assert_eq!(written(model.metadata(), &[]), std::fs::read(path).unwrap(), "{name}");
+        assert_eq!((found.len(), model.tensors().unwrap().len()), (tokens, 0), "{name}");
+        assert_eq!(written(model.gguf().unwrap(), &[]), std::fs::read(path).unwrap(), "{name}");
     }
 }
 
@@ -440,8 +461,9 @@ fn published_vocabularies_are_read_and_written_with_the_same_bytes() {
 fn a_published_checkpoint_widens_to_the_numbers_of_the_reference() {
     let Some(path) = asset("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let model = admit(&path).unwrap();
+    let tensors = model.tensors().unwrap();
     let check = |name: &str, element_type, shape: &[usize], first: [f32; 4], sum: f64, largest: f32| {
-        let tensor = model.tensors().get(name).unwrap();
+        let tensor = tensors.get(name).unwrap();
         assert_eq!((tensor.element_type, tensor.shape), (element_type, shape), "{name}");
         let values = to_f32(&tensor).unwrap();
         assert!(values.iter().zip(first).all(|(value, first)| (value - first).abs() < 1e-6), "{name}");

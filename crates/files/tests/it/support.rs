@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tsumugi_files::{Admitted, ElementType, FilesError, ModelFolder, NoScan, TensorView};
+use tsumugi_files::{Admitted, ElementType, FilesError, ModelFiles, NoScan, TensorView};
 
 pub const NO_SCAN: NoScan = NoScan { reason: "the test wrote it" };
 
@@ -21,8 +21,8 @@ pub fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
-pub fn admit(folder: &Path) -> Result<Admitted<ModelFolder>, FilesError> {
-    ModelFolder::admit(folder, &NO_SCAN)
+pub fn admit(folder: &Path) -> Result<Admitted<ModelFiles>, FilesError> {
+    ModelFiles::admit(folder, &NO_SCAN)
 }
 
 pub fn no_metadata() -> BTreeMap<String, String> {

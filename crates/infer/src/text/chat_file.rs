@@ -2,9 +2,9 @@
 //! good; whoever teaches a model may write it.
 
 use serde_json::{Value, json};
-use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 
-use super::local::{LoadError, json as read_json};
+use super::local::LoadError;
 
 /// Its name.
 pub const CHAT_FILE: &str = "chat.json";
@@ -16,16 +16,16 @@ pub fn chat_file(suggested_system_messages: &[String]) -> String {
     format!("{:#}\n", json!({ SUGGESTED: suggested_system_messages }))
 }
 
-/// The system messages that a folder suggests; none without the file.
-pub(super) fn suggested_system_messages(folder: &Admitted<ModelFolder>) -> Result<Vec<String>, LoadError> {
-    let Some(mut file) = read_json(folder, CHAT_FILE)? else { return Ok(Vec::new()) };
+/// The system messages that a model suggests; none without the file.
+pub(super) fn suggested_system_messages(model: &Admitted<ModelFiles>) -> Result<Vec<String>, LoadError> {
+    let Some(mut file) = model.json(CHAT_FILE)? else { return Ok(Vec::new()) };
     let suggested = match file.get_mut(SUGGESTED).map(Value::take) {
         None => return Ok(Vec::new()),
         Some(Value::Array(items)) => items.into_iter().map(as_text).collect(),
         Some(_) => None,
     };
     let reason = || format!("`{SUGGESTED}` must be an array of strings");
-    suggested.ok_or_else(|| LoadError::Content { file: folder.path().join(CHAT_FILE), reason: reason() })
+    suggested.ok_or_else(|| LoadError::Content { file: model.files().path().join(CHAT_FILE), reason: reason() })
 }
 
 fn as_text(item: Value) -> Option<String> {

@@ -1,20 +1,19 @@
-//! A model folder that answers: tokenizer, chat template, engine, sampler.
+//! A model on this machine that answers: tokenizer, chat template, engine, sampler.
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
-use serde_json::Value;
 use tsumugi_base::Hint;
 use tsumugi_base::machine::available_memory_bytes;
-use tsumugi_files::{Admitted, FilesError, ModelFolder};
+use tsumugi_files::{Admitted, FilesError, ModelFiles};
 use tsumugi_models::{Decoder, ModelError};
 use tsumugi_tensor::{Cpu, IsaError, KeyValueType};
-use tsumugi_tokenizer::{ChatTemplate, FolderError, StreamDecoder, TokenId, Tokenizer};
+use tsumugi_tokenizer::{ChatTemplate, ModelTextError, StreamDecoder, TokenId, Tokenizer, end_tokens};
 
 use super::stop::StopFilter;
-use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel, end_tokens};
+use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel};
 use super::{chat_file, memory};
 use crate::engine::{Engine, EngineError, EngineOptions};
 use crate::kv_cache::SequenceId;
@@ -25,7 +24,7 @@ use crate::sample::{SampleError, Sampler};
 pub struct Options {
     /// `None` is one per core.
     pub threads: Option<usize>,
-    /// The name in `/v1/models`; `None` is the folder's.
+    /// The name in `/v1/models`; `None` is that of the folder or file.
     pub name: Option<String>,
     /// A shorter context than the model's; `None` is the model's, or what memory allows.
     pub context: Option<usize>,
@@ -46,7 +45,7 @@ pub struct ContextCut {
     pub wanted_bytes: u64,
 }
 
-/// Why a folder cannot answer.
+/// Why a model cannot answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Its weights or config.
@@ -55,22 +54,14 @@ pub enum LoadError {
     /// A file.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// Its tokenizer.
+    /// Its tokenizer or chat template.
     #[error(transparent)]
-    Tokenizer(#[from] FolderError),
+    Text(#[from] ModelTextError),
     /// There is none.
     #[error("{}: there is no tokenizer.json", folder.display())]
     NoTokenizer {
         /// The folder.
         folder: PathBuf,
-    },
-    /// A JSON file is none.
-    #[error("{}: not JSON: {reason}", file.display())]
-    Json {
-        /// The file.
-        file: PathBuf,
-        /// What the parser said.
-        reason: String,
     },
     /// A JSON file holds something else than it should.
     #[error("{}: {reason}", file.display())]
@@ -110,16 +101,16 @@ impl Hint for LoadError {
         match self {
             Self::Model(error) => error.hint(),
             Self::Files(error) => error.hint(),
-            Self::Tokenizer(error) => error.hint(),
+            Self::Text(error) => error.hint(),
             Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
             Self::Context { context, .. } => Some(format!("give a context from 1 to {context}, or leave it out")),
-            Self::Json { .. } | Self::Content { .. } | Self::Isa(_) => None,
+            Self::Content { .. } | Self::Isa(_) => None,
         }
     }
 }
 
-/// A folder that is loaded. One answer at a time: callers wait for each other.
+/// A model that is loaded. One answer at a time: callers wait for each other.
 pub struct LocalModel {
     name: String,
     tokenizer: Tokenizer,
@@ -133,60 +124,35 @@ pub struct LocalModel {
     engine: Mutex<Engine>,
 }
 
-pub(super) fn json(folder: &Admitted<ModelFolder>, name: &str) -> Result<Option<Value>, LoadError> {
-    let Some(text) = folder.text(name)? else { return Ok(None) };
-    let value = serde_json::from_str(text);
-    value.map(Some).map_err(|error| LoadError::Json { file: folder.path().join(name), reason: error.to_string() })
+/// Reads the vocabulary of a model, of whatever kind.
+pub fn load_tokenizer(model: &Admitted<ModelFiles>) -> Result<Tokenizer, LoadError> {
+    Tokenizer::of_model(model)?.ok_or_else(|| LoadError::NoTokenizer { folder: model.path().to_owned() })
 }
 
-/// Reads the vocabulary of a folder, of whatever kind.
-pub fn load_tokenizer(folder: &Admitted<ModelFolder>) -> Result<Tokenizer, LoadError> {
-    Tokenizer::from_folder(folder)?.ok_or_else(|| LoadError::NoTokenizer { folder: folder.path().to_owned() })
-}
-
-/// The chat template of a folder: in `tokenizer_config.json`, or in a `chat_template.jinja` beside it.
-fn load_template(folder: &Admitted<ModelFolder>, config: Option<&Value>) -> Result<Option<ChatTemplate>, LoadError> {
-    let mut config = config.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-    let mut file = folder.path().join("tokenizer_config.json");
-    if let (Some(source), Some(map)) = (folder.text("chat_template.jinja")?, config.as_object_mut()) {
-        map.insert("chat_template".into(), source.into());
-        file = folder.path().join("chat_template.jinja");
-    }
-    if config.get("chat_template").is_none_or(Value::is_null) {
-        return Ok(None);
-    }
-    let template = ChatTemplate::from_tokenizer_config(&config.to_string());
-    template.map(Some).map_err(|source| FolderError::Tokenizer { file, source: Box::new(source) }.into())
-}
-
-fn folder_name(folder: &Admitted<ModelFolder>) -> String {
-    let path = folder.path().canonicalize().unwrap_or_else(|_| folder.path().to_owned());
-    path.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
+/// The name of a folder, or of a file without its ending.
+fn name_of(model: &Admitted<ModelFiles>) -> String {
+    let path = model.path().canonicalize().unwrap_or_else(|_| model.path().to_owned());
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
 }
 
 impl LocalModel {
     /// Loads weights, tokenizer, chat template and end tokens.
-    pub fn load(folder: &Admitted<ModelFolder>, options: Options) -> Result<Self, LoadError> {
-        let name = options.name.unwrap_or_else(|| folder_name(folder));
-        let tokenizer = load_tokenizer(folder)?;
-        let tokenizer_config = json(folder, "tokenizer_config.json")?;
-        let template = load_template(folder, tokenizer_config.as_ref())?;
-        let (_, spec) = tsumugi_models::folder::read_spec(folder)?;
+    pub fn load(model: &Admitted<ModelFiles>, options: Options) -> Result<Self, LoadError> {
+        let name = options.name.unwrap_or_else(|| name_of(model));
+        let tokenizer = load_tokenizer(model)?;
+        let template = ChatTemplate::of_model(model)?;
+        let end_tokens = end_tokens(model, &tokenizer)?;
+        let (_, spec) = tsumugi_models::read_spec(model)?;
         if tokenizer.vocabulary_size() > spec.vocabulary {
-            let (tokenizer, model) = (tokenizer.vocabulary_size(), spec.vocabulary);
-            return Err(LoadError::Vocabulary { folder: folder.path().to_owned(), tokenizer, model });
+            let (folder, tokenizer) = (model.path().to_owned(), tokenizer.vocabulary_size());
+            return Err(LoadError::Vocabulary { folder, tokenizer, model: spec.vocabulary });
         }
         if let Some(asked) = options.context.filter(|asked| !(1..=spec.context).contains(asked)) {
             return Err(LoadError::Context { model: name, asked, context: spec.context });
         }
-        let end_tokens = end_tokens::find(
-            json(folder, "generation_config.json")?.as_ref(),
-            json(folder, "config.json")?.as_ref(),
-            tokenizer_config.as_ref(),
-            &tokenizer,
-        );
         let cpu = Cpu::detect(options.threads)?;
-        let decoder = Decoder::load(folder)?;
+        let decoder = Decoder::load(model, cpu.pool())?;
         let position_bytes = Engine::position_bytes(&spec, options.kv, &cpu);
         let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
         let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);
@@ -211,7 +177,7 @@ impl LocalModel {
             end_tokens,
             context: engine.context(),
             context_cut,
-            suggested_system_messages: chat_file::suggested_system_messages(folder)?,
+            suggested_system_messages: chat_file::suggested_system_messages(model)?,
             engine: Mutex::new(engine),
         })
     }

@@ -2,7 +2,6 @@
 //! The scheduler and the cache below know no text; this module and its children do.
 
 mod chat_file;
-mod end_tokens;
 mod fit;
 mod local;
 mod memory;

@@ -145,5 +145,5 @@ fn damaged_json_is_refused_and_never_panics() {
         fs::write(&path, &original).unwrap();
     }
     fs::write(folder.path().join("generation_config.json"), "{").unwrap();
-    assert!(matches!(error(load(folder.path())), LoadError::Json { .. }));
+    assert!(matches!(error(load(folder.path())), LoadError::Files(_)));
 }

@@ -4,6 +4,6 @@
 mod answers;
 mod engine;
 mod loading;
-mod public_checkpoint;
+mod public_checkpoints;
 mod score;
 mod support;

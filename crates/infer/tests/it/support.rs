@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
-use tsumugi_files::{Admitted, ModelFolder, NoScan};
-use tsumugi_models::{Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
+use tsumugi_files::{Admitted, ModelFiles, NoScan};
+use tsumugi_models::{ALL, Decoder, DecoderSpec, gpt2::Gpt2, llama::Llama};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, special_tokens, train::byte_tokenizer};
 
@@ -29,13 +29,15 @@ pub fn decoder(spec: DecoderSpec, seed: u64) -> Decoder {
     decoder
 }
 
-/// Both families, with grouped queries where there are any, and sizes that no vector width divides.
+/// Every family, with grouped queries where there are any, and sizes that no vector width divides.
 pub fn decoders(context: usize) -> Vec<Decoder> {
-    let specs = [
+    let mut specs = vec![
         Gpt2::sized(VOCABULARY, context, 36, 2, 3),
         Llama::sized(VOCABULARY, context, 40, 2, 4, 2),
         DecoderSpec { tied: false, ..Llama::sized(VOCABULARY, context, 48, 3, 2, 1) },
     ];
+    let others = ALL.iter().filter(|family| !["gpt2", "llama"].contains(&family.name()));
+    specs.extend(others.map(|family| DecoderSpec { vocabulary: VOCABULARY, context, ..family.tiny() }));
     specs.into_iter().zip(1..).map(|(spec, seed)| decoder(spec, seed)).collect()
 }
 
@@ -54,6 +56,16 @@ pub fn write_chat_model(folder: &Path, decoder: &Decoder) -> Tokenizer {
     tokenizer
 }
 
-pub fn admit(folder: &Path) -> Admitted<ModelFolder> {
-    ModelFolder::admit(folder, &GATE).unwrap()
+pub fn admit(folder: &Path) -> Admitted<ModelFiles> {
+    ModelFiles::admit(folder, &GATE).unwrap()
+}
+
+/// `sum p log(p / q)` of the distributions of two rows of logits, in nats.
+pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let log_softmax = |logits: &[f32]| -> Vec<f64> {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|&x| f64::from(x - largest).exp()).sum();
+        logits.iter().map(|&x| f64::from(x - largest) - sum.ln()).collect()
+    };
+    log_softmax(p).iter().zip(log_softmax(q)).map(|(p, q)| p.exp() * (p - q)).sum()
 }

@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
-use tsumugi_files::{ModelFolder, to_f32};
+use tsumugi_files::{ModelFiles, to_f32};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::plans::LossRows;
-use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place};
-use tsumugi_nn::FeedForwardKind;
+use tsumugi_models::spec::{Rotary, Window};
+use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place, Position};
+use tsumugi_nn::{FeedForwardKind, RopeScaling};
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Activation, Activations, Cpu, Isa, Segment, Tape};
+use tsumugi_tensor::{Activation, Activations, Cpu, Isa, NormKind, Segment, Tape};
 
 use crate::goldens::GATE;
 
 /// The tiny spec of every family, and what else its config can say.
-fn specs() -> Vec<DecoderSpec> {
+pub fn specs() -> Vec<DecoderSpec> {
     let mut specs: Vec<DecoderSpec> = ALL.iter().map(|family| family.tiny()).collect();
     specs.push(DecoderSpec { tied: false, ..Gpt2.tiny_spec() });
     for activation in [Activation::Relu, Activation::ReluSquared, Activation::Silu] {
@@ -52,13 +54,27 @@ fn numbered(spec: &DecoderSpec) -> Decoder {
     decoder
 }
 
-fn random(spec: &DecoderSpec) -> Decoder {
+pub fn random(spec: &DecoderSpec) -> Decoder {
     let mut decoder = Decoder::new(spec.clone());
     decoder.initialize(3, &Pool::new(1));
-    for value in decoder.parameters.buffer_mut() {
-        *value *= 3.0;
+    let ids: Vec<_> = decoder.parameters.iter().map(|(id, parameter)| (id, parameter.shape.len())).collect();
+    let mut noise = Stream::new(Key::from_seed(3));
+    for (id, rank) in ids {
+        for value in decoder.parameters.values_mut(id) {
+            *value = if rank == 1 { *value + 0.3 * noise.next_normal() } else { *value * 6.0 };
+        }
     }
     decoder
+}
+
+pub fn assert_same_bits(one: &Decoder, other: &Decoder) {
+    let bits = |decoder: &Decoder, id| -> Vec<u32> {
+        decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect()
+    };
+    for ((id, parameter), (_, same)) in one.parameters.iter().zip(other.parameters.iter()) {
+        assert_eq!(parameter, same);
+        assert!(bits(one, id) == bits(other, id), "{}: `{}` changed", one.spec.family, parameter.name);
+    }
 }
 
 #[test]
@@ -84,7 +100,7 @@ fn the_names_cover_every_number_of_every_parameter_once() {
         let decoder = numbered(&spec);
         let folder = temporary_folder();
         decoder.save(folder.path(), &BTreeMap::new()).unwrap();
-        let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+        let tensors = ModelFiles::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
         let mut numbers: Vec<f32> = tensors.iter().flat_map(|tensor| to_f32(&tensor).unwrap()).collect();
         numbers.sort_by(f32::total_cmp);
         let expected: Vec<f32> = (1..=decoder.parameters.count()).map(|number| number as f32).collect();
@@ -99,15 +115,9 @@ fn save_and_load_give_the_same_spec_and_bits() {
         let decoder = random(&spec);
         let folder = temporary_folder();
         decoder.save(folder.path(), &BTreeMap::new()).unwrap();
-        let loaded = Decoder::load(&ModelFolder::admit(folder.path(), &GATE).unwrap()).unwrap();
+        let loaded = Decoder::load(&ModelFiles::admit(folder.path(), &GATE).unwrap(), &Pool::new(3)).unwrap();
         assert_eq!(loaded.spec, decoder.spec);
-        for ((id, one), (_, other)) in decoder.parameters.iter().zip(loaded.parameters.iter()) {
-            assert_eq!(one, other);
-            let bits = |decoder: &Decoder| -> Vec<u32> {
-                decoder.parameters.values(id).iter().map(|value| value.to_bits()).collect()
-            };
-            assert!(bits(&decoder) == bits(&loaded), "{}: `{}` changed", spec.family, one.name);
-        }
+        assert_same_bits(&decoder, &loaded);
     }
 }
 
@@ -231,14 +241,55 @@ fn three_texts_at_once_are_three_texts_one_by_one_and_packing_changes_no_bit() {
     }
 }
 
+/// A word of the error, and a change of a spec.
+type Change = (&'static str, fn(&mut DecoderSpec));
+
+/// Each thing that tells decoders apart, changed.
+const CHANGES: [Change; 17] = [
+    ("norm: Layer", |spec| spec.norm = NormKind::Layer),
+    ("norm: RmsPlusOne", |spec| spec.norm = NormKind::RmsPlusOne),
+    ("Learned", |spec| spec.position = Position::Learned),
+    ("window_base", |spec| rotary(spec, Rotary { window_base: Some(30.0), ..Rotary::plain(20.0) })),
+    ("share", |spec| rotary(spec, Rotary { share: 0.7, ..Rotary::plain(20.0) })),
+    ("Linear", |spec| {
+        rotary(spec, Rotary { scaling: Some(RopeScaling::Linear { factor: 2.0 }), ..Rotary::plain(20.0) })
+    }),
+    ("Relu", |spec| spec.feed_forward = FeedForwardKind::Plain(Activation::Relu)),
+    ("Gated", |spec| spec.feed_forward = FeedForwardKind::Gated(Activation::Gelu)),
+    ("bias", |spec| spec.qkv_bias = !spec.qkv_bias),
+    ("bias", |spec| spec.feed_forward_bias = !spec.feed_forward_bias),
+    ("head_norm", |spec| spec.head_norm = !spec.head_norm),
+    ("post_norm", |spec| spec.post_norm = !spec.post_norm),
+    ("window", |spec| spec.window = Window::new(3, &[true, false])),
+    ("score", |spec| (spec.score_scale, spec.score_cap) = (Some(0.7), Some(9.0))),
+    ("logit_cap", |spec| spec.logit_cap = Some(9.0)),
+    ("scale", |spec| (spec.embedding_scale, spec.residual_scale) = (1.5, 0.7)),
+    ("logit_divisor", |spec| spec.logit_divisor = 3.0),
+];
+
+fn rotary(spec: &mut DecoderSpec, rotary: Rotary) {
+    spec.position = Position::Rotary(rotary);
+}
+
+/// A family writes what it has a word for, and refuses the rest by name before anything is written.
 #[test]
 fn what_a_family_has_no_word_for_cannot_be_saved() {
-    let folder = temporary_folder();
-    for (spec, family) in [(Gpt2.tiny_spec(), "llama"), (Llama.tiny_spec(), "gpt2")] {
-        let other = Decoder::new(DecoderSpec { family, ..spec });
-        let error = other.save(folder.path(), &BTreeMap::new()).unwrap_err();
-        assert!(error.to_string().contains(family), "{error}");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+    for family in ALL {
+        let mut refused = 0;
+        for (what, change) in CHANGES {
+            let mut spec = family.tiny();
+            change(&mut spec);
+            let Err(error) = family.config(&spec) else { continue };
+            refused += 1;
+            assert!(error.to_lowercase().contains(&what.to_lowercase()), "{}, {what}: {error}", family.name());
+            if refused == 1 {
+                let folder = temporary_folder();
+                let error = Decoder::new(spec).save(folder.path(), &BTreeMap::new()).unwrap_err();
+                assert!(error.to_string().contains(family.name()), "{error}");
+                assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was written");
+            }
+        }
+        assert!(refused > 3, "{} has a word for everything", family.name());
     }
 }
 
@@ -279,14 +330,16 @@ fn the_operations_of_a_pass_are_those_that_the_tape_counts_and_attention() {
         let hidden = decoder.record_hidden(&mut tape, tokens, positions);
         let hidden = tape.select_rows(hidden, selected);
         decoder.record_logits(&mut tape, hidden);
-        let per_pair = 2.0 * 2.0 * (spec.layers * spec.heads * spec.head_width) as f64; // a score and a share of a value
-        let pairs: usize = (first..first + rows).map(|position| position + 1).sum();
+        let per_pair = 2.0 * 2.0 * (spec.heads * spec.head_width) as f64; // a score and a share of a value
+        let seen = |layer: usize, position: usize| spec.window_of(layer).unwrap_or(usize::MAX).min(position + 1);
+        let seen_by = |position: usize| (0..spec.layers).map(|layer| seen(layer, position)).sum::<usize>();
+        let pairs: usize = (first..first + rows).map(seen_by).sum();
         let counted = spec.forward_flops(first..first + rows, outputs);
         assert_eq!(counted, tape.forward_flops() + per_pair * pairs as f64, "{spec:?}");
         // Backward is twice forward; the formula of training takes half of the square for the triangle.
         let (length, n) = (64, 64.0);
         let training = spec.training_flops_per_token(length) * n;
-        let diagonal = 3.0 * per_pair * n / 2.0;
+        let diagonal = 3.0 * per_pair * seen_by(length - 1) as f64 / 2.0;
         let forward = 3.0 * spec.forward_flops(0..length, length);
         assert!((training + diagonal - forward).abs() <= 1e-9 * forward, "{spec:?}");
     }

@@ -7,9 +7,14 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tsumugi_base::Hint;
 use tsumugi_base::testing::{mutations, temporary_folder};
-use tsumugi_files::{ElementType, ModelFolder, TensorView, to_f32, write_safetensors};
+use tsumugi_files::{ElementType, ModelFiles, TensorView, to_f32, write_safetensors};
+use tsumugi_models::gemma::{Gemma2, Gemma3};
 use tsumugi_models::gpt2::Gpt2;
+use tsumugi_models::granite::Granite;
 use tsumugi_models::llama::Llama;
+use tsumugi_models::mistral::Mistral;
+use tsumugi_models::phi3::Phi3;
+use tsumugi_models::qwen::{Qwen2, Qwen3};
 use tsumugi_models::{ALL, Decoder, Family, ModelError};
 use tsumugi_tensor::threads::Pool;
 
@@ -22,7 +27,7 @@ fn write(family: &dyn Family, folder: &Path) {
 }
 
 fn load(folder: &Path) -> Result<Decoder, ModelError> {
-    Decoder::load(&ModelFolder::admit(folder, &GATE).unwrap())
+    Decoder::load(&ModelFiles::admit(folder, &GATE).unwrap(), &Pool::new(2))
 }
 
 fn change_config(folder: &Path, change: impl FnOnce(&mut Map<String, Value>)) {
@@ -73,20 +78,48 @@ fn wrong_types_and_ranges_name_the_key_and_the_value() {
         (&Llama, "rms_norm_eps", json!("small")),
         (&Llama, "rms_norm_eps", json!(0)),
         (&Llama, "rope_theta", json!(-5)),
-        (&Llama, "hidden_act", json!("gelu")),
+        (&Llama, "hidden_act", json!("relu")),
         (&Llama, "tie_word_embeddings", json!("yes")),
         (&Llama, "rope_scaling", json!([1])),
-        (&Gpt2, "activation_function", json!("tanh")),
+        (&Gpt2, "activation_function", json!("mish")),
         (&Gpt2, "scale_attn_by_inverse_layer_idx", json!(true)),
     ];
     for (family, key, value) in cases {
         let error = error_with(family, &[(key, value)]);
         assert!(error.contains(key), "{key}: {error}");
     }
-    assert!(error_with(&Llama, &[("rope_scaling", json!({ "rope_type": "yarn" }))]).contains("`yarn`"));
+    assert!(error_with(&Llama, &[("rope_scaling", json!({ "rope_type": "spiral" }))]).contains("`spiral`"));
     assert!(error_with(&Llama, &[("num_key_value_heads", json!(3))]).contains("do not divide"));
     assert!(error_with(&Gpt2, &[("n_head", json!(3))]).contains("does not divide"));
     assert!(error_with(&Llama, &[("head_dim", json!(3))]).contains("even"));
+}
+
+#[test]
+fn what_relatives_of_llama_add_is_checked_too() {
+    let long = |factors: Value| json!({"rope_type": "longrope", "short_factor": [1.0, 1.0], "long_factor": factors});
+    let cases: [(&dyn Family, &str, Value); 11] = [
+        (&Mistral, "sliding_window", json!(0)),
+        (&Qwen2, "max_window_layers", json!(-1)),
+        (&Qwen3, "layer_types", json!(["full_attention"])),
+        (&Qwen3, "layer_types", json!(["full_attention", "chunked_attention"])),
+        (&Gemma2, "attn_logit_softcapping", json!(0)),
+        (&Gemma2, "use_bidirectional_attention", json!(true)),
+        (&Gemma3, "rope_local_base_freq", json!("fast")),
+        (&Gemma3, "query_pre_attn_scalar", json!(-1)),
+        (&Granite, "residual_multiplier", json!([1])),
+        (&Phi3, "partial_rotary_factor", json!(0)),
+        (&Phi3, "sliding_window", json!(1.5)),
+    ];
+    for (family, key, value) in cases {
+        let error = error_with(family, &[(key, value)]);
+        assert!(error.contains(key), "{key}: {error}");
+    }
+    for factors in [json!([1.0]), json!([1.0, -1.0]), json!([1.0, "2"]), json!(7)] {
+        let changes = [("rope_scaling", long(factors)), ("partial_rotary_factor", json!(1.0))];
+        let error = error_with(&Phi3, &changes);
+        assert!(error.contains("`long_factor`"), "{error}");
+    }
+    assert!(error_with(&Phi3, &[("partial_rotary_factor", json!(1.5))]).contains("of the 4 numbers"));
 }
 
 #[test]
@@ -134,7 +167,7 @@ fn absurd_sizes_are_refused_before_anything_is_allocated() {
 fn missing_and_unexpected_tensors_are_named() {
     let folder = temporary_folder();
     write(&Llama, folder.path());
-    let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+    let tensors = ModelFiles::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
     let path = folder.path().join("model.safetensors");
     let kept: Vec<TensorView<'_>> = tensors.iter().filter(|tensor| tensor.name != "model.norm.weight").collect();
     write_safetensors(&path, &kept, &BTreeMap::new()).unwrap();
@@ -161,7 +194,7 @@ fn a_checkpoint_without_its_prefix_is_read_too() {
     let folder = temporary_folder();
     write(&Gpt2, folder.path());
     let expected = load(folder.path()).unwrap();
-    let tensors = ModelFolder::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
+    let tensors = ModelFiles::admit(folder.path(), &GATE).unwrap().tensors().unwrap();
     let short: Vec<TensorView<'_>> = tensors
         .iter()
         .map(|tensor| TensorView { name: tensor.name.trim_start_matches("transformer."), ..tensor })

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use tsumugi_files::{ModelFolder, NoScan, TensorFile, mmap::MappedFile, to_f32};
+use tsumugi_files::{ModelFiles, NoScan, TensorFile, mmap::MappedFile, to_f32};
 use tsumugi_models::{Decoder, LogitsPlan};
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Isa, Segment};
 
 pub const GATE: NoScan = NoScan { reason: "fixtures of this repository" };
@@ -26,7 +27,7 @@ fn golden_ids(folder: &Path) -> Vec<Vec<u32>> {
 #[test]
 fn logits_equal_transformers_on_every_instruction_set() {
     for folder in fixtures() {
-        let decoder = Decoder::load(&ModelFolder::admit(&folder, &GATE).unwrap()).unwrap();
+        let decoder = Decoder::load(&ModelFiles::admit(&folder, &GATE).unwrap(), &Pool::new(2)).unwrap();
         let golden = TensorFile::single(MappedFile::open(&folder.join("golden.safetensors")).unwrap()).unwrap();
         for isa in Isa::available() {
             let cpu = Cpu::with_isa(isa, 2);

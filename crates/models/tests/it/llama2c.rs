@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use tsumugi_base::testing::{asset, temporary_folder};
 use tsumugi_files::llama2c::Header;
-use tsumugi_files::{ModelFolder, NoScan};
+use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_models::{Decoder, LogitsPlan};
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Segment};
 
 #[test]
@@ -26,7 +27,7 @@ fn stories260k_has_the_published_logits() {
     std::fs::write(model.path().join("config.json"), config.to_string()).unwrap();
     std::fs::write(model.path().join("stories260K.bin"), &bytes).unwrap();
     let gate = NoScan { reason: "a published file without code" };
-    let decoder = Decoder::load(&ModelFolder::admit(model.path(), &gate).unwrap()).unwrap();
+    let decoder = Decoder::load(&ModelFiles::admit(model.path(), &gate).unwrap(), &Pool::new(2)).unwrap();
 
     let cpu = Cpu::detect(Some(2)).unwrap();
     let cases = expected["cases"].as_array().unwrap();

@@ -1,8 +1,9 @@
-//! Tests of the models: goldens by `transformers`, the contract of every family, and damaged folders.
+//! Tests of the models: goldens by `transformers`, the contract of every family, GGUF files, and damaged models.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod contract;
 mod damaged;
+mod gguf;
 mod goldens;
 mod llama2c;
 mod training_goldens;

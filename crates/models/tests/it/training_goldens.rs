@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use tsumugi_base::testing::temporary_folder;
-use tsumugi_files::{ModelFolder, to_f32};
+use tsumugi_files::{ModelFiles, to_f32};
 use tsumugi_models::plans::LossRows;
 use tsumugi_models::{Decoder, LossPlan};
 use tsumugi_tensor::optimizer_step::global_norm;
+use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Activations, AdamW, AdamWStep, Cpu, Isa, Segment};
 
 use crate::goldens::{GATE, fixtures};
@@ -60,7 +61,7 @@ impl Trainer {
 }
 
 fn load(folder: &Path) -> Decoder {
-    Decoder::load(&ModelFolder::admit(folder, &GATE).unwrap()).unwrap()
+    Decoder::load(&ModelFiles::admit(folder, &GATE).unwrap(), &Pool::new(2)).unwrap()
 }
 
 fn assert_near(found: f64, expected: f64, tolerance: f64, what: &str) {
@@ -83,7 +84,7 @@ fn loss_and_gradients_equal_pytorch_on_every_instruction_set() {
             as_weights.parameters.buffer_mut().copy_from_slice(&trainer.gradients);
             let saved = temporary_folder();
             as_weights.save(saved.path(), &BTreeMap::new()).unwrap();
-            let tensors = ModelFolder::admit(saved.path(), &GATE).unwrap().tensors().unwrap();
+            let tensors = ModelFiles::admit(saved.path(), &GATE).unwrap().tensors().unwrap();
             let expected = golden.json["gradients"].as_object().unwrap();
             assert_eq!(tensors.names().count(), expected.len(), "{what}: parameters");
             for (name, expected) in expected {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use tsumugi_data::{EvaluationSet, dialogue};
-use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_infer::text::{LocalModel, Options as LoadOptions, Prompt, Request, TextModel};
 use tsumugi_models::{Decoder, LossPlan};
 use tsumugi_tensor::Cpu;
@@ -76,8 +76,8 @@ fn first_and_last(folder: &Path) -> Result<(LossAndBits, LossAndBits), PipelineE
 /// Takes the stages' own evaluations, scores what they have not, and asks the chat model.
 pub fn measure(
     options: &Options,
-    base: &Admitted<ModelFolder>,
-    chat: &Admitted<ModelFolder>,
+    base: &Admitted<ModelFiles>,
+    chat: &Admitted<ModelFiles>,
     conversations: &Conversations,
     cpu: &Cpu,
 ) -> Result<Measured, PipelineError> {
@@ -87,7 +87,7 @@ pub fn measure(
     let text = EvaluationSet::from_text(&tokenizer, held_out, size::CONTEXT, BATCH)?;
     let answers =
         EvaluationSet::from_conversations(&tokenizer, &template, &conversations.held_out, size::CONTEXT, BATCH)?;
-    let decoder = Decoder::load(chat)?;
+    let decoder = Decoder::load(chat, cpu.pool())?;
     let parameters = decoder.parameters.count() as u64;
     let mut plan = LossPlan::scoring(&decoder, BATCH * size::CONTEXT);
     let chat_text = trainer::evaluate(cpu, &decoder, &mut plan, &text, 0);
@@ -109,7 +109,7 @@ pub fn measure(
 /// A question of ours to the most frequent characters, then questions that the held-out text answers too.
 fn exchanges(
     options: &Options,
-    chat: &Admitted<ModelFolder>,
+    chat: &Admitted<ModelFiles>,
     conversations: &Conversations,
 ) -> Result<Vec<Exchange>, PipelineError> {
     let load = LoadOptions { threads: options.threads, ..LoadOptions::default() };

@@ -24,7 +24,7 @@ use tsumugi_base::limits::RUN_RECORD_BYTES_MAX;
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord, sha256};
 use tsumugi_data::dialogue;
-use tsumugi_files::{Admitted, Gate, ModelFolder};
+use tsumugi_files::{Admitted, Gate, ModelFiles};
 use tsumugi_infer::text::{CHAT_FILE, chat_file};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
@@ -181,8 +181,8 @@ impl Run<'_> {
         self.options.out.join(name)
     }
 
-    fn admit(&self, name: &str) -> Result<Admitted<ModelFolder>, PipelineError> {
-        Ok(ModelFolder::admit(&self.folder(name), self.gate)?)
+    fn admit(&self, name: &str) -> Result<Admitted<ModelFiles>, PipelineError> {
+        Ok(ModelFiles::admit(&self.folder(name), self.gate)?)
     }
 
     /// Stage 1. The folder's tokenizer, or a new one, learned from the training part.

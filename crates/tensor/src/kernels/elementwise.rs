@@ -171,30 +171,53 @@ kernel!(
     pub fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body
 );
 
+/// The table of activations: runs `$map!(|v| f(v), f'(v))` for the one that is asked for, so that the choice stands outside of
+/// the loop over the numbers.
+macro_rules! for_activation {
+    ($s:ident, $activation:expr, $map:ident) => {{
+        let zero = $s.splat(0.0);
+        match $activation {
+            Activation::Gelu => $map!(|v| math::gelu($s, v), math::gelu_derivative($s, v)),
+            Activation::GeluTanh => $map!(|v| math::gelu_tanh($s, v), math::gelu_tanh_derivative($s, v)),
+            Activation::Silu => $map!(|v| math::silu($s, v), math::silu_derivative($s, v)),
+            // The slope is 1 where x > 0: x clamped to [0, tiny], then blown up to 1.
+            Activation::Relu => {
+                $map!(
+                    |v| $s.max(zero, v),
+                    $s.min($s.splat(1.0), $s.mul($s.splat(1e38), $s.mul($s.splat(1e38), $s.max(zero, v))))
+                )
+            }
+            Activation::ReluSquared => $map!(
+                |v| {
+                    let positive = $s.max(zero, v);
+                    $s.mul(positive, positive)
+                },
+                $s.mul($s.splat(2.0), $s.max(zero, v))
+            ),
+            Activation::Tanh => $map!(|v| math::tanh($s, v), {
+                let t = math::tanh($s, v);
+                $s.sub($s.splat(1.0), $s.mul(t, t))
+            }),
+            Activation::Sigmoid => $map!(|v| math::sigmoid($s, v), {
+                let q = math::sigmoid($s, v);
+                $s.mul(q, $s.sub($s.splat(1.0), q))
+            }),
+        }
+    }};
+}
+
 #[inline(always)]
 fn activate_body<S: Simd>(s: S, activation: Activation, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
-    let zero = s.splat(0.0);
     macro_rules! map {
-        (|$v:ident| $f:expr) => {
+        (|$v:ident| $f:expr, $slope:expr) => {
             for_vectors!(s, y.len(), |at, load, store| {
                 let $v = load!(x);
                 store!(y, $f)
             })
         };
     }
-    match activation {
-        Activation::Gelu => map!(|v| math::gelu(s, v)),
-        Activation::GeluTanh => map!(|v| math::gelu_tanh(s, v)),
-        Activation::Silu => map!(|v| math::silu(s, v)),
-        Activation::Relu => map!(|v| s.max(zero, v)),
-        Activation::ReluSquared => map!(|v| {
-            let positive = s.max(zero, v);
-            s.mul(positive, positive)
-        }),
-        Activation::Tanh => map!(|v| math::tanh(s, v)),
-        Activation::Sigmoid => map!(|v| math::sigmoid(s, v)),
-    }
+    for_activation!(s, activation, map);
 }
 kernel!(
     /// `y = f(x)`
@@ -204,33 +227,15 @@ kernel!(
 #[inline(always)]
 fn activate_backward_body<S: Simd>(s: S, activation: Activation, x: &[f32], dy: &mut [f32]) {
     assert_eq!(x.len(), dy.len());
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
-    macro_rules! scale_by {
-        (|$v:ident| $f:expr) => {
+    macro_rules! scale_by_slope {
+        (|$v:ident| $f:expr, $slope:expr) => {
             for_vectors!(s, dy.len(), |at, load, store| {
                 let $v = load!(x);
-                store!(dy, s.mul(load!(dy), $f))
+                store!(dy, s.mul(load!(dy), $slope))
             })
         };
     }
-    match activation {
-        Activation::Gelu => scale_by!(|v| math::gelu_derivative(s, v)),
-        Activation::GeluTanh => scale_by!(|v| math::gelu_tanh_derivative(s, v)),
-        Activation::Silu => scale_by!(|v| math::silu_derivative(s, v)),
-        // 1 where x > 0: x clamped to [0, tiny], then blown up to 1.
-        Activation::Relu => {
-            scale_by!(|v| s.min(one, s.mul(s.splat(1e38), s.mul(s.splat(1e38), s.max(zero, v)))))
-        }
-        Activation::ReluSquared => scale_by!(|v| s.mul(s.splat(2.0), s.max(zero, v))),
-        Activation::Tanh => scale_by!(|v| {
-            let t = math::tanh(s, v);
-            s.sub(one, s.mul(t, t))
-        }),
-        Activation::Sigmoid => scale_by!(|v| {
-            let q = math::sigmoid(s, v);
-            s.mul(q, s.sub(one, q))
-        }),
-    }
+    for_activation!(s, activation, scale_by_slope);
 }
 kernel!(
     /// `dy *= f'(x)`
@@ -238,29 +243,67 @@ kernel!(
 );
 
 #[inline(always)]
-fn swiglu_body<S: Simd>(s: S, gate: &[f32], up: &[f32], y: &mut [f32]) {
+fn gated_body<S: Simd>(s: S, activation: Activation, gate: &[f32], up: &[f32], y: &mut [f32]) {
     assert!(gate.len() == y.len() && up.len() == y.len());
-    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.mul(math::silu(s, load!(gate)), load!(up))) });
+    macro_rules! gate_up {
+        (|$v:ident| $f:expr, $slope:expr) => {
+            for_vectors!(s, y.len(), |at, load, store| {
+                let $v = load!(gate);
+                store!(y, s.mul($f, load!(up)))
+            })
+        };
+    }
+    for_activation!(s, activation, gate_up);
 }
 kernel!(
-    /// SwiGLU (Shazeer 2020): `y = silu(gate) up`
-    pub fn swiglu(gate: &[f32], up: &[f32], y: &mut [f32]) = swiglu_body
+    /// The gated linear unit (Shazeer 2020): `y = f(gate) up`
+    pub fn gated(activation: Activation, gate: &[f32], up: &[f32], y: &mut [f32]) = gated_body
 );
 
 #[inline(always)]
-fn swiglu_backward_body<S: Simd>(s: S, gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+#[allow(clippy::too_many_arguments)] // as the formula has them
+fn gated_backward_body<S: Simd>(
+    s: S,
+    activation: Activation,
+    gate: &[f32],
+    up: &[f32],
+    dy: &[f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
     assert!([gate.len(), up.len(), dgate.len(), dup.len()].iter().all(|&len| len == dy.len()));
-    for_vectors!(s, dy.len(), |at, load, store| {
-        let (g, d) = (load!(gate), load!(dy));
-        let q = math::sigmoid(s, g);
-        let slope = s.fma(s.mul(g, q), s.sub(s.splat(1.0), q), q);
-        store!(dgate, s.mul(s.mul(d, load!(up)), slope));
-        store!(dup, s.mul(d, s.mul(g, q)));
-    });
+    macro_rules! both {
+        (|$v:ident| $f:expr, $slope:expr) => {
+            for_vectors!(s, dy.len(), |at, load, store| {
+                let ($v, d) = (load!(gate), load!(dy));
+                store!(dgate, s.mul(s.mul(d, load!(up)), $slope));
+                store!(dup, s.mul(d, $f));
+            })
+        };
+    }
+    for_activation!(s, activation, both);
 }
 kernel!(
-    /// `dgate = dy up silu'(gate)`, `dup = dy silu(gate)`
-    pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32], dgate: &mut [f32], dup: &mut [f32]) = swiglu_backward_body
+    /// `dgate = dy up f'(gate)`, `dup = dy f(gate)`
+    pub fn gated_backward(
+        activation: Activation,
+        gate: &[f32],
+        up: &[f32],
+        dy: &[f32],
+        dgate: &mut [f32],
+        dup: &mut [f32],
+    ) = gated_backward_body
+);
+
+#[inline(always)]
+fn soft_cap_body<S: Simd>(s: S, cap: f32, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    let (all, share) = (s.splat(cap), s.splat(1.0 / cap));
+    for_vectors!(s, y.len(), |at, load, store| { store!(y, s.mul(all, math::tanh(s, s.mul(share, load!(x))))) });
+}
+kernel!(
+    /// `y = cap tanh(x / cap)`
+    pub fn soft_cap(cap: f32, x: &[f32], y: &mut [f32]) = soft_cap_body
 );
 
 /// Zeroes each number with probability `rate` and scales the others by `1 / (1 - rate)` (Srivastava

@@ -11,6 +11,18 @@ pub enum NormKind {
     Layer,
     /// `x / sqrt(mean of squares + epsilon)`
     Rms,
+    /// The same, times `1 + weight` in place of `weight` (Gemma).
+    RmsPlusOne,
+}
+
+impl NormKind {
+    /// Every one, for tests.
+    pub const ALL: [Self; 3] = [Self::Layer, Self::Rms, Self::RmsPlusOne];
+
+    /// What is added to the weight.
+    pub fn weight_offset(self) -> f32 {
+        if self == Self::RmsPlusOne { 1.0 } else { 0.0 }
+    }
 }
 
 /// What backward needs of a row: its mean (0 for RMSNorm) and the reciprocal of its deviation.
@@ -46,22 +58,22 @@ fn forward_body<S: Simd>(
     let rest: f32 = x[whole..].iter().map(|x| (x - mean) * (x - mean)).sum();
     let variance = (s.sum(squares) + rest) / n;
     let scale = 1.0 / (variance + epsilon).sqrt();
-    let scale_all = s.splat(scale);
+    let (scale_all, offset) = (s.splat(scale), s.splat(kind.weight_offset()));
     if bias.is_empty() {
         for_vectors!(s, x.len(), |at, load, store| {
             let normal = s.mul(s.sub(load!(x), mean_all), scale_all);
-            store!(y, s.mul(normal, load!(weight)));
+            store!(y, s.mul(normal, s.add(load!(weight), offset)));
         });
     } else {
         for_vectors!(s, x.len(), |at, load, store| {
             let normal = s.mul(s.sub(load!(x), mean_all), scale_all);
-            store!(y, s.fma(normal, load!(weight), load!(bias)));
+            store!(y, s.fma(normal, s.add(load!(weight), offset), load!(bias)));
         });
     }
     [mean, scale]
 }
 kernel!(
-    /// One row: `y = normal(x) weight + bias` (`bias` empty for none); returns the row's statistics.
+    /// One row: `y = normal(x) (weight + offset) + bias` (`bias` empty for none); returns the row's statistics.
     pub fn forward(kind: NormKind, epsilon: f32, x: &[f32], weight: &[f32], bias: &[f32], y: &mut [f32]) -> RowStatistics = forward_body
 );
 
@@ -82,12 +94,12 @@ fn backward_body<S: Simd>(
     let len = x.len();
     assert!([weight.len(), dy.len(), dx.len(), dweight.len()].iter().all(|&other| other == len));
     assert!(dbias.is_empty() || dbias.len() == len);
-    let (mean, scale_all, zero) = (s.splat(mean), s.splat(scale), s.splat(0.0));
+    let (mean, scale_all, zero, offset) = (s.splat(mean), s.splat(scale), s.splat(0.0), s.splat(kind.weight_offset()));
     let (mut sum_d, mut sum_dn) = (zero, zero);
     for_vectors!(s, len, |at, load, store| {
         let normal = s.mul(s.sub(load!(x), mean), scale_all);
         let gradient = load!(dy);
-        let d = s.mul(gradient, load!(weight));
+        let d = s.mul(gradient, s.add(load!(weight), offset));
         sum_d = s.add(sum_d, d);
         sum_dn = s.fma(d, normal, sum_dn);
         store!(dweight, s.fma(gradient, normal, load!(dweight)));
@@ -100,7 +112,7 @@ fn backward_body<S: Simd>(
     let mean_dn = s.splat(s.sum(sum_dn) / n);
     for_vectors!(s, len, |at, load, store| {
         let normal = s.mul(s.sub(load!(x), mean), scale_all);
-        let d = s.mul(load!(dy), load!(weight));
+        let d = s.mul(load!(dy), s.add(load!(weight), offset));
         let gradient = s.mul(s.sub(s.sub(d, mean_d), s.mul(normal, mean_dn)), scale_all);
         store!(dx, if accumulate { s.add(load!(dx), gradient) } else { gradient });
     });

@@ -62,6 +62,8 @@ pub enum Unary {
     Absolute,
     /// `factor x`
     Scale(f32),
+    /// `cap tanh(x / cap)`: nearly `x` where that is small, never beyond the cap (Gemma 2).
+    SoftCap(f32),
 }
 
 impl Unary {
@@ -76,6 +78,7 @@ impl Unary {
             Self::Reciprocal => 1.0 / x,
             Self::Absolute => x.abs(),
             Self::Scale(factor) => f64::from(factor) * x,
+            Self::SoftCap(cap) => f64::from(cap) * (x / f64::from(cap)).tanh(),
         }
     }
 
@@ -90,6 +93,7 @@ impl Unary {
             Self::Reciprocal => map(y, |x| 1.0 / x),
             Self::Absolute => map(y, f32::abs),
             Self::Scale(factor) => y.iter_mut().zip(x).for_each(|(y, &x)| *y = factor * x),
+            Self::SoftCap(cap) => kernel::soft_cap(cpu.isa(), cap, x, y),
         }
     }
 
@@ -110,6 +114,7 @@ impl Unary {
                 }
             }
             Self::Scale(factor) => factor,
+            Self::SoftCap(cap) => 1.0 - (y / cap) * (y / cap),
         }
     }
 }
@@ -166,6 +171,11 @@ impl Tape {
     /// `factor x`
     pub fn scale(&mut self, x: Var, factor: f32) -> Var {
         self.unary(Unary::Scale(factor), x)
+    }
+
+    /// `cap tanh(x / cap)`
+    pub fn soft_cap(&mut self, x: Var, cap: f32) -> Var {
+        self.unary(Unary::SoftCap(cap), x)
     }
 
     /// `tanh x`
@@ -278,13 +288,14 @@ impl Operation for Map {
             Unary::Reciprocal => "reciprocal",
             Unary::Absolute => "absolute",
             Unary::Scale(_) => "scale",
+            Unary::SoftCap(_) => "soft_cap",
         }
     }
 
     fn needs(&self) -> Needs {
         match self.0 {
             Unary::Ln | Unary::Square | Unary::Absolute => Needs { inputs: 1, outputs: 0 },
-            Unary::Exp | Unary::Sqrt | Unary::Reciprocal => Needs { inputs: 0, outputs: 1 },
+            Unary::Exp | Unary::Sqrt | Unary::Reciprocal | Unary::SoftCap(_) => Needs { inputs: 0, outputs: 1 },
             Unary::Negate | Unary::Scale(_) => Needs::default(),
         }
     }

@@ -1,10 +1,11 @@
-//! What lies between the two linear layers of a feed-forward block: an activation, or SwiGLU.
+//! What lies between the two linear layers of a feed-forward block: an activation, or a gated linear unit.
 
 use crate::kernels::elementwise::{self, Activation};
 use crate::operation::{Backward, Forward, Needs, Operation};
 use crate::tape::{Tape, Var};
 
-struct SwiGlu {
+struct Gated {
+    activation: Activation,
     rows: usize,
     width: usize,
 }
@@ -15,15 +16,19 @@ struct Activate {
 }
 
 impl Tape {
-    /// SwiGLU (Shazeer 2020) of gate and up side by side: `x [.., 2 f]`; returns `silu(gate) up`, `[.., f]`.
-    pub fn swiglu(&mut self, x: Var) -> Var {
+    /// The gated linear unit (Shazeer 2020) of gate and up side by side: `x [.., 2 f]`; returns `f(gate) up`, `[.., f]`.
+    /// With SiLU it is SwiGLU, with GELU GeGLU.
+    ///
+    /// # Panics
+    /// When the width is odd: a mistake of the model.
+    pub fn gated(&mut self, x: Var, activation: Activation) -> Var {
         let (rows, both) = self.rows_columns(x);
-        assert!(both.is_multiple_of(2), "swiglu: gate and up have the same width");
+        assert!(both.is_multiple_of(2), "gated: gate and up have the same width");
         let mut shape = self.shape(x).to_vec();
         if let Some(last) = shape.last_mut() {
             *last = both / 2;
         }
-        self.record_one(SwiGlu { rows, width: both / 2 }, &[x], &shape)
+        self.record_one(Gated { activation, rows, width: both / 2 }, &[x], &shape)
     }
 
     /// `f(x)`, element by element.
@@ -34,11 +39,11 @@ impl Tape {
 }
 
 /// The formula, `width` numbers of gate then of up in each row.
-pub fn swiglu_reference(x: &[f32], width: usize) -> Vec<f32> {
+pub fn gated_reference(x: &[f32], width: usize, activation: Activation) -> Vec<f32> {
     x.chunks_exact(2 * width)
         .flat_map(|row| {
             let (gate, up) = row.split_at(width);
-            gate.iter().zip(up).map(|(&g, &u)| (Activation::Silu.reference(f64::from(g)) * f64::from(u)) as f32)
+            gate.iter().zip(up).map(|(&g, &u)| (activation.reference(f64::from(g)) * f64::from(u)) as f32)
         })
         .collect()
 }
@@ -46,9 +51,9 @@ pub fn swiglu_reference(x: &[f32], width: usize) -> Vec<f32> {
 const ROWS: usize = 16;
 const CHUNK: usize = 1 << 14;
 
-impl Operation for SwiGlu {
+impl Operation for Gated {
     fn name(&self) -> &'static str {
-        "swiglu"
+        "gated"
     }
 
     fn needs(&self) -> Needs {
@@ -62,7 +67,7 @@ impl Operation for SwiGlu {
             let x = &x[block * ROWS * 2 * self.width..];
             for (x, y) in x.chunks_exact(2 * self.width).zip(y.chunks_exact_mut(self.width)) {
                 let (gate, up) = x.split_at(self.width);
-                elementwise::swiglu(run.cpu.isa(), gate, up, y);
+                elementwise::gated(run.cpu.isa(), self.activation, gate, up, y);
             }
         });
     }
@@ -82,7 +87,7 @@ impl Operation for SwiGlu {
             let rows = x.chunks_exact(both).zip(dy.chunks_exact(self.width)).zip(dx.chunks_exact_mut(both));
             for ((x, dy), dx) in rows {
                 let ((gate, up), (dgate, dup)) = (x.split_at(self.width), dx.split_at_mut(self.width));
-                elementwise::swiglu_backward(run.cpu.isa(), gate, up, dy, dgate, dup);
+                elementwise::gated_backward(run.cpu.isa(), self.activation, gate, up, dy, dgate, dup);
             }
         };
         if dx.accumulate {

@@ -13,6 +13,7 @@ pub mod linear;
 pub mod logits_cross_entropy;
 pub mod matmul;
 pub mod normalize;
+pub mod normalize_heads;
 pub mod rearrange;
 pub mod reduce;
 pub mod rotary;

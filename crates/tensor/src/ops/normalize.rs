@@ -62,7 +62,8 @@ pub fn normalize_reference(x: &[f32], weight: &[f32], bias: &[f32], kind: NormKi
         let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
         for (i, &x) in row.iter().enumerate() {
             let normal = (f64::from(x) - mean) * scale;
-            y.push((normal * f64::from(weight[i]) + bias.get(i).map_or(0.0, |&b| f64::from(b))) as f32);
+            let weight = f64::from(weight[i]) + f64::from(kind.weight_offset());
+            y.push((normal * weight + bias.get(i).map_or(0.0, |&b| f64::from(b))) as f32);
         }
     }
     y
@@ -180,20 +181,18 @@ impl Operation for Normalize {
         });
         for (gradient, half) in [(dweight, 0), (dbias, 1)] {
             if let Some(gradient) = gradient {
-                self.sum_partials(run.cpu, partials, half, gradient);
+                sum_partials(run.cpu, partials, self.width, half, gradient);
             }
         }
     }
 }
 
-impl Normalize {
-    /// Sums the blocks' shares of the weight's (half 0) or the bias's (half 1) gradient, in order.
-    fn sum_partials(&self, cpu: &Cpu, partials: &[f32], half: usize, gradient: Gradient<'_>) {
-        if !gradient.accumulate {
-            gradient.values.fill(0.0);
-        }
-        for partial in partials.chunks_exact(2 * self.width) {
-            elementwise::add_assign(cpu.isa(), &partial[half * self.width..][..self.width], gradient.values);
-        }
+/// Sums the blocks' shares, `[blocks, 2, width]`, of one of two gradients in order: of a norm's weight (half 0) or bias (half 1).
+pub(crate) fn sum_partials(cpu: &Cpu, partials: &[f32], width: usize, half: usize, gradient: Gradient<'_>) {
+    if !gradient.accumulate {
+        gradient.values.fill(0.0);
+    }
+    for partial in partials.chunks_exact(2 * width) {
+        elementwise::add_assign(cpu.isa(), &partial[half * width..][..width], gradient.values);
     }
 }

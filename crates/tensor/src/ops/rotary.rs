@@ -1,5 +1,6 @@
 //! Rotary positions (Su et al. 2021, "RoFormer"), on queries and keys in place, in the half-split form
-//! that Llama checkpoints use: number `i` turns with number `i + d/2`.
+//! that Llama checkpoints use: number `i` turns with number `i + d/2`. A table for fewer than d numbers turns the
+//! first ones of a head and leaves the rest.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::kernels::elementwise;
 use crate::operation::{Backward, Feed, Forward, Ids, Needs, Operation};
 use crate::tape::{Tape, Var};
 
-/// Cosines and sines for every position: `[positions][d/2]` each.
+/// Cosines and sines for every position: `[positions][turned / 2]` each, of `turned` numbers of each head.
 #[derive(Debug)]
 pub struct RotaryTable {
     half: usize,
@@ -28,14 +29,14 @@ impl RotaryTable {
         }
     }
 
-    /// A table for heads of this width without its numbers, to plan with. Running it panics.
-    pub fn described(head_width: usize) -> Self {
-        Self { half: head_width / 2, cosines: Vec::new(), sines: Vec::new() }
+    /// A table for so many numbers of each head without its own numbers, to plan with. Running it panics.
+    pub fn described(turned: usize) -> Self {
+        Self { half: turned / 2, cosines: Vec::new(), sines: Vec::new() }
     }
 
-    /// The plain frequencies `base^(-2i/d)`.
-    pub fn frequencies(head_width: usize, base: f64) -> Vec<f64> {
-        (0..head_width / 2).map(|i| base.powf(-2.0 * i as f64 / head_width as f64)).collect()
+    /// The plain frequencies `base^(-2i/d)`, `d` the numbers of a head that turn.
+    pub fn frequencies(turned: usize, base: f64) -> Vec<f64> {
+        (0..turned / 2).map(|i| base.powf(-2.0 * i as f64 / turned as f64)).collect()
     }
 
     fn at(&self, position: usize) -> (&[f32], &[f32]) {
@@ -57,10 +58,10 @@ impl Tape {
     /// Turns the queries and keys of `qkv [r, (h + 2g) d]` by their positions.
     ///
     /// # Panics
-    /// When the table is for another head width: a mistake of the model.
+    /// When the table turns more than a head has: a mistake of the model.
     pub fn rotary(&mut self, qkv: Var, positions: Ids, heads: &Heads, table: &Arc<RotaryTable>) -> Var {
         let shape = self.shape(qkv).to_vec();
-        assert_eq!(table.half * 2, heads.width, "rotary: the table is for heads of {}", table.half * 2);
+        assert!(table.half * 2 <= heads.width, "rotary: the table turns {} numbers of a head", table.half * 2);
         let operation = Rotary {
             table: Arc::clone(table),
             positions,
@@ -74,7 +75,7 @@ impl Tape {
 
 /// The formula for one head at one position.
 pub fn rotary_reference(x: &[f32], position: usize, frequencies: &[f64]) -> Vec<f32> {
-    let half = x.len() / 2;
+    let half = frequencies.len();
     let mut y = x.to_vec();
     for i in 0..half {
         let (sin, cos) = (position as f64 * frequencies[i]).sin_cos();
@@ -94,7 +95,7 @@ impl Rotary {
             for (i, row) in qkv.chunks_exact_mut(self.row).enumerate() {
                 let (cosines, sines) = self.table.at(positions[block * ROWS + i] as usize);
                 for head in row[..self.heads * self.width].chunks_exact_mut(self.width) {
-                    let (low, high) = head.split_at_mut(self.width / 2);
+                    let (low, high) = head[..2 * self.table.half].split_at_mut(self.table.half);
                     elementwise::rotate(cpu.isa(), cosines, sines, direction, low, high);
                 }
             }

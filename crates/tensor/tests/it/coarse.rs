@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tsumugi_tensor::ops::cross_entropy::cross_entropy_reference;
 use tsumugi_tensor::ops::embedding::{embedding_backward_reference, embedding_reference};
-use tsumugi_tensor::ops::feed_forward::swiglu_reference;
+use tsumugi_tensor::ops::feed_forward::gated_reference;
 use tsumugi_tensor::ops::linear::linear_reference;
 use tsumugi_tensor::ops::matmul::matmul_reference;
 use tsumugi_tensor::ops::normalize::normalize_reference;
@@ -120,7 +120,7 @@ fn linear_layers_of_small_and_large_shapes() {
 fn norms_with_and_without_a_residual_stream() {
     for cpu in every_cpu(2) {
         for (rows, width) in [(1, 1), (33, 12), (70, 65)] {
-            for kind in [NormKind::Layer, NormKind::Rms] {
+            for kind in NormKind::ALL {
                 let (x, stream, w) = (noise(1, rows * width), noise(2, rows * width), noise(3, width));
                 let (parameters, id) = one_parameter(&[width], &w);
                 let mut tape = Tape::new();
@@ -145,9 +145,9 @@ fn norms_with_and_without_a_residual_stream() {
 fn rotary_turns_queries_and_keys_by_their_positions_and_leaves_values() {
     const POSITIONS: usize = 5000;
     for cpu in every_cpu(2) {
-        for width in [2, 8, 24, 80] {
+        for (width, turned) in [(2, 2), (8, 8), (24, 6), (24, 24), (80, 80), (80, 20)] {
             let heads = Heads::new(3, 1, width, 1.0);
-            let frequencies = RotaryTable::frequencies(width, 10_000.0);
+            let frequencies = RotaryTable::frequencies(turned, 10_000.0);
             let table = Arc::new(RotaryTable::new(POSITIONS, &frequencies, 1.0));
             let positions: Vec<u32> = (0..70).map(|i| i * 71).collect();
             let qkv = noise(1, 70 * heads.row());
@@ -173,16 +173,16 @@ fn rotary_turns_queries_and_keys_by_their_positions_and_leaves_values() {
 }
 
 #[test]
-fn swiglu_of_gate_and_up_side_by_side() {
+fn gate_and_up_side_by_side() {
     for cpu in every_cpu(2) {
-        for (rows, width) in [(1, 1), (40, 9), (5, 100)] {
+        for ((rows, width), activation) in [(1, 1), (40, 9), (5, 100)].into_iter().zip(Activation::ALL.iter().cycle()) {
             let x = noise(1, rows * 2 * width);
             let mut tape = Tape::new();
             let input = tape.input(&[rows, 2 * width]);
-            let y = tape.swiglu(input);
+            let y = tape.gated(input, *activation);
             let none = ParametersBuilder::default().build();
             let got = evaluate(&cpu, &none, tape, y, |plan| plan.set(input, &x));
-            assert_close("swiglu", &got, &swiglu_reference(&x, width), 1e-6, 3e-7);
+            assert_close("gated", &got, &gated_reference(&x, width, *activation), 1e-6, 4e-7);
         }
     }
 }

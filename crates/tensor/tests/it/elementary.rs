@@ -4,6 +4,7 @@ use tsumugi_tensor::kernels::elementwise::Activation;
 use tsumugi_tensor::ops::cross_entropy::cross_entropy_reference;
 use tsumugi_tensor::ops::elementwise::{Binary, Unary, binary_reference};
 use tsumugi_tensor::ops::matmul::matmul_reference;
+use tsumugi_tensor::ops::normalize_heads::normalize_heads_reference;
 use tsumugi_tensor::ops::rearrange::transpose_reference;
 use tsumugi_tensor::ops::reduce::{mean_squared_error_reference, sum_last_reference};
 use tsumugi_tensor::ops::softmax::{log_softmax_reference, softmax_reference};
@@ -96,9 +97,9 @@ fn functions_of_two_numbers() {
 
 #[test]
 fn functions_of_one_number() {
-    use Unary::{Absolute, Exp, Ln, Negate, Reciprocal, Scale, Sqrt, Square};
+    use Unary::{Absolute, Exp, Ln, Negate, Reciprocal, Scale, SoftCap, Sqrt, Square};
     let x = operands(&[&[3, 7]]).values(ParameterId(0)).to_vec();
-    for function in [Exp, Ln, Sqrt, Square, Negate, Reciprocal, Absolute, Scale(-1.5)] {
+    for function in [Exp, Ln, Sqrt, Square, Negate, Reciprocal, Absolute, Scale(-1.5), SoftCap(0.7)] {
         let y = check(&format!("{function:?}"), &[&[3, 7]], &|tape, x| tape.unary(function, x[0]));
         let want: Vec<f32> = x.iter().map(|&x| function.reference(f64::from(x)) as f32).collect();
         assert_close(&format!("{function:?}"), &y, &want, 4e-7, 1e-7);
@@ -113,6 +114,22 @@ fn functions_of_one_number() {
         let ab = tape.multiply(a, b);
         tape.multiply(ab, c)
     });
+}
+
+#[test]
+fn norms_of_heads() {
+    for (rows, query, key, width) in [(1, 1, 1, 2), (3, 2, 1, 3), (35, 4, 2, 5), (2, 3, 3, 18)] {
+        let heads = Heads::new(query, key, width, 1.0);
+        for kind in NormKind::ALL {
+            let shapes: [&[usize]; 3] = [&[rows, heads.row()], &[width], &[width]];
+            let what = format!("{kind:?} of {heads:?}");
+            let y = check(&what, &shapes, &|tape, x| tape.normalize_heads(x[0], [x[1], x[2]], &heads, kind, 0.1));
+            let parameters = operands(&shapes);
+            let value = |i| parameters.values(ParameterId(i));
+            let want = normalize_heads_reference(value(0), [value(1), value(2)], &heads, kind, 0.1);
+            assert_close(&what, &y, &want, 4e-6, 4e-6);
+        }
+    }
 }
 
 #[test]
@@ -264,7 +281,7 @@ fn weigh(tape: &mut Tape, value: Var, more: impl Fn(&mut Plan) + 'static) -> Rec
 #[test]
 fn the_coarse_norms_equal_their_formulas() {
     let parameters = operands(&[&[70, 18], &[18], &[18]]);
-    for kind in [NormKind::Layer, NormKind::Rms] {
+    for kind in NormKind::ALL {
         agree(
             &format!("{kind:?}"),
             &parameters,
@@ -291,10 +308,13 @@ fn the_coarse_norms_equal_their_formulas() {
                 let deviation = tape.unary(Unary::Sqrt, variance);
                 let deviation = tape.matmul(deviation, one, false, false);
                 let normal = tape.divide(centred, deviation);
-                let y = tape.multiply(normal, v[1]);
+                let offset = tape.input(&[18]);
+                let weight = tape.add(v[1], offset);
+                let y = tape.multiply(normal, weight);
                 let y = tape.add(y, v[2]);
                 weigh(tape, y, move |plan| {
                     plan.set(epsilon, &[1e-5]);
+                    plan.set(offset, &[kind.weight_offset(); 18]);
                     plan.set(one, &[1.0; 18]);
                 })
             },

@@ -5,7 +5,7 @@ use tsumugi_tensor::kernels::normalize as norm;
 use tsumugi_tensor::kernels::optimizer::adamw;
 use tsumugi_tensor::kernels::rows::{self, OnlineSoftmax, SCORE_COLUMNS, ScoreRows, Scoring};
 use tsumugi_tensor::ops::cross_entropy::cross_entropy_reference;
-use tsumugi_tensor::ops::feed_forward::swiglu_reference;
+use tsumugi_tensor::ops::feed_forward::gated_reference;
 use tsumugi_tensor::ops::normalize::normalize_reference;
 use tsumugi_tensor::ops::softmax::softmax_reference;
 use tsumugi_tensor::optimizer_step::global_norm;
@@ -133,23 +133,37 @@ fn passes_over_slices_of_every_length() {
 }
 
 #[test]
-fn swiglu_and_its_gradient() {
+fn gated_units_and_their_gradients() {
     for isa in Isa::available() {
-        for n in lengths() {
+        for (n, &activation) in lengths().zip(Activation::ALL.iter().cycle()) {
+            let what = format!("{} {activation:?} of {n}", isa.name());
             let x: Vec<f32> = noise(3, 2 * n).iter().map(|x| 6.0 * x).collect();
             let ((gate, up), dy) = (x.split_at(n), noise(4, n));
             let mut y = vec![0.0; n];
-            kernel::swiglu(isa, gate, up, &mut y);
-            assert_close("swiglu", &y, &swiglu_reference(&x, n), 1e-6, 4e-6);
+            kernel::gated(isa, activation, gate, up, &mut y);
+            assert_close(&what, &y, &gated_reference(&x, n, activation), 1e-6, 4e-6);
             let (mut dgate, mut dup) = (vec![0.0; n], vec![0.0; n]);
-            kernel::swiglu_backward(isa, gate, up, &dy, &mut dgate, &mut dup);
+            kernel::gated_backward(isa, activation, gate, up, &dy, &mut dgate, &mut dup);
             for i in 0..n {
                 let (g, u, d) = (f64::from(gate[i]), f64::from(up[i]), f64::from(dy[i]));
-                let q = 1.0 / (1.0 + (-g).exp());
-                let want = (d * u * (q + g * q * (1.0 - q)), d * g * q);
-                assert!((f64::from(dgate[i]) - want.0).abs() <= 8e-6, "{n} {i}: {want:?} {}", dgate[i]);
-                assert!((f64::from(dup[i]) - want.1).abs() <= 4e-6, "{n} {i}: {want:?} {}", dup[i]);
+                let f = |x: f64| activation.reference(x);
+                let want = (d * u * (f(g + 1e-5) - f(g - 1e-5)) / 2e-5, d * f(g));
+                assert!((f64::from(dgate[i]) - want.0).abs() <= 1e-5, "{what} {i}: {want:?} {}", dgate[i]);
+                assert!((f64::from(dup[i]) - want.1).abs() <= 6e-6, "{what} {i}: {want:?} {}", dup[i]);
             }
+        }
+    }
+}
+
+#[test]
+fn soft_caps_of_every_length() {
+    for isa in Isa::available() {
+        for n in lengths() {
+            let x: Vec<f32> = noise(1, n).iter().map(|x| 90.0 * x).collect();
+            let mut y = vec![0.0; n];
+            kernel::soft_cap(isa, 30.0, &x, &mut y);
+            let want: Vec<f32> = x.iter().map(|&x| (30.0 * (f64::from(x) / 30.0).tanh()) as f32).collect();
+            assert_close(&format!("{} {n}", isa.name()), &y, &want, 0.0, 1.2e-5);
         }
     }
 }
@@ -163,7 +177,8 @@ fn norm_gradient(x: &[f32], w: &[f32], dy: &[f32], kind: NormKind, epsilon: f32)
     let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
     let scale = 1.0 / (variance + f64::from(epsilon)).sqrt();
     let normal: Vec<f64> = x.iter().map(|x| (x - mean) * scale).collect();
-    let d: Vec<f64> = dy.iter().zip(&w).map(|(dy, w)| dy * w).collect();
+    let offset = f64::from(kind.weight_offset());
+    let d: Vec<f64> = dy.iter().zip(&w).map(|(dy, w)| dy * (w + offset)).collect();
     let mean_d = if kind == NormKind::Layer { d.iter().sum::<f64>() / n } else { 0.0 };
     let mean_dn = d.iter().zip(&normal).map(|(d, n)| d * n).sum::<f64>() / n;
     let dx = d.iter().zip(&normal).map(|(d, n)| ((d - mean_d - n * mean_dn) * scale) as f32).collect();
@@ -174,7 +189,7 @@ fn norm_gradient(x: &[f32], w: &[f32], dy: &[f32], kind: NormKind, epsilon: f32)
 fn norms_of_every_width() {
     for isa in Isa::available() {
         for n in lengths() {
-            for kind in [NormKind::Layer, NormKind::Rms] {
+            for kind in NormKind::ALL {
                 for bias in [noise(5, n), vec![]] {
                     let what = format!("{} {kind:?} of {n}", isa.name());
                     let (x, w, dy) = (noise(1, n), noise(2, n), noise(3, n));
@@ -214,7 +229,7 @@ fn a_norm_of_numbers_far_from_zero_keeps_its_digits() {
         assert!(y.iter().all(|y| y.abs() < 1e-3), "a constant row is normal to 0: {y:?}");
         let mut x = [1.0; 21];
         x[20] = f32::NAN;
-        for kind in [NormKind::Layer, NormKind::Rms] {
+        for kind in NormKind::ALL {
             norm::forward(isa, kind, 1e-5, &x, &w, &[], &mut y);
             assert!(y.iter().all(|y| y.is_nan()), "{kind:?} of a NaN");
         }

@@ -92,7 +92,7 @@ impl Graph<'_> {
             8 => {
                 let up = self.pick();
                 let both = self.tape.concat_columns(&[x, up]);
-                self.tape.swiglu(both)
+                self.tape.gated(both, Activation::Silu)
             }
             _ => {
                 let y = self.pick();

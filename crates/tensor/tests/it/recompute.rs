@@ -56,7 +56,7 @@ fn only_what_is_missing_runs_again() {
     // Of two layers: queries to values, output and up, but not down, whose result enters the next layer.
     assert_eq!(again("linear"), 6);
     assert_eq!(again("attention"), 2);
-    assert_eq!([again("normalize"), again("add_normalize"), again("rotary"), again("swiglu")], [1, 3, 1, 1]);
+    assert_eq!([again("normalize"), again("add_normalize"), again("rotary"), again("gated")], [1, 3, 1, 1]);
     assert_eq!([again("embedding"), again("head_cross_entropy")], [0, 0], "outside of blocks");
 }
 

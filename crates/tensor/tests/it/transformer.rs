@@ -91,7 +91,7 @@ pub fn record(tape: &mut Tape, parameters: &Parameters, rows: usize, dropout: f3
         let x = tape.dropout(x, dropout);
         let (next, x) = norm(tape, next, Some(x), "second.norm");
         let x = linear(tape, x, "up", (layer == 0).then_some(Activation::GeluTanh));
-        let x = if layer == 1 { tape.swiglu(x) } else { x };
+        let x = if layer == 1 { tape.gated(x, Activation::Silu) } else { x };
         let x = linear(tape, x, "down", None);
         (next, tape.dropout(x, dropout))
     };

@@ -1,11 +1,9 @@
-//! Which kind of vocabulary a file holds, by its first bytes; and the one of a model folder.
+//! Which kind of vocabulary a file holds, by its first bytes; and which file of a model folder holds one.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use tsumugi_base::Hint;
-use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
+use tsumugi_files::ModelFiles;
 use tsumugi_files::gguf::parse_header;
-use tsumugi_files::{FilesError, ModelFolder};
 
 use crate::{Tokenizer, TokenizerError, base64};
 
@@ -14,31 +12,6 @@ use crate::{Tokenizer, TokenizerError, base64};
 const NAMES: [&str; 5] =
     ["tokenizer.json", "tekken.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
 const ENDINGS: [&str; 2] = [".tiktoken", ".model"];
-
-/// Why the vocabulary of a folder was not read.
-#[derive(Debug, thiserror::Error)]
-pub enum FolderError {
-    /// Reading the file.
-    #[error(transparent)]
-    Files(#[from] FilesError),
-    /// What it holds.
-    #[error("{file}: {source}", file = .file.display())]
-    Tokenizer {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: Box<TokenizerError>,
-    },
-}
-
-impl Hint for FolderError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Files(error) => error.hint(),
-            Self::Tokenizer { source, .. } => source.hint(),
-        }
-    }
-}
 
 impl Tokenizer {
     /// Reads a vocabulary of any kind: `tokenizer.json`, Tekken, tiktoken's ranks, a SentencePiece model, GGUF. `file` is
@@ -58,27 +31,13 @@ impl Tokenizer {
             _ => Err(TokenizerError::UnknownFile),
         }
     }
-
-    /// Reads the vocabulary of a model folder; none if there is no file of one.
-    pub fn from_folder(folder: &ModelFolder) -> Result<Option<Self>, FolderError> {
-        let Some(name) = vocabulary_file(folder) else { return Ok(None) };
-        let Some(file) = folder.files().file(name)? else { return Ok(None) };
-        let read = match name.ends_with(".json") {
-            // Text is checked with the place of what is not UTF-8, and kept for others who ask.
-            true => Self::from_vocabulary(file.text(TOKENIZER_FILE_BYTES_MAX)?.as_bytes(), file.path()),
-            false => Self::from_vocabulary(&file.map()?, file.path()),
-        };
-        read.map(Some)
-            .map_err(|source| FolderError::Tokenizer { file: file.path().to_owned(), source: Box::new(source) })
-    }
 }
 
 /// The name of the file of a model folder that holds its vocabulary.
-pub fn vocabulary_file(folder: &ModelFolder) -> Option<&str> {
+pub fn vocabulary_file(folder: &ModelFiles) -> Option<&str> {
     let folder = folder.files();
-    let names = || folder.files().map(|(name, _)| name).chain(folder.unreadable());
-    let named = NAMES.into_iter().find_map(|known| names().find(|&name| name == known));
-    let mut others = names().filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    let named = NAMES.into_iter().find_map(|known| folder.names().find(|&name| name == known));
+    let mut others = folder.names().filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
     named.or_else(|| others.next().filter(|_| others.next().is_none()))
 }
 

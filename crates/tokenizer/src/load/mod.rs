@@ -4,13 +4,15 @@
 mod detect;
 mod gguf;
 mod hugging_face;
+mod model;
 mod patterns;
 mod ranks;
 mod sentencepiece;
 mod tekken;
 mod tiktoken;
 
-pub use detect::{FolderError, vocabulary_file};
+pub use detect::vocabulary_file;
+pub use model::ModelTextError;
 use serde_json::{Value, json};
 
 use crate::{SpecialToken, TokenId};

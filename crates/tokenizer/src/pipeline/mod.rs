@@ -8,6 +8,7 @@
 mod patterns;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 use tokenizers::pipeline::{
@@ -22,9 +23,9 @@ pub(crate) struct Pipeline {
     tokenizer: PipelineTokenizer,
     /// Instead of its own, where that holds patterns it does not know.
     pre_tokenizer: Option<PipelinePreTokenizer>,
-    /// The crate's id of the first added token.
-    first_added: TokenId,
-    /// Our ids of the added tokens, in the order of the crate's.
+    /// The crate's ids of tokens for bytes that the vocabulary has none for.
+    absent: Range<TokenId>,
+    /// Our ids of the added tokens, in the order of the crate's, which follow those.
     added: Vec<TokenId>,
     /// What stands for text that cannot be encoded.
     unknown: Option<TokenId>,
@@ -48,12 +49,12 @@ impl Pipeline {
         unknown: Option<TokenId>,
     ) -> Result<Self, TokenizerError> {
         tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
-        let (first_added, added) = prepare(&mut file, vocabulary, special_tokens)?;
+        let (absent, added) = prepare(&mut file, vocabulary, special_tokens)?;
         let tokenizer = build(&file)?;
         let pre_tokenizer = patterns::compiled(&tokenizer)?;
         let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
         let guarded = !byte_level(&tokenizer) || whole_words;
-        Ok(Self { tokenizer, pre_tokenizer, first_added, added, unknown, guarded })
+        Ok(Self { tokenizer, pre_tokenizer, absent, added, unknown, guarded })
     }
 
     /// Whether tokens are bytes, as GPT-2 spells them.
@@ -91,7 +92,7 @@ impl Pipeline {
                 self.encode_piece(piece, &options, &mut tokens);
             }
         }
-        tokens.into_iter().map(|token| self.our_id(token.into())).collect()
+        tokens.into_iter().filter_map(|token| self.our_id(token.into())).collect()
     }
 
     /// The encoder fails only where a regular expression of a foreign file exceeds its backtracking limit (or on a
@@ -127,16 +128,19 @@ impl Pipeline {
         self.tokenizer.decode(&ids, true).unwrap_or_default()
     }
 
-    fn our_id(&self, id: TokenId) -> TokenId {
-        match id.checked_sub(self.first_added) {
-            Some(place) => self.added.get(place as usize).copied().unwrap_or(id),
-            None => id,
+    /// None for a byte that has no token, where the vocabulary has none for unknown text either: it is left out, as the
+    /// format's own library and llama.cpp do.
+    fn our_id(&self, id: TokenId) -> Option<TokenId> {
+        if self.absent.contains(&id) {
+            return self.unknown;
         }
+        let added = id.checked_sub(self.absent.end).and_then(|place| self.added.get(place as usize));
+        Some(added.copied().unwrap_or(id))
     }
 
     fn their_id(&self, id: TokenId) -> TokenId {
         match self.added.binary_search(&id) {
-            Ok(place) => self.first_added + place as TokenId,
+            Ok(place) => self.absent.end + place as TokenId,
             Err(_) => id,
         }
     }
@@ -153,12 +157,13 @@ fn place_holder(id: TokenId) -> String {
 
 /// Rewrites a canonical file so that the crate's ids can be translated. The vocabulary of the model gets an entry for
 /// every id below a bound, so that the crate counts added tokens from that bound on; control tokens are replaced in it.
-/// Returns the bound and our ids of the tokens from there on.
+/// A byte-level vocabulary gets tokens for the bytes that it has none for. Returns the ids of these, which begin at the
+/// bound, and our ids of the tokens after them.
 fn prepare(
     file: &mut Value,
     vocabulary: &[(String, TokenId)],
     special_tokens: &[SpecialToken],
-) -> Result<(TokenId, Vec<TokenId>), TokenizerError> {
+) -> Result<(Range<TokenId>, Vec<TokenId>), TokenizerError> {
     let ids = vocabulary.iter().map(|&(_, id)| id).chain(special_tokens.iter().map(|token| token.id));
     let size = ids.max().map_or(0, |id| id as usize + 1);
     if size > 2 * (vocabulary.len() + special_tokens.len()) + HOLES_MAX {
@@ -178,6 +183,9 @@ fn prepare(
     order.sort_by_key(|token| token.id);
     let added = order.iter().filter(|token| known.insert(&token.content)).map(|token| token.id).collect();
 
+    let bytes = byte_tokens(file);
+    contents.extend(bytes.iter().map(String::as_str).filter(|byte| !known.contains(byte)).map(Some));
+
     let no_model = || TokenizerError::Malformed { reason: "it has no `model`".into() };
     let model = file.get_mut("model").and_then(Value::as_object_mut).ok_or_else(no_model)?;
     if let Some(merges) = model.get_mut("merges").and_then(Value::as_array_mut) {
@@ -190,7 +198,14 @@ fn prepare(
     if let Some(stored) = model.get_mut("vocab") {
         fill(stored, &contents);
     }
-    Ok((size as TokenId, added))
+    Ok((size as TokenId..contents.len() as TokenId, added))
+}
+
+/// The tokens of single bytes that a byte-level model must have: SmolLM2's, for one, has none for some that are in no UTF-8
+/// text or in hardly any.
+fn byte_tokens(file: &Value) -> Vec<String> {
+    let byte_level = file.pointer("/model/byte_level") == Some(&Value::Bool(true));
+    (0..=255).filter(|_| byte_level).map(|byte| bpe::byte_to_char(byte).to_string()).collect()
 }
 
 /// Ids without a token, beyond as many as there are tokens. The largest published gap is of a few hundred.

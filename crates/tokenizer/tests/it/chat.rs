@@ -1,5 +1,6 @@
 //! Chat templates: ours and those of the world, the loss mask, and that messages cannot forge control tokens.
 
+use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_tokenizer::bpe::Split;
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
@@ -183,18 +184,18 @@ fn bad_templates_are_errors() {
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
     let endless = ChatTemplate::new(endless, None, None).expect("it compiles").render(&[], false).expect_err("fuel");
     assert_eq!(endless.to_string(), "the chat template failed: it does too much work for one conversation");
-    let none = ChatTemplate::from_tokenizer_config("{}").expect_err("it must fail");
+    let none = ChatTemplate::from_tokenizer_config(&json!({})).expect_err("it must fail");
     assert_eq!(none.to_string(), "no chat template: tokenizer_config.json has no `chat_template`");
-    assert!(ChatTemplate::from_tokenizer_config("[").is_err());
 }
 
 #[test]
 fn tokenizer_config_is_read_in_its_variants() {
-    let plain =
-        r#"{"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": "<s>", "eos_token": {"content": "</s>"}}"#;
-    let template = ChatTemplate::from_tokenizer_config(plain).expect("it reads");
+    let eos = json!({"content": "</s>"});
+    let plain = json!({"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": "<s>", "eos_token": eos});
+    let template = ChatTemplate::from_tokenizer_config(&plain).expect("it reads");
     assert_eq!(template.render(&[], false).expect("it renders"), "<s></s>");
     assert_eq!((template.bos_token(), template.eos_token()), (Some("<s>"), Some("</s>")));
-    let named = r#"{"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]}"#;
-    assert_eq!(ChatTemplate::from_tokenizer_config(named).expect("it reads").source(), "d");
+    let named = [json!({"name": "tool_use", "template": "t"}), json!({"name": "default", "template": "d"})];
+    let named = json!({"chat_template": named});
+    assert_eq!(ChatTemplate::from_tokenizer_config(&named).expect("it reads").source(), "d");
 }

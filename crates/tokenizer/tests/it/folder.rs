@@ -13,19 +13,16 @@ fn a_folder_has_all_three_files() {
     let tokenizer = small_tokenizer(Split::Gpt4);
     tokenizer.save_with_template(folder.path(), &ChatTemplate::own()).expect("it saves");
     let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("it is there");
-    let config: Value = serde_json::from_str(&text("tokenizer_config.json")).expect("JSON");
+    let json = |name: &str| serde_json::from_str::<Value>(&text(name)).expect("JSON");
+    let config = json("tokenizer_config.json");
     assert_eq!(config["bos_token"], "<|endoftext|>");
     assert_eq!(config["eos_token"], "<|end|>");
-    let map: Value = serde_json::from_str(&text("special_tokens_map.json")).expect("JSON");
-    assert_eq!(map["eos_token"], "<|end|>");
-    assert_eq!(
-        ChatTemplate::from_tokenizer_config(&text("tokenizer_config.json")).expect("it reads"),
-        ChatTemplate::own()
-    );
+    assert_eq!(json("special_tokens_map.json")["eos_token"], "<|end|>");
+    assert_eq!(ChatTemplate::from_tokenizer_config(&config).expect("it reads"), ChatTemplate::own());
     let again = Tokenizer::from_json(&text("tokenizer.json")).expect("it reads");
     assert_eq!(again.special(special_tokens::END), tokenizer.special(special_tokens::END));
     tokenizer.save(folder.path()).expect("it saves");
-    assert!(ChatTemplate::from_tokenizer_config(&text("tokenizer_config.json")).is_err());
+    assert!(ChatTemplate::from_tokenizer_config(&json("tokenizer_config.json")).is_err());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use tsumugi_base::progress::Silent;
 use tsumugi_base::run_record::sha256;
 use tsumugi_base::testing::asset;
 use tsumugi_files::gguf::parse_header;
+use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_tokenizer::Tokenizer;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 
@@ -90,6 +91,32 @@ fn gguf_vocabulary(name: &str) -> Option<Tokenizer> {
     let path = asset(&format!("gguf-vocab/ggml-vocab-{name}.gguf"))?;
     let header = parse_header(&std::fs::read(&path).expect("it reads"), &path).expect("a GGUF file");
     Some(Tokenizer::from_gguf(&header.metadata).expect("a vocabulary"))
+}
+
+/// llama.cpp's ids, without BOS. The vocabulary has no token for some bytes.
+#[test]
+fn smollm2_gives_the_ids_of_llama_cpp() {
+    let Some(path) = asset("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let model = ModelFiles::admit(&path, &NoScan { reason: "a published file without code" }).expect("a GGUF file");
+    let tokenizer = Tokenizer::of_model(&model).expect("it reads").expect("it has a vocabulary");
+    for (text, ids) in [
+        (
+            "Hello, world! 12345  naïve café 東京 🙂\n\tfoo_bar()",
+            &[
+                19556, 28, 905, 17, 216, 33, 34, 35, 36, 37, 216, 15486, 46494, 37366, 17097, 247, 126, 16736, 122,
+                47526, 198, 197, 15236, 79, 6299, 1000,
+            ][..],
+        ),
+        ("def f(x):\n    return x**2  # comment", &[1604, 275, 24, 104, 727, 472, 1003, 1792, 828, 34, 216, 907, 5189]),
+        (
+            "The quick brown fox can't jump over 3.14159 lazy dogs.",
+            &[504, 2365, 6354, 16438, 416, 982, 7379, 690, 216, 35, 30, 33, 36, 33, 37, 41, 23790, 5046, 30],
+        ),
+        ("a\u{4}b", &[81, 82]),
+    ] {
+        assert_eq!(tokenizer.encode(text), ids, "{text}");
+    }
+    assert_eq!((tokenizer.vocabulary_size(), tokenizer.prefix()), (49_152, &[][..]));
 }
 
 /// Token counts of FLORES-200 that Petrov et al. 2023 published (arXiv 2305.15425), of each language whose text is here.

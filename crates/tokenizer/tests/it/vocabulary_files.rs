@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::gguf::{Array, Metadata, Value};
-use tsumugi_files::{ModelFolder, NoScan};
+use tsumugi_files::{ModelFiles, NoScan, write_gguf};
 use tsumugi_tokenizer::bpe::byte_to_char;
 use tsumugi_tokenizer::{Tokenizer, TokenizerError};
 
@@ -77,7 +77,7 @@ fn a_file_is_known_by_its_content() {
 #[test]
 fn a_folder_needs_only_its_vocabulary() {
     let folder = temporary_folder();
-    let open = || Tokenizer::from_folder(&ModelFolder::admit(folder.path(), &GATE).expect("it opens"));
+    let open = || Tokenizer::of_model(&ModelFiles::admit(folder.path(), &GATE).expect("it opens"));
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("it writes");
     assert!(open().expect("it lists").is_none());
     write("other.model", &model("spm_unigram"));
@@ -91,6 +91,13 @@ fn a_folder_needs_only_its_vocabulary() {
     write("tokenizer.json", b"{");
     let error = open().expect_err("it is cut short").to_string();
     assert!(error.contains("tokenizer.json: tokenizer.json is not a tokenizer"), "{error}");
+    std::fs::remove_file(folder.path().join("tokenizer.json")).expect("it was there");
+    let file = folder.path().join("m.gguf");
+    write_gguf(&file, &gguf("llama"), &[]).expect("it is written");
+    for path in [&file, folder.path()] {
+        let model = ModelFiles::admit(path, &GATE).expect("it opens");
+        assert_eq!(size(Tokenizer::of_model(&model)), 261, "a GGUF file has its own vocabulary");
+    }
 }
 
 #[test]
@@ -101,6 +108,18 @@ fn kinds_of_gguf_vocabularies() {
     assert_eq!((t5.encode("  ab  a "), t5.prefix(), t5.suffix()), (vec![6, 3, 6], &[][..], &[][..]));
     let bytes = Tokenizer::from_gguf(&gguf("gpt2")).expect("byte-level");
     assert_eq!(bytes.encode("abb"), [4, 3]);
+    let mut without_a_byte = gguf("gpt2");
+    if let Some(Value::Array(Array::String(mut tokens))) = without_a_byte.get("tokenizer.ggml.tokens").cloned() {
+        let place = tokens.iter().position(|token| token == "z").expect("a byte");
+        tokens[place] = "zz".into();
+        without_a_byte.insert("tokenizer.ggml.tokens", Value::Array(Array::String(tokens)));
+    }
+    let bytes = Tokenizer::from_gguf(&without_a_byte).expect("byte-level");
+    assert_eq!(
+        (bytes.encode("abzb"), bytes.vocabulary_size()),
+        (vec![4, 3], 261),
+        "a byte without a token is left out"
+    );
     let bert = Tokenizer::from_gguf(&gguf("bert")).expect("WordPiece");
     assert_eq!(bert.encode("AAB b"), [6, 4, 0]);
     for (key, value, told) in [

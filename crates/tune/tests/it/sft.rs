@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tsumugi_base::progress::{Event, Observer, Silent};
 use tsumugi_base::testing::temporary_folder;
-use tsumugi_files::{Admitted, ModelFolder, NoScan};
+use tsumugi_files::{Admitted, ModelFiles, NoScan};
 use tsumugi_models::{Decoder, family};
 use tsumugi_tensor::Cpu;
 use tsumugi_tensor::threads::Pool;
@@ -16,7 +16,7 @@ use tsumugi_tune::methods::sft::{self, SftRecipe, Tuned};
 use tsumugi_tune::{Conversations, TuneError};
 
 /// A llama of a few thousand weights on bytes.
-fn base(folder: &Path) -> Admitted<ModelFolder> {
+fn base(folder: &Path) -> Admitted<ModelFiles> {
     std::fs::create_dir_all(folder).unwrap();
     let tokenizer = byte_tokenizer(&special_tokens::all()).unwrap();
     let mut spec = family::find("llama").unwrap().tiny();
@@ -25,7 +25,7 @@ fn base(folder: &Path) -> Admitted<ModelFolder> {
     decoder.initialize(5, &Pool::new(1));
     decoder.save(folder, &BTreeMap::new()).unwrap();
     tokenizer.save(folder).unwrap();
-    ModelFolder::admit(folder, &NoScan { reason: "the test made it" }).unwrap()
+    ModelFiles::admit(folder, &NoScan { reason: "the test made it" }).unwrap()
 }
 
 /// Every question has the same answer; the questions are noise.
@@ -111,10 +111,10 @@ fn weights_that_are_no_numbers_are_named() {
     let folder = temporary_folder();
     let path = folder.path();
     let sound = base(&path.join("base"));
-    let mut decoder = Decoder::load(&sound).unwrap();
+    let mut decoder = Decoder::load(&sound, &Pool::new(1)).unwrap();
     let tune = |decoder: &Decoder| {
         decoder.save(&path.join("base"), &BTreeMap::new()).unwrap();
-        let model = ModelFolder::admit(&path.join("base"), &NoScan { reason: "the test made it" }).unwrap();
+        let model = ModelFiles::admit(&path.join("base"), &NoScan { reason: "the test made it" }).unwrap();
         let source = sft::Source { model: &model, conversations: &conversations(), inputs: Vec::new() };
         let cpu = Cpu::detect(Some(1)).unwrap();
         sft::run_on(&source, &recipe(), &path.join("out"), &cpu, Vec::new(), &Silent, &mut |_, _, _, _| {})
@@ -136,7 +136,7 @@ fn a_conversation_that_the_template_refuses_is_named_by_file_and_line() {
                     {{ message.content }}{% endfor %}";
     let config = serde_json::json!({ "chat_template": template }).to_string();
     std::fs::write(path.join("base/tokenizer_config.json"), config).unwrap();
-    let model = ModelFolder::admit(model.path(), &NoScan { reason: "the test made it" }).unwrap();
+    let model = ModelFiles::admit(model.path(), &NoScan { reason: "the test made it" }).unwrap();
     for (bad, line) in [(2, 4), (19, 21)] {
         let lines = (0..20).map(|index| {
             let content = if index == bad { "refuse" } else { "say" };

@@ -21,7 +21,7 @@ use session::Session;
 /// whole turns are left out, and it says so. `/help` lists the commands.
 #[derive(Debug, Args)]
 pub struct Chat {
-    /// A model folder with a chat template
+    /// A model folder or GGUF file, with a chat template
     model: String,
     /// The system message; with the quickstart's model: who answers [default: the first that the model suggests, if any]
     #[arg(long, value_name = "TEXT")]

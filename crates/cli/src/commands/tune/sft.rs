@@ -22,7 +22,7 @@ use crate::{interrupt, model};
 /// finished chat model, with `run.json` and `log.jsonl`.
 #[derive(Debug, Args)]
 pub struct Sft {
-    /// The model folder to begin with, or a recipe that names it
+    /// The model to begin with, or a recipe that names it
     #[arg(value_name = "MODEL | RECIPE.toml")]
     from: Option<PathBuf>,
     #[command(flatten)]

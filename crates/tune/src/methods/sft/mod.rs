@@ -13,10 +13,10 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_base::units;
 use tsumugi_data::{ConversationConfig, ConversationLoader, EvaluationSet, PackingReport, PreviewStyle};
-use tsumugi_files::{Admitted, ModelFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
-use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, TokenizerError, special_tokens, vocabulary_file};
+use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, special_tokens, vocabulary_file};
 use tsumugi_train::peak::peak_flops_per_second;
 use tsumugi_train::planner::check_memory;
 use tsumugi_train::report::Log;
@@ -79,7 +79,7 @@ impl Tuned {
 /// What a fine-tuning begins with, besides its recipe.
 pub struct Source<'a> {
     /// The model, admitted.
-    pub model: &'a Admitted<ModelFolder>,
+    pub model: &'a Admitted<ModelFiles>,
     /// What to learn.
     pub conversations: &'a Conversations,
     /// Where it came from.
@@ -106,18 +106,15 @@ pub fn preview(
     Ok(loader.parts().iter().take(count).map(|part| tsumugi_data::preview(tokenizer, part, style)).collect())
 }
 
-/// The tokenizer of a model folder.
-pub fn tokenizer(model: &Admitted<ModelFolder>) -> Result<Tokenizer, TuneError> {
-    Tokenizer::from_folder(model)?.ok_or_else(|| TuneError::NoTokenizer { folder: model.path().to_owned() })
+/// The tokenizer of a model.
+pub fn tokenizer(model: &Admitted<ModelFiles>) -> Result<Tokenizer, TuneError> {
+    Tokenizer::of_model(model)?.ok_or_else(|| TuneError::NoTokenizer { folder: model.path().to_owned() })
 }
 
-/// The chat template of a model folder, or our own where its tokenizer has the control tokens for it.
-pub fn template(model: &Admitted<ModelFolder>, tokenizer: &Tokenizer) -> Result<ChatTemplate, TuneError> {
-    if let Some(config) = model.text("tokenizer_config.json")? {
-        match ChatTemplate::from_tokenizer_config(config) {
-            Err(TokenizerError::NoTemplate { .. }) => {}
-            other => return Ok(other?),
-        }
+/// The chat template of a model, or our own where its tokenizer has the control tokens for it.
+pub fn template(model: &Admitted<ModelFiles>, tokenizer: &Tokenizer) -> Result<ChatTemplate, TuneError> {
+    if let Some(template) = ChatTemplate::of_model(model)? {
+        return Ok(template);
     }
     match special_tokens::ALL.into_iter().find(|token| tokenizer.special(token).is_none()) {
         None => Ok(ChatTemplate::own()),
@@ -128,14 +125,14 @@ pub fn template(model: &Admitted<ModelFolder>, tokenizer: &Tokenizer) -> Result<
 /// Fine-tunes by a recipe into `folder`, or goes on with what is there: reads the recipe's data itself.
 pub fn run(
     recipe: &SftRecipe,
-    model: &Admitted<ModelFolder>,
+    model: &Admitted<ModelFiles>,
     folder: &Path,
     cpu: &Cpu,
     command: Vec<String>,
     observer: &dyn Observer,
     on_evaluation: OnEvaluation<'_>,
 ) -> Result<Tuned, TuneError> {
-    let (_, spec) = tsumugi_models::folder::read_spec(model)?;
+    let (_, spec) = tsumugi_models::read_spec(model)?;
     let resolved = recipe.resolve(spec.context, spec.width)?;
     let dialogue = resolved.dialogue.clone().unwrap_or_default();
     let conversations = Conversations::read(&resolved.data, resolved.format, &dialogue)?;
@@ -153,7 +150,7 @@ pub fn run_on(
     observer: &dyn Observer,
     on_evaluation: OnEvaluation<'_>,
 ) -> Result<Tuned, TuneError> {
-    let (_, spec) = tsumugi_models::folder::read_spec(source.model)?;
+    let (_, spec) = tsumugi_models::read_spec(source.model)?;
     let mut resolved = recipe.resolve(spec.context, spec.width)?;
     resolved.compute = resolved.compute.of_run(folder, cpu);
     resolved.train.recompute = run_folder::recompute_of_run(recipe.recompute, folder);
@@ -178,7 +175,7 @@ pub fn run_on(
     if opened.state == Begun::Finished {
         return Tuned::of_finished(folder, resolved, packing);
     }
-    let decoder = load(source.model, resolved.dropout)?;
+    let decoder = load(source.model, resolved.dropout, cpu)?;
     let held_out = held_out(source, &resolved, &tokenizer, &template)?;
     describe(&packing, resolved.context, resolved.train.steps, observer);
     let trained = train(Job {
@@ -228,8 +225,8 @@ fn record(
 }
 
 /// The model to begin with, whose weights must be numbers: else every loss would be none, and the learning rate be blamed.
-fn load(model: &Admitted<ModelFolder>, dropout: f32) -> Result<Decoder, TuneError> {
-    let mut decoder = Decoder::load(model)?;
+fn load(model: &Admitted<ModelFiles>, dropout: f32, cpu: &Cpu) -> Result<Decoder, TuneError> {
+    let mut decoder = Decoder::load(model, cpu.pool())?;
     if let Some(tensor) = not_finite(&decoder.parameters) {
         let problem = format!("`{tensor}` of {} has numbers that are not finite", model.path().display());
         return Err(TrainError::DamagedModel { problem }.into());
@@ -239,7 +236,7 @@ fn load(model: &Admitted<ModelFolder>, dropout: f32) -> Result<Decoder, TuneErro
 }
 
 /// The tokenizer of a model, whose ids must all be the model's.
-fn tokenizer_of(model: &Admitted<ModelFolder>, vocabulary: usize) -> Result<Tokenizer, TuneError> {
+fn tokenizer_of(model: &Admitted<ModelFiles>, vocabulary: usize) -> Result<Tokenizer, TuneError> {
     let read = tokenizer(model)?;
     if read.vocabulary_size() > vocabulary {
         let (folder, tokenizer) = (model.path().to_owned(), read.vocabulary_size());
@@ -288,21 +285,12 @@ fn describe(packing: &PackingReport, context: usize, steps: u64, observer: &dyn 
 /// What ends an answer of the tuned model: what ended one before, what the template names, and what was trained to end
 /// turns here.
 fn end_tokens(
-    model: &Admitted<ModelFolder>,
+    model: &Admitted<ModelFiles>,
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
 ) -> Result<Vec<TokenId>, TuneError> {
-    let mut ends: BTreeSet<TokenId> = BTreeSet::new();
-    for name in ["generation_config.json", "config.json"] {
-        let config: Value = serde_json::from_str(model.text(name)?.unwrap_or("null")).unwrap_or_default();
-        let listed = match &config["eos_token_id"] {
-            Value::Array(ids) => ids.iter().filter_map(Value::as_u64).collect(),
-            id => Vec::from_iter(id.as_u64()),
-        };
-        ends.extend(listed.into_iter().filter_map(|id| TokenId::try_from(id).ok()));
-    }
-    let named = [template.eos_token(), Some(special_tokens::END)];
-    ends.extend(named.into_iter().flatten().filter_map(|token| tokenizer.special(token)));
+    let mut ends = BTreeSet::from_iter(tsumugi_tokenizer::end_tokens(model, tokenizer)?);
+    ends.extend(template.eos_token().and_then(|token| tokenizer.special(token)));
     let exchange = [Message::new("user", "a"), Message::new("assistant", "b")];
     let taught = template.encode_conversation(tokenizer, &exchange)?;
     let taught =
@@ -312,11 +300,14 @@ fn end_tokens(
 }
 
 /// Hashes of what the model is made of.
-fn model_hashes(model: &ModelFolder) -> Result<Vec<InputHash>, TuneError> {
+fn model_hashes(model: &ModelFiles) -> Result<Vec<InputHash>, TuneError> {
     let names = model.files().files().map(|(name, _)| name);
-    let weights = names.filter(|name| name.ends_with(".safetensors"));
-    let files = weights.chain(["config.json"]).chain(vocabulary_file(model));
-    files.map(|name| Ok(InputHash::of(&model.path().join(name))?)).collect()
+    let (ending, beside) = match model.gguf() {
+        Some(_) => (".gguf", [None, None]),
+        None => (".safetensors", [Some("config.json"), vocabulary_file(model)]),
+    };
+    let files = names.filter(|name| name.ends_with(ending)).chain(beside.into_iter().flatten());
+    files.map(|name| Ok(InputHash::of(&model.files().path().join(name))?)).collect()
 }
 
 /// Writes the finished model: tokenizer with its template, generation settings, weights and, last, the config.

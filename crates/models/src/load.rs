@@ -1,0 +1,146 @@
+//! A decoder from a model on disk, a Hugging Face folder or a GGUF file: config, spec, weights.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::Value;
+use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
+use tsumugi_tensor::Parameters;
+use tsumugi_tensor::threads::Pool;
+
+use crate::family::{self, Family};
+use crate::gguf::Architecture;
+use crate::hf_config::ConfigReader;
+use crate::slots::{Layout, Slot, filled_slots};
+use crate::{Decoder, DecoderSpec, ModelError, Position, gguf};
+
+/// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.
+pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
+    Ok(read(model)?.0)
+}
+
+/// The family and the spec that the config of a model describes.
+pub fn read_spec(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, DecoderSpec), ModelError> {
+    let (family, spec, _) = described(model)?;
+    Ok((family, spec))
+}
+
+/// How the tensors of a model are laid out.
+pub fn read_layout(model: &Admitted<ModelFiles>) -> Result<Layout, ModelError> {
+    Ok(described(model)?.2)
+}
+
+fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architecture>), ModelError> {
+    if let Some(metadata) = model.gguf() {
+        let architecture = gguf::architecture(metadata, model.path())?;
+        let config = architecture.config(metadata, &model.tensors()?);
+        let config = config.map_err(|problem| ModelError::Config { file: model.path().to_owned(), problem })?;
+        return Ok((config, Some(architecture)));
+    }
+    let config = model.json("config.json")?;
+    Ok((config.ok_or_else(|| ModelError::NoConfig { folder: model.path().to_owned() })?, None))
+}
+
+fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, DecoderSpec, Layout), ModelError> {
+    let (config, architecture) = read(model)?;
+    let problem = |problem: String| ModelError::Config { file: config_file(model), problem };
+    let map = config.as_object().ok_or_else(|| problem("not a JSON object".into()))?;
+    let reader = ConfigReader::new(map);
+    let model_type = reader.word_or("model_type", "").map_err(|error| problem(error.0))?;
+    let family = family::find(model_type).ok_or_else(|| {
+        let known: Vec<_> = crate::ALL.iter().map(|family| family.name()).collect();
+        ModelError::UnknownFamily { file: config_file(model), model_type: model_type.into(), known: known.join(", ") }
+    })?;
+    let spec = family.spec(&reader).map_err(|error| problem(error.0))?;
+    Ok((family, spec, architecture.map_or(Layout::Folder(family), Layout::Gguf)))
+}
+
+/// The file that says what the model is: for messages.
+fn config_file(model: &ModelFiles) -> PathBuf {
+    if model.gguf().is_some() { model.path().to_owned() } else { model.path().join("config.json") }
+}
+
+impl Decoder {
+    /// Loads a model; weights are widened to float32, by the threads of `pool`. Tied heads that a file repeats are not
+    /// read twice.
+    pub fn load(model: &Admitted<ModelFiles>, pool: &Pool) -> Result<Self, ModelError> {
+        let (_, spec, layout) = described(model)?;
+        let tensors = model.tensors()?;
+        check_before_allocating(model, &spec, &tensors)?;
+        let mut decoder = Self::new(spec);
+        let filled = filled_slots(&decoder, layout, model, &tensors)?;
+        widen(&mut decoder.parameters, &filled, pool)?;
+        Ok(decoder)
+    }
+}
+
+/// Numbers that one task widens, about: enough to be worth handing out, and many tasks in a matrix.
+const TASK_NUMBERS: usize = 1 << 16;
+
+/// Rows of a slot, and where they go in the buffer of all parameters.
+struct Task<'a> {
+    slot: &'a Slot,
+    tensor: &'a TensorView<'a>,
+    rows: Range<usize>,
+    to: Range<usize>,
+}
+
+fn widen(parameters: &mut Parameters, filled: &[(Slot, TensorView<'_>)], pool: &Pool) -> Result<(), FilesError> {
+    let mut tasks = Vec::new();
+    for (slot, tensor) in filled {
+        // A tensor with swapped axes is read as a whole.
+        let step = if slot.transposed { slot.rows.len() } else { TASK_NUMBERS.div_ceil(slot.columns) };
+        let first = parameters.range(slot.parameter).start;
+        for begin in (0..slot.rows.len()).step_by(step) {
+            let rows = begin..(begin + step).min(slot.rows.len());
+            let in_parameter = |row: usize| first + (slot.rows.start + row) * slot.columns;
+            let to = in_parameter(rows.start)..in_parameter(rows.end);
+            tasks.push(Task { slot, tensor, rows, to });
+        }
+    }
+    tasks.sort_by_key(|task| task.to.start);
+    let ranges: Vec<Range<usize>> = tasks.iter().map(|task| task.to.clone()).collect();
+    // Of several errors the one of the first parameter counts, whichever thread was first.
+    let failed: Mutex<Option<(usize, FilesError)>> = Mutex::new(None);
+    pool.split_ranges(&ranges, [parameters.buffer_mut()], |index, [to]| {
+        let Task { slot, tensor, rows, .. } = &tasks[index];
+        if let Err(error) = slot.widen(tensor, rows.clone(), to) {
+            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+            if failed.as_ref().is_none_or(|(first, _)| index < *first) {
+                *failed = Some((index, error));
+            }
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// Numbers of a rotary table that a config alone may ask for (1 GiB): the weights' size does not bound the context.
+const ROTARY_NUMBERS_MAX: u128 = 1 << 28;
+
+/// What is allocated before the weights are looked at one by one, whatever their size: room for a named error.
+const SLACK: u128 = 1 << 20;
+
+/// A config may promise more than fits in memory: the weights' size in the file bounds what is allocated.
+fn check_before_allocating(
+    model: &Admitted<ModelFiles>,
+    spec: &DecoderSpec,
+    tensors: &TensorFile,
+) -> Result<(), ModelError> {
+    let problem = |problem: String| Err(ModelError::Config { file: config_file(model), problem });
+    let product = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
+    let found = tensors.distinct_elements();
+    let promised = spec.parameters_at_least();
+    if promised > found.saturating_mul(2).saturating_add(SLACK) {
+        return problem(format!("it describes {promised} weights, but the weight files hold {found}"));
+    }
+    let rotary = product(&[spec.context, spec.head_width]);
+    if spec.position != Position::Learned && rotary > ROTARY_NUMBERS_MAX {
+        let (context, width) = (spec.context, spec.head_width);
+        return problem(format!(
+            "the context of {context} positions is too long for heads of width {width}: the largest table of \
+             positions has {ROTARY_NUMBERS_MAX} numbers"
+        ));
+    }
+    Ok(())
+}
