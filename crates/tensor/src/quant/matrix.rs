@@ -1,5 +1,7 @@
 //! A weight packed into tiles of 16 rows.
 
+use std::ops::Range;
+
 use super::block::Block;
 use super::half::{from_bf16, from_f16};
 use super::kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
@@ -128,6 +130,25 @@ impl QuantizedMatrix {
         &self.pieces
     }
 
+    /// The pieces that hold the rows `rows`.
+    ///
+    /// # Panics
+    /// When the rows begin or end inside of a piece: a mistake of the caller.
+    pub(crate) fn pieces_of(&self, rows: Range<usize>) -> &[Piece] {
+        let piece_at = |row: usize| {
+            let mut above = 0;
+            let count = self.pieces.iter().take_while(|piece| {
+                let whole = above + piece.rows <= row;
+                above += if whole { piece.rows } else { 0 };
+                whole
+            });
+            let count = count.count();
+            assert_eq!(above, row, "row {row} of {} is not the first of a piece", self.rows());
+            count
+        };
+        &self.pieces[piece_at(rows.start)..piece_at(rows.end)]
+    }
+
     /// Bytes that the weight takes in memory.
     pub fn bytes(&self) -> usize {
         self.pieces.iter().map(|piece| piece.tiles() * piece.tile_bytes).sum()
@@ -211,13 +232,7 @@ fn put_scales(block: &Block, layout: &TileLayout, within: usize, to: &mut [u8], 
 }
 
 /// Scale and offset of one row for a group of a step.
-pub(crate) fn scale_and_offset(
-    layout: &TileLayout,
-    tile: &[u8],
-    step: usize,
-    group: usize,
-    lane: usize,
-) -> (f32, f32) {
+pub(crate) fn scale_and_offset(layout: &TileLayout, tile: &[u8], step: usize, group: usize, lane: usize) -> (f32, f32) {
     let (at, header) = layout.step_at(step);
     let scales = at + layout.code_bytes();
     let unit = |from: usize, index: usize| {
