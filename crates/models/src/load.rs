@@ -11,11 +11,11 @@ use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, ParameterId, Parameters};
 
+use crate::decoder::POSITIONS;
 use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
 use crate::slots::{Layout, Slot, filled_slots};
-use crate::decoder::POSITIONS;
 use crate::{Decoder, DecoderSpec, ModelError, Position, gguf};
 
 /// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.
@@ -135,8 +135,8 @@ fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> 
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        let (kind, rows) = (kind_of(tensor)?, tensor.element_count() / columns);
-        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.order.stored(row), rows });
+        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
+        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
     }
     Some(matrix)
 }
