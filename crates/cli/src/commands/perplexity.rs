@@ -49,7 +49,8 @@ impl Command for Perplexity {
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };
         let progress = Progress::new();
-        let measured = perplexity_of_model(&folder, (self.threads.get(), self.compute.precision()), &text, options, &progress);
+        let measured =
+            perplexity_of_model(&folder, (self.threads.get(), self.compute.precision()), &text, options, &progress);
         drop(progress);
         let measured = measured.map_err(|error| match error {
             EvalError::Stopped { .. } => Failure::Stopped { message: format!("{error}; there is no result") },

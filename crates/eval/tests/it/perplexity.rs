@@ -8,6 +8,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_eval::{EvalError, Perplexity, PerplexityOptions, perplexity, perplexity_of_model};
 use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_infer::{Scorer, Window};
+use tsumugi_models::Precision;
 use tsumugi_models::{Decoder, gpt2::Gpt2, llama::Llama};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};

@@ -10,5 +10,5 @@ mod matrix;
 
 pub(crate) use half::{from_bf16, from_f16};
 pub use kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
-pub(crate) use matrix::{code_of, scale_and_offset};
 pub use matrix::{Piece, QuantizedMatrix, StoredRows};
+pub(crate) use matrix::{code_of, scale_and_offset};

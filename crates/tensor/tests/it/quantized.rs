@@ -11,7 +11,7 @@ use crate::support::{assert_same_bits, noise, panics};
 
 /// Random blocks of a kind: any codes and scales, units that are finite and not tiny.
 fn blocks(kind: WeightKind, rows: usize, columns: usize, rng: &mut Stream) -> Vec<u8> {
-    let mut bytes = vec![0u8; rows * kind.row_bytes(columns).unwrap()];
+    let mut bytes = vec![0u8; rows * kind.row_bytes(columns).expect("whole blocks")];
     bytes.iter_mut().for_each(|byte| *byte = rng.next_u64() as u8);
     let halves: &[usize] = match kind {
         WeightKind::F32 | WeightKind::F16 | WeightKind::BF16 => &[0],
@@ -51,7 +51,7 @@ fn reference(weight: &QuantizedMatrix, x: &[f32], bias: &[f32]) -> Vec<(f64, f64
         .map(|row| {
             let mut values = vec![0.0; columns];
             weight.copy_row(row, &mut values);
-            (kinds.next().unwrap(), values)
+            (kinds.next().expect("a kind for each row"), values)
         })
         .collect();
     let mut y = Vec::new();

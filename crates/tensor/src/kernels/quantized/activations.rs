@@ -1,8 +1,7 @@
 //! `x` rounded to 8 bits, in panels of rows that lie side by side.
 
-
-use super::super::simd::Simd;
 use super::super::kernel;
+use super::super::simd::Simd;
 use super::Panel;
 use crate::cpu::Cpu;
 use crate::quant::{STEP, TileLayout};
@@ -183,7 +182,7 @@ fn round_step(x: &[f32; STEP]) -> ([i8; STEP], f32) {
     for x in x.as_chunks::<8>().0 {
         for i in 0..8 {
             largest[i] = if x[i].abs() > largest[i] { x[i].abs() } else { largest[i] };
-            strange[i] += x[i] - x[i]; // 0, or NaN
+            strange[i] += 0.0 * x[i]; // NaN where x is not finite
         }
     }
     let (mut top, mut wrong) = (0f32, 0f32);
@@ -217,4 +216,3 @@ pub fn round_row_reference(x: &[f32]) -> (Vec<i8>, Vec<f32>) {
     let (codes, scales): (Vec<_>, Vec<_>) = steps.unzip();
     (codes.concat(), scales)
 }
-

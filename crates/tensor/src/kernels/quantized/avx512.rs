@@ -21,7 +21,7 @@ unsafe fn codes<const LOW: usize, const HIGH: usize>(step: *const u8, g: usize) 
             8 => return register(g * 64),
             4 => {
                 let pair = register(g / 2 * 64);
-                let shifted = if g % 2 == 0 { pair } else { _mm512_srli_epi16::<4>(pair) };
+                let shifted = if g.is_multiple_of(2) { pair } else { _mm512_srli_epi16::<4>(pair) };
                 _mm512_and_si512(shifted, _mm512_set1_epi8(15))
             }
             _ => {
@@ -264,7 +264,8 @@ unsafe fn widen_tile<
     let layout = const { layout::<LOW, HIGH, GROUP, SUPER, MINIMA>() };
     let groups = STEP / GROUP;
     // SAFETY: the caller's promise: the tile has these steps.
-    let mut at = unsafe { tile.add(if SUPER > 1 { layout.step_at(steps.start).1 } else { layout.step_at(steps.start).0 }) };
+    let mut at =
+        unsafe { tile.add(if SUPER > 1 { layout.step_at(steps.start).1 } else { layout.step_at(steps.start).0 }) };
     let (mut to, mut units_of) = (to, [_mm512_setzero_ps(); 2]);
     for step in steps {
         // SAFETY: the caller's promise: so many steps on both sides.
@@ -418,8 +419,8 @@ pub(super) unsafe fn multiply_pair(
         ($minima:literal, $rows:literal, $width:literal) => {{
             pair::<16, $minima, $rows, $width>(at, distance, steps, panel, out);
             if $width > $rows && out[0].rows > $rows {
-                let out = out.map(|out| out.from_row($rows));
-                pair::<16, $minima, $rows, $width>(at, distance, steps, panel.from_row($rows), out);
+                let out = out.map(|out| out.below($rows));
+                pair::<16, $minima, $rows, $width>(at, distance, steps, panel.below($rows), out);
             }
         }};
     }
@@ -487,7 +488,12 @@ unsafe fn column<const KIND: usize>(tile: *const u8, column: usize) -> __m512 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-unsafe fn float_rows<const KIND: usize, const ROWS: usize>(tile: *const u8, k: usize, x: (*const f32, usize), out: Out) {
+unsafe fn float_rows<const KIND: usize, const ROWS: usize>(
+    tile: *const u8,
+    k: usize,
+    x: (*const f32, usize),
+    out: Out,
+) {
     let mut sums = [_mm512_setzero_ps(); ROWS];
     for index in 0..k {
         // SAFETY: the caller's promise: k columns, and ROWS rows of `x`.
@@ -557,14 +563,7 @@ fn round_step(x: &[f32; STEP]) -> (__m256i, [i32; 2], f32) {
 
 /// See `activations::round_row`.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-pub(super) fn round_row(
-    x: &[f32],
-    row: usize,
-    width: usize,
-    codes: &mut [f32],
-    scales: &mut [f32],
-    sums: &mut [f32],
-) {
+pub(super) fn round_row(x: &[f32], row: usize, width: usize, codes: &mut [f32], scales: &mut [f32], sums: &mut [f32]) {
     for (step, x) in x.as_chunks::<STEP>().0.iter().enumerate() {
         let (rounded, [first, last], scale) = round_step(x);
         let mut units = [0f32; 8];

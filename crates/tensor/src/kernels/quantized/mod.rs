@@ -71,7 +71,7 @@ pub(super) struct Panel {
 
 impl Out {
     /// The rows from `row` on; there are more than that.
-    unsafe fn from_row(self, row: usize) -> Self {
+    unsafe fn below(self, row: usize) -> Self {
         // SAFETY: the caller's promise.
         Self { y: unsafe { self.y.add(row * self.stride) }, rows: self.rows - row, ..self }
     }
@@ -79,7 +79,7 @@ impl Out {
 
 impl Panel {
     /// The rows from `row` on, which still lie `width` apart.
-    unsafe fn from_row(self, row: usize) -> Self {
+    unsafe fn below(self, row: usize) -> Self {
         // SAFETY: the caller's promise: the panel has more rows.
         unsafe {
             Self { codes: self.codes.add(4 * row), scales: self.scales.add(row), side: self.side.add(row), ..self }
