@@ -65,6 +65,9 @@ impl Decoder {
                 stored[slot.order.stored(row) * slot.columns..][..slot.columns].copy_from_slice(values);
             }
         }
+        if slot.added != 0.0 {
+            stored.iter_mut().for_each(|value| *value += slot.added);
+        }
         stored
     }
 }

@@ -35,7 +35,7 @@ impl RowOrder {
 }
 
 /// Rows of one of our parameters, and the stored tensor that fills them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// The tensor's name in the checkpoint.
     pub tensor: String,
@@ -51,6 +51,8 @@ pub struct Slot {
     pub order: RowOrder,
     /// Whether the tensor has its axes swapped.
     pub transposed: bool,
+    /// How much larger the stored numbers are than ours: norms whose weights stand for one more may be stored with it.
+    pub added: f32,
 }
 
 impl Slot {
@@ -68,11 +70,15 @@ impl Slot {
             return Ok(());
         }
         match self.order {
-            RowOrder::Same => read_f32_at(tensor, rows.start * self.columns, to),
+            RowOrder::Same => read_f32_at(tensor, rows.start * self.columns, to)?,
             order => rows
                 .zip(to.chunks_exact_mut(self.columns))
-                .try_for_each(|(row, values)| read_f32_at(tensor, order.stored(row) * self.columns, values)),
+                .try_for_each(|(row, values)| read_f32_at(tensor, order.stored(row) * self.columns, values))?,
         }
+        if self.added != 0.0 {
+            to.iter_mut().for_each(|value| *value -= self.added);
+        }
+        Ok(())
     }
 }
 
@@ -97,6 +103,13 @@ impl Layout {
         match (self, place) {
             (Self::Gguf(architecture), Place::Query | Place::Key) if architecture.pairs => RowOrder::Pairs(head_width),
             _ => RowOrder::Same,
+        }
+    }
+
+    fn added(self, parameter: &str) -> f32 {
+        match self {
+            Self::Gguf(architecture) if architecture.norms_with_one && parameter.ends_with("norm.weight") => 1.0,
+            _ => 0.0,
         }
     }
 
@@ -147,7 +160,8 @@ fn slot(decoder: &Decoder, layout: Layout, name: &Rename, layer: Option<usize>) 
         shape.reverse();
     }
     let order = layout.order(name.place, decoder.spec.head_width);
-    Some(Slot { tensor: fill(name.outside), shape, parameter, rows, columns, order, transposed })
+    let added = layout.added(name.ours);
+    Some(Slot { tensor: fill(name.outside), shape, parameter, rows, columns, order, transposed, added })
 }
 
 /// Every slot of a decoder, in the order of the layout's names.
