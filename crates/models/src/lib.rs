@@ -22,6 +22,7 @@ mod rope_config;
 mod save;
 pub mod slots;
 pub mod spec;
+mod translate;
 
 pub use decoder::Decoder;
 pub use error::ModelError;
@@ -29,6 +30,7 @@ pub use family::{Family, Place, Rename};
 pub use load::{read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
+pub use translate::Translation;
 
 /// Every decoder family, in the order of `tsumugi models`.
 pub const ALL: &[&dyn Family] = &[

@@ -80,6 +80,26 @@ impl Slot {
         }
         Ok(())
     }
+
+    /// The other way: numbers of ours in the order in which they are stored. Rows of the slot from its first, or from the
+    /// first of a head; of a transposed one all.
+    pub(crate) fn store(&self, values: &[f32]) -> Vec<f32> {
+        let rows = values.len() / self.columns;
+        let mut stored = vec![0.0; values.len()];
+        for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            if self.transposed {
+                for (column, value) in values.iter().enumerate() {
+                    stored[column * rows + row] = *value;
+                }
+            } else {
+                stored[self.order.stored(row) * self.columns..][..self.columns].copy_from_slice(values);
+            }
+        }
+        if self.added != 0.0 {
+            stored.iter_mut().for_each(|value| *value += self.added);
+        }
+        stored
+    }
 }
 
 /// How a checkpoint names and lays out its tensors.

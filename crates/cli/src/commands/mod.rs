@@ -3,11 +3,13 @@
 
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod data;
 pub mod generate;
 pub mod models;
 pub mod perplexity;
 pub mod plan;
+pub mod quantize;
 pub mod quickstart;
 pub mod serve;
 pub mod tokenizer;
@@ -65,6 +67,8 @@ pub const ALL: &[Entry] = &[
         entries: tokenizer::ALL,
     },
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
+    command::<quantize::Quantize>(),
+    command::<convert::Convert>(),
     command::<models::Models>(),
     command::<plan::Plan>(),
     command::<bench::Bench>(),
