@@ -91,7 +91,7 @@ pub trait Family: Sync {
 }
 
 /// The first field of `spec` that `other` has not: its name and its value, as the spec prints itself.
-fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
+pub(crate) fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
     let (fields, others) = (fields(spec), fields(other));
     let differs = fields.into_iter().zip(others).find(|(field, other)| field != other);
     differs.map_or_else(String::new, |(field, _)| field.trim_end_matches(',').to_owned())

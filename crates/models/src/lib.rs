@@ -27,6 +27,7 @@ pub mod slots;
 pub mod smollm3;
 pub mod spec;
 pub mod stablelm;
+mod translate;
 
 pub use decoder::Decoder;
 pub use error::ModelError;
@@ -34,6 +35,7 @@ pub use family::{Family, Place, Rename};
 pub use load::{Precision, read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
+pub use translate::Translation;
 
 /// Every decoder family, in the order of `tsumugi models`.
 pub const ALL: &[&dyn Family] = &[

@@ -53,7 +53,7 @@ impl RowOrder {
 }
 
 /// Rows of one of our parameters, and the stored tensor that fills them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// The tensor's name in the checkpoint.
     pub tensor: String,
@@ -71,6 +71,8 @@ pub struct Slot {
     pub order: RowOrder,
     /// Whether the tensor has its axes swapped.
     pub transposed: bool,
+    /// How much larger the stored numbers are than ours: norms whose weights stand for one more may be stored with it.
+    pub added: f32,
 }
 
 impl Slot {
@@ -93,11 +95,35 @@ impl Slot {
             return Ok(());
         }
         match self.order {
-            RowOrder::Same => read_f32_at(tensor, self.stored(rows.start) * self.columns, to),
+            RowOrder::Same => read_f32_at(tensor, self.stored(rows.start) * self.columns, to)?,
             _ => rows
                 .zip(to.chunks_exact_mut(self.columns))
-                .try_for_each(|(row, values)| read_f32_at(tensor, self.stored(row) * self.columns, values)),
+                .try_for_each(|(row, values)| read_f32_at(tensor, self.stored(row) * self.columns, values))?,
         }
+        if self.added != 0.0 {
+            to.iter_mut().for_each(|value| *value -= self.added);
+        }
+        Ok(())
+    }
+
+    /// The other way: numbers of ours in the order in which they are stored. Rows of the slot from its first, or from the
+    /// first of a head; of a transposed one all.
+    pub(crate) fn store(&self, values: &[f32]) -> Vec<f32> {
+        let rows = values.len() / self.columns;
+        let mut stored = vec![0.0; values.len()];
+        for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            if self.transposed {
+                for (column, value) in values.iter().enumerate() {
+                    stored[column * rows + row] = *value;
+                }
+            } else {
+                stored[self.order.stored(row) * self.columns..][..self.columns].copy_from_slice(values);
+            }
+        }
+        if self.added != 0.0 {
+            stored.iter_mut().for_each(|value| *value += self.added);
+        }
+        stored
     }
 }
 
@@ -126,6 +152,13 @@ impl Layout {
                 RowOrder::Groups { groups: spec.key_heads, queries: spec.heads / spec.key_heads, width }
             }
             _ => RowOrder::Same,
+        }
+    }
+
+    fn added(self, parameter: &str) -> f32 {
+        match self {
+            Self::Gguf(architecture) if architecture.norms_with_one && parameter.ends_with("norm.weight") => 1.0,
+            _ => 0.0,
         }
     }
 
@@ -174,10 +207,11 @@ fn slot(decoder: &Decoder, layout: Layout, name: &Rename, layer: usize, expert: 
     let in_matrix = rows_of(name.place, &decoder.spec, rows);
     let count = in_matrix.len();
     let transposed = name.place == Place::Transposed;
-    let holds_all = experts > 1 && !name.outside.contains(ONE_EXPERT);
+    let is_stack = decoder.parameters.get(parameter).shape.len() == 3;
+    let holds_all = is_stack && !name.outside.contains(ONE_EXPERT);
     let shape = match decoder.parameters.get(parameter).shape.len() {
         1 => vec![count],
-        3 if holds_all => vec![experts, count, columns],
+        _ if holds_all => vec![experts, count, columns],
         _ if transposed => vec![columns, count],
         _ => vec![count, columns],
     };
@@ -190,6 +224,7 @@ fn slot(decoder: &Decoder, layout: Layout, name: &Rename, layer: usize, expert: 
         first: if holds_all { expert * count } else { 0 },
         order: layout.order(name.place, &decoder.spec),
         transposed,
+        added: layout.added(name.ours),
     })
 }
 
