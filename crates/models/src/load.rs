@@ -16,7 +16,7 @@ use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
 use crate::slots::{Layout, Slot, filled_slots};
-use crate::{Decoder, DecoderSpec, ModelError, Position, gguf};
+use crate::{Decoder, DecoderSpec, ModelError, gguf};
 
 /// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.
 pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
@@ -135,8 +135,8 @@ fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> 
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        let (kind, rows) = (kind_of(tensor)?, tensor.element_count() / columns);
-        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.order.stored(row), rows });
+        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
+        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
     }
     Some(matrix)
 }
@@ -181,9 +181,6 @@ fn widen(parameters: &mut Parameters, filled: &[(Slot, TensorView<'_>)], pool: &
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
 }
 
-/// Numbers of a rotary table that a config alone may ask for (1 GiB): the weights' size does not bound the context.
-const ROTARY_NUMBERS_MAX: u128 = 1 << 28;
-
 /// What is allocated before the weights are looked at one by one, whatever their size: room for a named error.
 const SLACK: u128 = 1 << 20;
 
@@ -193,20 +190,11 @@ fn check_before_allocating(
     spec: &DecoderSpec,
     tensors: &TensorFile,
 ) -> Result<(), ModelError> {
-    let problem = |problem: String| Err(ModelError::Config { file: config_file(model), problem });
-    let product = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
     let found = tensors.distinct_elements();
     let promised = spec.parameters_at_least();
     if promised > found.saturating_mul(2).saturating_add(SLACK) {
-        return problem(format!("it describes {promised} weights, but the weight files hold {found}"));
-    }
-    let rotary = product(&[spec.context, spec.head_width]);
-    if spec.position != Position::Learned && rotary > ROTARY_NUMBERS_MAX {
-        let (context, width) = (spec.context, spec.head_width);
-        return problem(format!(
-            "the context of {context} positions is too long for heads of width {width}: the largest table of \
-             positions has {ROTARY_NUMBERS_MAX} numbers"
-        ));
+        let problem = format!("it describes {promised} weights, but the weight files hold {found}");
+        return Err(ModelError::Config { file: config_file(model), problem });
     }
     Ok(())
 }

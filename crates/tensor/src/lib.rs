@@ -27,6 +27,7 @@ pub use kernels::optimizer::AdamWStep;
 pub use kernels::{Isa, IsaError};
 pub use muon::Muon;
 pub use operation::{CachedRows, Ids, KeyValueBlocks, Segment};
+pub use ops::experts::Routing;
 pub use ops::rotary::RotaryTable;
 pub use optimizer_step::AdamW;
 pub use parameters::{Parameter, ParameterId, Parameters, ParametersBuilder, Weight};

@@ -3,12 +3,14 @@
 
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod data;
 pub mod generate;
 pub mod models;
 pub mod perplexity;
 pub mod plan;
 pub mod pull;
+pub mod quantize;
 pub mod quickstart;
 pub mod serve;
 pub mod tokenizer;
@@ -67,6 +69,8 @@ pub const ALL: &[Entry] = &[
         entries: tokenizer::ALL,
     },
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
+    command::<quantize::Quantize>(),
+    command::<convert::Convert>(),
     command::<models::Models>(),
     command::<plan::Plan>(),
     command::<bench::Bench>(),

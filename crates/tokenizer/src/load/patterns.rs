@@ -89,6 +89,37 @@ pub(super) fn of_gguf(name: &str) -> Option<Vec<Value>> {
     GGUF.iter().find(|(names, _)| names.contains(&name)).map(|(_, members)| members())
 }
 
+/// What `tokenizer.ggml.pre` says of a `tokenizer.json`, if there is a word for how it cuts text into words.
+pub(crate) fn gguf_pattern(file: &Value) -> Option<&'static str> {
+    let steps = steps(file.get("pre_tokenizer")?);
+    let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
+    let same = |members: fn() -> Vec<Value>| members().iter().flat_map(self::steps).eq(steps.iter().cloned());
+    let (names, _) = GGUF.iter().find(|(_, members)| same(*members))?;
+    names.iter().copied().find(|name| WHOLE_WORDS.contains(name) == whole_words).or(names.first().copied())
+}
+
+/// The steps of a pre-tokenizer that cut, each in one form: nested sequences one after the other, GPT-2's pattern spelled
+/// out, and without the spelling of bytes, which cuts nothing.
+fn steps(pre_tokenizer: &Value) -> Vec<Value> {
+    let flag = |key: &str, default| pre_tokenizer.get(key).and_then(Value::as_bool).unwrap_or(default);
+    match pre_tokenizer.get("type").and_then(Value::as_str) {
+        Some("Sequence") => {
+            let members = pre_tokenizer.get("pretokenizers").and_then(Value::as_array);
+            members.into_iter().flatten().flat_map(steps).collect()
+        }
+        Some("ByteLevel") if !flag("use_regex", true) => Vec::new(),
+        Some("ByteLevel") if !flag("add_prefix_space", true) => vec![gpt2()],
+        Some("Digits") if flag("individual_digits", false) => vec![digit()],
+        Some("Split") if !flag("invert", false) => {
+            match pre_tokenizer.pointer("/pattern/Regex").and_then(Value::as_str) {
+                Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => vec![split(pattern)],
+                _ => vec![pre_tokenizer.clone()],
+            }
+        }
+        _ => vec![pre_tokenizer.clone()],
+    }
+}
+
 /// Every digit, or other character that is a number, by itself.
 fn digit() -> Value {
     json!({"type": "Digits", "individual_digits": true})
