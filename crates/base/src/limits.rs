@@ -85,3 +85,18 @@ pub const RUN_RECORD_BYTES_MAX: u64 = 16 << 20;
 /// Largest body of an HTTP request: English text for a context of 400,000 tokens. A server with 256 connections then
 /// holds half a GiB of requests at worst.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;
+
+/// Largest file that is fetched where nobody says how large it is.
+pub const DOWNLOAD_BYTES_MAX: u64 = 4 << 40;
+
+/// Largest answer of an interface of the Hugging Face hub or a package index. The longest page of PyPI has 30 MB.
+pub const LISTING_BYTES_MAX: u64 = 64 << 20;
+
+/// Most files that a repository or a page of an index may list. The largest repositories of models have some thousand.
+pub const LISTING_FILES_MAX: usize = 100_000;
+
+/// Largest file that is unpacked from a wheel.
+pub const UNPACKED_BYTES_MAX: u64 = 64 << 30;
+
+/// Largest configuration file of pip.
+pub const PIP_CONFIGURATION_BYTES_MAX: u64 = 1 << 20;

@@ -130,12 +130,18 @@ fn step_line(event: &Event) -> String {
     let Event::Step { stage, done, total, unit, rate_per_second, seconds_left, details } = event else {
         return String::new();
     };
+    let is_bytes = *unit == "bytes";
+    let amount = |count: u64| if is_bytes { units::bytes(count) } else { units::count(count) };
+    let unit_word = if is_bytes { String::new() } else { format!(" {unit}") };
     let mut parts = vec![match total {
-        0 => format!("{stage}: {} {unit}", units::count(*done)),
-        _ => format!("{stage}: {} of {} {unit}", units::count(*done), units::count(*total)),
+        0 => format!("{stage}: {}{unit_word}", amount(*done)),
+        _ => format!("{stage}: {} of {}{unit_word}", amount(*done), amount(*total)),
     }];
-    if *rate_per_second > 0.0 && done < total {
-        parts.push(units::rate(*rate_per_second, unit));
+    if *rate_per_second > 0.0 && (done < total || *total == 0) {
+        parts.push(match is_bytes {
+            true => format!("{}/s", units::bytes(*rate_per_second as u64)),
+            false => units::rate(*rate_per_second, unit),
+        });
     }
     parts.extend(details.iter().map(|(name, value)| format!("{name} {value}")));
     if seconds_left.is_finite() && done < total {
@@ -168,6 +174,14 @@ mod tests {
             "pre-train: 420 of 1,000 steps, 3.4 steps/s, loss 3.21, peak 83 %, 2 min 03 s left"
         );
         assert_eq!(step_line(&step(1000, 1000, 0.0)), "pre-train: 1,000 of 1,000 steps, loss 3.21, peak 83 %");
-        assert_eq!(step_line(&step(7, 0, f64::INFINITY)), "pre-train: 7 steps, loss 3.21, peak 83 %");
+        assert_eq!(step_line(&step(7, 0, f64::INFINITY)), "pre-train: 7 steps, 3.4 steps/s, loss 3.21, peak 83 %");
+    }
+
+    #[test]
+    fn bytes_are_in_units_of_bytes() {
+        let Event::Step { stage, total, seconds_left, .. } = step(0, 98_362_432, 45.0) else { unreachable!() };
+        let (done, unit, rate_per_second) = (11 << 20, "bytes", 1_900_000.0);
+        let event = Event::Step { stage, done, total, unit, rate_per_second, seconds_left, details: vec![] };
+        assert_eq!(step_line(&event), "pre-train: 11.0 MiB of 93.8 MiB, 1.8 MiB/s, 45.0 s left");
     }
 }

@@ -14,6 +14,9 @@ const WORDS: &[&[&str]] = &[
     &["deb.debian", ".org"],
 ];
 
+/// Where a word means the place itself, for everybody: the index that pip asks where nothing is configured.
+const MEANT: &[(&str, &[&str])] = &[("crates/hub/src/pypi/configuration.rs", &["pypi", ".org"])];
+
 pub fn check(tree: &Tree) -> Vec<Finding> {
     let paths: Vec<String> = PATHS.iter().map(|pieces| pieces.concat()).collect();
     let words: Vec<String> = WORDS.iter().map(|pieces| pieces.concat()).collect();
@@ -21,7 +24,10 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     for file in &tree.files {
         for (number, line) in file.lines() {
             let path = paths.iter().find(|path| names_path(line, path));
-            if let Some(word) = path.or_else(|| words.iter().find(|word| line.contains(*word))) {
+            let is_meant =
+                |word: &str| MEANT.iter().any(|(path, pieces)| *path == file.path && pieces.concat() == word);
+            let word = || words.iter().find(|word| line.contains(*word) && !is_meant(word));
+            if let Some(word) = path.or_else(word) {
                 findings.push(file.finding(number, format!("`{word}` is a place on one machine")));
             }
         }
@@ -55,6 +61,13 @@ mod tests {
         ] {
             assert_eq!(check(&Tree::of(&[("README.md", &text)])).len(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn the_default_index_stands_in_one_file() {
+        let text = ["https://pypi", ".org/simple"].concat();
+        assert_eq!(check(&Tree::of(&[(MEANT[0].0, &text)])), []);
+        assert_eq!(check(&Tree::of(&[("crates/hub/src/http.rs", &text)])).len(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod models;
 pub mod perplexity;
 pub mod plan;
+pub mod pull;
 pub mod quantize;
 pub mod quickstart;
 pub mod serve;
@@ -55,6 +56,7 @@ pub enum Entry {
 /// Every command, in the order of the help: what people do first comes first.
 pub const ALL: &[Entry] = &[
     command::<quickstart::Quickstart>(),
+    command::<pull::Pull>(),
     command::<train::Train>(),
     Entry::Group { name: "tune", about: "Teach a trained model more", entries: tune::ALL },
     command::<generate::Generate>(),

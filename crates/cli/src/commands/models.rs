@@ -1,15 +1,16 @@
-//! `tsumugi models`: the families that can be trained, loaded and served.
+//! `tsumugi models`: the families that can be trained, loaded and served; the catalogue, and what is here.
 
 use clap::Args;
 use serde_json::json;
+use tsumugi_hub::{Hub, Settings};
 
-use super::Command;
+use super::{Command, pull};
 use crate::flags::Json;
 use crate::output::{Answer, Failure, print, print_json};
 
-/// List the model families
+/// List the model families, the catalogue, and the models that were pulled
 ///
-/// A model of any of them can be trained, loaded from a folder, served and saved.
+/// A model of any of the families can be trained, loaded from a folder, served and saved.
 #[derive(Debug, Args)]
 pub struct Models {
     #[command(flatten)]
@@ -21,17 +22,20 @@ impl Command for Models {
     const EXAMPLES: &'static str = "tsumugi models";
 
     fn run(self) -> Result<Answer, Failure> {
+        let hub = Hub::new(Settings::from_environment()?);
         if self.json.json {
             let families: Vec<_> = tsumugi_models::ALL
                 .iter()
                 .map(|family| json!({"model_type": family.name(), "about": family.about()}))
                 .collect();
-            print_json(&json!({"families": families}))?;
+            let mut listed = pull::listing_json(&hub);
+            listed["families"] = json!(families);
+            print_json(&listed)?;
         } else {
             let width = tsumugi_models::ALL.iter().map(|family| family.name().len()).max().unwrap_or(0);
             let lines =
                 tsumugi_models::ALL.iter().map(|family| format!("{:width$}  {}\n", family.name(), family.about()));
-            print(&lines.collect::<String>())?;
+            print(&format!("{}\n{}", lines.collect::<String>(), pull::listing(&hub)))?;
         }
         Ok(Answer::Done)
     }

@@ -8,6 +8,7 @@ mod chat;
 mod data;
 mod generate;
 mod perplexity;
+mod pull;
 mod quickstart;
 mod reference;
 mod serve;

