@@ -1,7 +1,8 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
-use clap::Args;
-use tsumugi_infer::text::{SamplingParameters, ranges};
+use clap::{Args, ValueEnum};
+use tsumugi_infer::text::{Options, SamplingParameters, ranges};
+use tsumugi_models::Precision;
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -38,6 +39,54 @@ impl Context {
     /// What was asked for.
     pub fn get(self) -> Option<usize> {
         self.context
+    }
+}
+
+/// `--compute`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Compute {
+    /// What to compute with: `auto` takes weights as they are stored, and rounds what quantized ones multiply to 8 bits;
+    /// `f32` widens all to float32, the reference
+    #[arg(long, value_name = "TYPE", default_value = "auto")]
+    compute: ComputeType,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ComputeType {
+    Auto,
+    F32,
+}
+
+impl Compute {
+    /// For the loader.
+    pub fn precision(self) -> Precision {
+        match self.compute {
+            ComputeType::Auto => Precision::Stored,
+            ComputeType::F32 => Precision::Float32,
+        }
+    }
+}
+
+/// How a model is served.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Serving {
+    #[command(flatten)]
+    context: Context,
+    #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl Serving {
+    /// For the loader.
+    pub fn options(self) -> Options {
+        Options {
+            threads: self.threads.get(),
+            context: self.context.get(),
+            precision: self.compute.precision(),
+            ..Options::default()
+        }
     }
 }
 

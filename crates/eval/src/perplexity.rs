@@ -13,7 +13,7 @@ use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_infer::sample::DAMAGED_HINT;
 use tsumugi_infer::text::{LoadError, load_tokenizer};
 use tsumugi_infer::{Scorer, Window};
-use tsumugi_models::Decoder;
+use tsumugi_models::{Decoder, Precision};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{TokenId, Tokenizer};
 
@@ -218,14 +218,14 @@ pub fn perplexity(
 /// Loads a model and scores a text with it.
 pub fn perplexity_of_model(
     model: &Admitted<ModelFiles>,
-    threads: Option<usize>,
+    (threads, precision): (Option<usize>, Precision),
     text: &str,
     options: PerplexityOptions,
     observer: &dyn Observer,
 ) -> Result<Perplexity, EvalError> {
     let tokenizer = load_tokenizer(model)?;
     let cpu = Cpu::detect(threads).map_err(LoadError::from)?;
-    let decoder = Decoder::load(model, cpu.pool()).map_err(LoadError::from)?;
+    let decoder = Decoder::load_to_serve(model, &cpu, precision).map_err(LoadError::from)?;
     perplexity(&cpu, &decoder, &tokenizer, text, options, observer)
 }
 

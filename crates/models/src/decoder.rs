@@ -7,10 +7,14 @@ use std::sync::Arc;
 
 use tsumugi_nn::attention::AttentionConfig;
 use tsumugi_nn::{CausalSelfAttention, Embedding, FeedForward, Linear, Norm, init};
+use tsumugi_tensor::quant::QuantizedMatrix;
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Ids, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
+use tsumugi_tensor::{Ids, Parameter, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
 
 use crate::{DecoderSpec, Position};
+
+/// The table of learned positions: looked up and added, so it stays as it is.
+pub(crate) const POSITIONS: &str = "positions.weight";
 
 /// The stream with what the block before fed into it, if there is one, and its norm.
 fn record_norm(norm: &Norm, tape: &mut Tape, parameters: &Parameters, fed: Option<Var>, stream: Var) -> (Var, Var) {
@@ -97,10 +101,15 @@ fn declare_block(builder: &mut ParametersBuilder, spec: &DecoderSpec, layer: usi
 impl Decoder {
     /// Zero weights; fill them from a file or with [`Self::initialize`].
     pub fn new(spec: DecoderSpec) -> Self {
+        Self::serving(spec, |_| None)
+    }
+
+    /// For serving: parameters that `quantized` has a weight for are that weight, the others zero.
+    pub fn serving(spec: DecoderSpec, quantized: impl FnMut(&Parameter) -> Option<QuantizedMatrix>) -> Self {
         let context = spec.context;
         let make = |frequencies: &[f64], factor: f64| RotaryTable::new(context, frequencies, factor);
         let rotary = RotaryTables::new(&spec, make);
-        Self::declared(spec, &rotary, ParametersBuilder::build)
+        Self::declared(spec, &rotary, |builder| builder.build_serving(quantized))
     }
 
     /// Names and shapes without numbers, to plan with.
@@ -142,7 +151,7 @@ impl Decoder {
     /// For serving: linear layers' weights packed for the matrix product, the rest as it is.
     #[must_use]
     pub fn pack(mut self, cpu: &tsumugi_tensor::Cpu) -> Self {
-        self.parameters = self.parameters.pack(cpu, |parameter| parameter.name != "positions.weight");
+        self.parameters = self.parameters.pack(cpu, |parameter| parameter.name != POSITIONS);
         self
     }
 

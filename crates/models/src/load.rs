@@ -1,14 +1,17 @@
 //! A decoder from a model on disk, a Hugging Face folder or a GGUF file: config, spec, weights.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
-use tsumugi_tensor::Parameters;
+use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::threads::Pool;
+use tsumugi_tensor::{Cpu, ParameterId, Parameters};
 
+use crate::decoder::POSITIONS;
 use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
@@ -73,6 +76,69 @@ impl Decoder {
         widen(&mut decoder.parameters, &filled, pool)?;
         Ok(decoder)
     }
+}
+
+/// What a model that is served computes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// Matrices as the file stores them; where that is in blocks, the vectors that they multiply are rounded to 8 bits.
+    #[default]
+    Stored,
+    /// All weights widened to float32, and nothing rounded: the reference.
+    Float32,
+}
+
+impl Decoder {
+    /// Loads a model to serve it.
+    pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
+        match precision {
+            Precision::Stored => Self::load_stored(model, cpu),
+            Precision::Float32 => Self::load(model, cpu.pool()),
+        }
+    }
+
+    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), packed for
+    /// the product. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
+    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu) -> Result<Self, ModelError> {
+        let (_, spec, layout) = described(model)?;
+        let tensors = model.tensors()?;
+        check_before_allocating(model, &spec, &tensors)?;
+        let described = Self::described(spec.clone());
+        let mut filled = filled_slots(&described, layout, model, &tensors)?;
+        let mut packed: BTreeMap<ParameterId, QuantizedMatrix> = BTreeMap::new();
+        filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
+        for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
+            let parameter = described.parameters.get(parts[0].0.parameter);
+            if parameter.name != POSITIONS && parameter.shape.len() > 1 {
+                packed.extend(pack(parts, cpu).map(|matrix| (parts[0].0.parameter, matrix)));
+            }
+        }
+        filled.retain(|(slot, _)| !packed.contains_key(&slot.parameter));
+        let ids: BTreeMap<String, ParameterId> =
+            packed.keys().map(|&id| (described.parameters.get(id).name.clone(), id)).collect();
+        let mut decoder = Self::serving(spec, |parameter| packed.remove(ids.get(&parameter.name)?));
+        widen(&mut decoder.parameters, &filled, cpu.pool())?;
+        Ok(decoder)
+    }
+}
+
+/// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take, or
+/// all are float32.
+fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> {
+    let kind_of = |tensor: &TensorView<'_>| WeightKind::named(tensor.element_type.name());
+    let columns = *parts[0].1.shape.last()?;
+    let fits = |(slot, tensor): &(Slot, TensorView<'_>)| {
+        !slot.transposed && kind_of(tensor).is_some_and(|kind| QuantizedMatrix::can_hold(kind, columns))
+    };
+    if !parts.iter().all(fits) || parts.iter().all(|(_, tensor)| kind_of(tensor) == Some(WeightKind::F32)) {
+        return None;
+    }
+    let mut matrix = QuantizedMatrix::new(columns);
+    for (slot, tensor) in parts {
+        let (kind, rows) = (kind_of(tensor)?, tensor.element_count() / columns);
+        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.order.stored(row), rows });
+    }
+    Some(matrix)
 }
 
 /// Numbers that one task widens, about: enough to be worth handing out, and many tasks in a matrix.

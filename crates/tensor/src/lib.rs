@@ -14,6 +14,7 @@ pub mod ops;
 pub mod optimizer_step;
 pub mod parameters;
 mod plan;
+pub mod quant;
 mod tape;
 pub mod threads;
 

@@ -51,6 +51,25 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// Its memory as bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        bytes_of(self)
+    }
+}
+
+/// Numbers as the bytes that they are.
+pub fn bytes_of(numbers: &[f32]) -> &[u8] {
+    // SAFETY: the same memory for the same time; every bit pattern is a byte.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// The same, to change.
+pub fn bytes_of_mut(numbers: &mut [f32]) -> &mut [u8] {
+    // SAFETY: the same memory for the same time; every bit pattern is a byte, and any four bytes are a number.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), size_of_val(numbers)) }
+}
+
 /// Whole cache lines or huge pages for `len` numbers; none if that is more than the address space.
 fn layout(len: usize) -> Option<std::alloc::Layout> {
     let bytes = len.checked_mul(size_of::<f32>())?.max(CACHE_LINE);

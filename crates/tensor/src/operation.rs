@@ -86,6 +86,8 @@ pub enum Operand<'a> {
     Values(&'a [f32]),
     /// A parameter packed for serving.
     Packed(&'a crate::kernels::gemm::PackedMatrix),
+    /// A parameter as its checkpoint stores it, for serving.
+    Quantized(&'a crate::quant::QuantizedMatrix),
 }
 
 impl<'a> Operand<'a> {
@@ -96,7 +98,7 @@ impl<'a> Operand<'a> {
     pub fn values(self) -> &'a [f32] {
         match self {
             Self::Values(values) => values,
-            Self::Packed(_) => panic!("this operation cannot read a packed weight"),
+            Self::Packed(_) | Self::Quantized(_) => panic!("this operation cannot read a packed weight"),
         }
     }
 }
@@ -106,6 +108,7 @@ impl<'a> From<Weight<'a>> for Operand<'a> {
         match weight {
             Weight::Dense(values) => Self::Values(values),
             Weight::Packed(matrix) => Self::Packed(matrix),
+            Weight::Quantized(matrix) => Self::Quantized(matrix),
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::cpu::Cpu;
 use crate::kernels::gemm::PackedMatrix;
 use crate::memory::Buffer;
+use crate::quant::QuantizedMatrix;
 
 /// Index of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +46,15 @@ pub enum Weight<'a> {
     Dense(&'a [f32]),
     /// In panels of the matrix product, for serving.
     Packed(&'a PackedMatrix),
+    /// As the checkpoint stores it, in tiles, for serving.
+    Quantized(&'a QuantizedMatrix),
+}
+
+/// A weight that is not in the buffer.
+#[derive(Debug)]
+enum Serving {
+    Packed(PackedMatrix),
+    Quantized(QuantizedMatrix),
 }
 
 /// All parameters of a model.
@@ -53,7 +63,8 @@ pub struct Parameters {
     entries: Vec<Parameter>,
     len: usize,
     values: Buffer,
-    packed: Vec<Option<PackedMatrix>>,
+    /// Those that are not in the buffer, by id.
+    serving: Vec<Option<Serving>>,
 }
 
 /// Declares parameters; `build` makes them, zeroed.
@@ -98,8 +109,38 @@ impl ParametersBuilder {
 
     /// The parameters without their numbers: names, shapes and sizes, to plan with. Reading a number panics.
     pub fn describe(self) -> Parameters {
-        let packed = self.entries.iter().map(|_| None).collect();
-        Parameters { values: Buffer::zeroed(0), len: self.len, entries: self.entries, packed }
+        let serving = self.entries.iter().map(|_| None).collect();
+        Parameters { values: Buffer::zeroed(0), len: self.len, entries: self.entries, serving }
+    }
+
+    /// The parameters for serving: those that `quantized` has a weight for are that weight, the others zero.
+    ///
+    /// # Panics
+    /// When a weight has another size than its parameter: a mistake of the caller.
+    pub fn build_serving(self, mut quantized: impl FnMut(&Parameter) -> Option<QuantizedMatrix>) -> Parameters {
+        let mut builder = Self::default();
+        let mut serving = Vec::new();
+        for entry in self.entries {
+            let weight = quantized(&entry);
+            if let Some(weight) = &weight {
+                let columns = entry.shape.last().copied().unwrap_or(1);
+                let size = (weight.rows().checked_mul(columns), weight.columns());
+                assert_eq!(size, (Some(entry.len()), columns), "`{}` has another size", entry.name);
+            }
+            serving.push(weight.map(Serving::Quantized));
+            builder.place(entry, serving.last().is_some_and(Option::is_some));
+        }
+        Parameters { serving, ..builder.build() }
+    }
+
+    /// Appends a parameter as it was declared; one that is kept elsewhere takes no room.
+    fn place(&mut self, entry: Parameter, elsewhere: bool) {
+        let trainable = entry.trainable && !elsewhere;
+        let entry = Parameter { offset: self.len, trainable, ..entry };
+        if !elsewhere {
+            self.len += entry.len().next_multiple_of(ALIGN);
+        }
+        self.entries.push(entry);
     }
 }
 
@@ -140,7 +181,7 @@ impl Parameters {
     /// # Panics
     /// When it was packed: packed parameters are read through [`Self::weight`].
     pub fn values(&self, id: ParameterId) -> &[f32] {
-        assert!(self.packed[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
+        assert!(self.serving[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
         &self.values[self.range(id)]
     }
 
@@ -149,7 +190,7 @@ impl Parameters {
     /// # Panics
     /// When it was packed.
     pub fn values_mut(&mut self, id: ParameterId) -> &mut [f32] {
-        assert!(self.packed[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
+        assert!(self.serving[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
         let range = self.range(id);
         &mut self.values[range]
     }
@@ -166,8 +207,9 @@ impl Parameters {
 
     /// Its numbers wherever they are.
     pub fn weight(&self, id: ParameterId) -> Weight<'_> {
-        match &self.packed[id.0] {
-            Some(packed) => Weight::Packed(packed),
+        match &self.serving[id.0] {
+            Some(Serving::Packed(packed)) => Weight::Packed(packed),
+            Some(Serving::Quantized(quantized)) => Weight::Quantized(quantized),
             None => Weight::Dense(&self.values[self.range(id)]),
         }
     }
@@ -179,27 +221,33 @@ impl Parameters {
 
     /// For serving: packs the matrices for which `is_linear` holds and releases their plain form.
     #[must_use]
-    pub fn pack(self, cpu: &Cpu, is_linear: impl Fn(&Parameter) -> bool) -> Self {
+    pub fn pack(mut self, cpu: &Cpu, is_linear: impl Fn(&Parameter) -> bool) -> Self {
         let mut builder = ParametersBuilder::default();
-        let mut packed = Vec::new();
-        let mut plain = Vec::new();
+        let mut serving = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
-            let id = ParameterId(index);
-            if entry.shape.len() == 2 && is_linear(entry) {
-                let matrix = PackedMatrix::from_weight(cpu, self.values(id), entry.shape[0], entry.shape[1]);
-                packed.push(Some(matrix));
-                builder.entries.push(Parameter { offset: builder.len, trainable: false, ..entry.clone() });
-            } else {
-                packed.push(None);
-                plain.push(builder.add(entry.name.clone(), &entry.shape));
-            }
+            let kept = self.serving[index].take();
+            let packed = kept.or_else(|| {
+                let &[rows, columns] = &entry.shape[..] else { return None };
+                let values = &self.values[self.range(ParameterId(index))];
+                is_linear(entry).then(|| Serving::Packed(PackedMatrix::from_weight(cpu, values, rows, columns)))
+            });
+            builder.place(entry.clone(), packed.is_some());
+            serving.push(packed);
         }
         let mut result = builder.build();
-        for id in plain {
-            let range = result.range(id);
-            result.values[range].copy_from_slice(self.values(id));
+        for (index, _) in serving.iter().enumerate().filter(|(_, packed)| packed.is_none()) {
+            let (from, to) = (self.range(ParameterId(index)), result.range(ParameterId(index)));
+            result.values[to].copy_from_slice(&self.values[from]);
         }
-        result.packed = packed;
-        result
+        Self { serving, ..result }
+    }
+
+    /// Bytes in memory of all weights.
+    pub fn bytes(&self) -> usize {
+        let elsewhere = self.serving.iter().flatten().map(|serving| match serving {
+            Serving::Packed(packed) => packed.bytes(),
+            Serving::Quantized(quantized) => quantized.bytes(),
+        });
+        size_of_val(&self.values[..]) + elsewhere.sum::<usize>()
     }
 }

@@ -8,7 +8,7 @@ use tsumugi_base::units;
 use tsumugi_infer::text::{Completion, Event, FinishReason, Prompt, Request, TextModel};
 
 use super::Command;
-use crate::flags::{Context, Json, Sampling, Threads, positive, stop_text};
+use crate::flags::{Json, Sampling, Serving, positive, stop_text};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, tell};
 use crate::{interrupt, model};
 
@@ -34,9 +34,7 @@ pub struct Generate {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
-    context: Context,
-    #[command(flatten)]
-    threads: Threads,
+    serving: Serving,
     /// Say on standard error how fast it was
     #[arg(short, long)]
     verbose: bool,
@@ -51,7 +49,7 @@ impl Command for Generate {
         tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.threads, self.context.get(), 1)?;
+        let model = model::load(&self.model, self.serving.options(), 1)?;
         interrupt::listen("")?;
         let request = Request {
             prompt: Prompt::Text(self.prompt),

@@ -7,7 +7,7 @@ use tsumugi_base::units;
 use tsumugi_eval::{EvalError, PerplexityOptions, perplexity_of_model};
 
 use super::Command;
-use crate::flags::{Json, Threads, positive};
+use crate::flags::{Compute, Json, Threads, positive};
 use crate::output::{Answer, Failure, print_json, print_line};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -30,6 +30,8 @@ pub struct Perplexity {
     #[arg(long, value_name = "N", value_parser = positive)]
     stride: Option<usize>,
     #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
     json: Json,
@@ -47,7 +49,8 @@ impl Command for Perplexity {
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };
         let progress = Progress::new();
-        let measured = perplexity_of_model(&folder, self.threads.get(), &text, options, &progress);
+        let measured =
+            perplexity_of_model(&folder, (self.threads.get(), self.compute.precision()), &text, options, &progress);
         drop(progress);
         let measured = measured.map_err(|error| match error {
             EvalError::Stopped { .. } => Failure::Stopped { message: format!("{error}; there is no result") },

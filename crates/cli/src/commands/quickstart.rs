@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
+use tsumugi_infer::text::Options as LoadOptions;
 use tsumugi_pipeline::{Options, PipelineError, QuickstartResult, quickstart};
 use tsumugi_serve::ServeError;
 use tsumugi_tokenizer::TokenizerError;
@@ -104,7 +105,11 @@ fn as_text(made: &QuickstartResult, out: &Path) -> String {
 
 /// On the usual port, or on any free one: after minutes of training, a port in use is no reason to fail.
 fn serve(made: &QuickstartResult, threads: Threads, json: bool) -> Result<(), Failure> {
-    let model = Arc::new(model::load(&made.chat.to_string_lossy(), threads, None, 1)?);
+    let model = Arc::new(model::load(
+        &made.chat.to_string_lossy(),
+        LoadOptions { threads: threads.get(), ..LoadOptions::default() },
+        1,
+    )?);
     let options = tsumugi_serve::Options {
         suggested_system_messages: made.suggested_system_messages.clone(),
         opening_prompts: OPENING_PROMPTS.map(str::to_owned).into(),

@@ -9,7 +9,7 @@ use tsumugi_infer::text::TextModel;
 use tsumugi_serve::{Options, Ready, ServeError};
 
 use super::Command;
-use crate::flags::{Context, Json, Sampling, Threads};
+use crate::flags::{Json, Sampling, Serving};
 use crate::output::{Answer, Failure, print_json, print_line, tell};
 use crate::{interrupt, model};
 
@@ -33,9 +33,7 @@ pub struct Serve {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
-    context: Context,
-    #[command(flatten)]
-    threads: Threads,
+    serving: Serving,
     #[command(flatten)]
     json: Json,
 }
@@ -49,7 +47,7 @@ impl Command for Serve {
     fn run(self) -> Result<Answer, Failure> {
         let mut models: Vec<Arc<dyn TextModel>> = Vec::new();
         for name in &self.models {
-            models.push(Arc::new(model::load(name, self.threads, self.context.get(), self.models.len())?));
+            models.push(Arc::new(model::load(name, self.serving.options(), self.models.len())?));
         }
         let options = Options {
             address: self.address,

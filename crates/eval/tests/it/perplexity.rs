@@ -8,6 +8,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_eval::{EvalError, Perplexity, PerplexityOptions, perplexity, perplexity_of_model};
 use tsumugi_files::{ModelFiles, NoScan};
 use tsumugi_infer::{Scorer, Window};
+use tsumugi_models::Precision;
 use tsumugi_models::{Decoder, gpt2::Gpt2, llama::Llama};
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
@@ -92,7 +93,7 @@ fn a_folder_gives_the_same_and_the_result_is_json() {
     let admitted = ModelFiles::admit(folder.path(), &NoScan { reason: "made by this test" }).unwrap();
     let observer = Recorder::default();
     let options = PerplexityOptions { rows: CONTEXT, ..PerplexityOptions::default() };
-    let found = perplexity_of_model(&admitted, Some(1), TEXT, options, &observer).unwrap();
+    let found = perplexity_of_model(&admitted, (Some(1), Precision::Stored), TEXT, options, &observer).unwrap();
     assert_eq!(found, scored(&decoder(), &with_bos(), options));
     let events = observer.events();
     let Some(Event::Step { done, total, unit: "tokens", .. }) = events.last() else { panic!("{events:?}") };

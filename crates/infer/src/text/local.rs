@@ -8,7 +8,7 @@ use std::time::Instant;
 use tsumugi_base::Hint;
 use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFiles};
-use tsumugi_models::{Decoder, ModelError};
+use tsumugi_models::{Decoder, ModelError, Precision};
 use tsumugi_tensor::{Cpu, IsaError};
 use tsumugi_tokenizer::{ChatTemplate, ModelTextError, StreamDecoder, TokenId, Tokenizer, end_tokens};
 
@@ -30,6 +30,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// The cache's share of the memory that is available once the weights are loaded; `None` is [`CACHE_SHARE`](super::CACHE_SHARE).
     pub cache_share: Option<f64>,
+    /// What is computed with.
+    pub precision: Precision,
 }
 
 /// The memory was too little for the whole context.
@@ -150,7 +152,7 @@ impl LocalModel {
             return Err(LoadError::Context { model: name, asked, context: spec.context });
         }
         let cpu = Cpu::detect(options.threads)?;
-        let decoder = Decoder::load(model, cpu.pool())?;
+        let decoder = Decoder::load_to_serve(model, &cpu, options.precision)?;
         let position_bytes = Engine::position_bytes(&spec, &cpu);
         let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
         let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);

@@ -6,4 +6,5 @@ mod damaged;
 mod gguf;
 mod goldens;
 mod llama2c;
+mod stored;
 mod training_goldens;

@@ -16,6 +16,7 @@ mod explicit_step;
 mod harness;
 mod passes;
 mod products;
+mod quantized;
 mod tape;
 
 use harness::Bench;
@@ -23,6 +24,7 @@ use harness::Bench;
 fn main() {
     let bench = Bench::from_arguments(std::env::args().skip(1));
     products::run(&bench);
+    quantized::run(&bench);
     attention::run(&bench);
     passes::run(&bench);
     tape::run(&bench);

@@ -78,6 +78,11 @@ impl PackedMatrix {
         self.n
     }
 
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.panels[..])
+    }
+
     /// Column `n` of the matrix, which is row `n` of the weight; `to` has `k` numbers.
     pub fn copy_column(&self, column: usize, to: &mut [f32]) {
         assert!(column < self.n && to.len() == self.k);

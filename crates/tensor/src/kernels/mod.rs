@@ -21,6 +21,7 @@ pub mod normalize;
 pub mod optimizer;
 pub mod peak;
 mod portable;
+pub mod quantized;
 pub mod rows;
 pub mod scatter;
 pub mod simd;

@@ -4,6 +4,7 @@
 
 use crate::cpu::Cpu;
 use crate::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
+use crate::kernels::quantized::multiply;
 use crate::kernels::rows;
 use crate::operation::{Backward, Forward, Ids, Needs, Operand, Operation};
 use crate::ops::elementwise::give;
@@ -63,13 +64,14 @@ impl HeadCrossEntropy {
 
     /// Logits of a chunk, then nats; the logits become gradients of the loss.
     fn chunk_nats(&self, cpu: &Cpu, chunk: Chunk<'_>, head: Operand<'_>, scale: f32) {
-        let head = match head {
-            Operand::Values(head) => MatrixB::Transposed(head),
-            Operand::Packed(packed) => MatrixB::Packed(packed),
-        };
         let Chunk { x, targets, weights, logits, nats } = chunk;
         let size = (targets.len(), self.vocabulary, self.width);
-        gemm(cpu, size, MatrixA::Plain(x), head, logits, false, Epilogue::default());
+        let mut product = |head| gemm(cpu, size, MatrixA::Plain(x), head, logits, false, Epilogue::default());
+        match head {
+            Operand::Values(head) => product(MatrixB::Transposed(head)),
+            Operand::Packed(packed) => product(MatrixB::Packed(packed)),
+            Operand::Quantized(head) => multiply(cpu, targets.len(), x, head, None, logits),
+        }
         const ROWS: usize = 4;
         cpu.pool().split([(logits, ROWS * self.vocabulary), (nats, ROWS)], |block, [logits, nats]| {
             for (i, (logits, nats)) in logits.chunks_exact_mut(self.vocabulary).zip(nats).enumerate() {

@@ -51,6 +51,7 @@ fn copy_row(table: Operand<'_>, index: usize, to: &mut [f32]) {
     match table {
         Operand::Values(values) => to.copy_from_slice(&values[index * to.len()..][..to.len()]),
         Operand::Packed(matrix) => matrix.copy_column(index, to),
+        Operand::Quantized(matrix) => matrix.copy_row(index, to),
     }
 }
 

@@ -4,7 +4,9 @@
 use crate::cpu::Cpu;
 use crate::kernels::elementwise::{self, Activation};
 use crate::kernels::gemm::{Epilogue, MatrixA, MatrixB, gemm};
+use crate::kernels::quantized::multiply;
 use crate::operation::{Backward, Forward, Needs, Operand, Operation};
+use crate::quant::QuantizedMatrix;
 use crate::tape::{Tape, Var};
 
 struct Linear {
@@ -81,12 +83,15 @@ impl Operation for Linear {
     }
 
     fn forward(&self, run: Forward<'_>) {
+        let bias = self.bias.then(|| run.inputs[2].values());
+        let [y, _] = run.outputs;
         let weight = match run.inputs[1] {
             Operand::Values(weight) => MatrixB::Transposed(weight),
             Operand::Packed(packed) => MatrixB::Packed(packed),
+            Operand::Quantized(weight) => {
+                return self.forward_quantized(run.cpu, run.inputs[0].values(), weight, bias, y, run.saved);
+            }
         };
-        let bias = self.bias.then(|| run.inputs[2].values());
-        let [y, _] = run.outputs;
         let x = MatrixA::Plain(run.inputs[0].values());
         let size = (self.rows, self.outputs, self.inputs);
         match self.activation {
@@ -119,6 +124,25 @@ impl Operation for Linear {
         if let Some(dbias) = dbias {
             sum_rows(run.cpu, dy, self.outputs, dbias.values, dbias.accumulate);
         }
+    }
+}
+
+impl Linear {
+    fn forward_quantized(
+        &self,
+        cpu: &Cpu,
+        x: &[f32],
+        weight: &QuantizedMatrix,
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        saved: &mut [f32],
+    ) {
+        let Some(activation) = self.activation else { return multiply(cpu, self.rows, x, weight, bias, y) };
+        multiply(cpu, self.rows, x, weight, bias, saved);
+        let saved = &*saved;
+        cpu.pool().split([(y, PASS)], |index, [y]| {
+            elementwise::activate(cpu.isa(), activation, &saved[index * PASS..][..y.len()], y);
+        });
     }
 }
 

@@ -10,6 +10,7 @@ mod gradients;
 mod kernels;
 mod muon;
 mod planner;
+mod quantized;
 mod random_graphs;
 mod recompute;
 mod support;

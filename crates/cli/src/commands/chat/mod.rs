@@ -10,7 +10,7 @@ use tsumugi_infer::text::TextModel;
 use tsumugi_tokenizer::Message;
 
 use super::Command;
-use crate::flags::{Context, Sampling, Threads};
+use crate::flags::{Sampling, Serving};
 use crate::output::{Answer, Failure, colours, harmless, tell};
 use crate::{interrupt, model};
 use session::Session;
@@ -35,9 +35,7 @@ pub struct Chat {
     #[command(flatten)]
     sampling: Sampling,
     #[command(flatten)]
-    context: Context,
-    #[command(flatten)]
-    threads: Threads,
+    serving: Serving,
     /// Say after each answer how fast it was
     #[arg(short, long)]
     verbose: bool,
@@ -50,7 +48,7 @@ impl Command for Chat {
         tsumugi chat runs/quickstart/chat --system 'You are ROMEO.' --name JULIET";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.threads, self.context.get(), 1)?;
+        let model = model::load(&self.model, self.serving.options(), 1)?;
         if !model.has_chat_template() {
             return Err(Failure::new(
                 format!("{} is a base model: it has no chat template", self.model),

@@ -1,0 +1,304 @@
+//! The matrix product with weights in their own width: `y = x W^T + bias`, where `W` is a
+//! [`QuantizedMatrix`] and `x` is rounded to 8 bits with a scale for every 32 numbers.
+//!
+//! Codes are multiplied as integers, four to a lane, 16 rows of the weight at a time; their sums are exact. Each step of 32
+//! columns (a group of 16 in some kinds) adds `(scale_w scale_x) sum` to a float32 sum, in the order of the columns: one
+//! order for every number of rows, split and thread, and for both ways through the weight (decision 6). For up to
+//! [`DIRECT_ROWS`] rows codes are widened in registers, and the product is as fast as memory is read; for more, a tile is
+//! widened once into the first-level cache and serves all rows.
+//!
+//! Floating-point kinds are widened to float32 and not rounded; nor is `x` there.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod plain;
+
+use std::cell::RefCell;
+
+pub use activations::round_row_reference;
+use activations::{Activations, PANEL_ROWS};
+
+use super::Isa;
+use super::gemm::with_scratch;
+use crate::cpu::Cpu;
+use crate::memory::Buffer;
+use crate::quant::{Piece, QuantizedMatrix, STEP, TILE_ROWS, TileLayout};
+
+/// Rows of `x` up to which a tile is not widened first.
+const DIRECT_ROWS: usize = 4;
+/// Steps of a tile that are widened at a time, a multiple of those in a block: the tile stays in the first-level cache, and
+/// what passes by of 512 rows of `x` in the second-level cache.
+const WIDENED_STEPS: usize = 24;
+/// Bytes of a weight in a task at least.
+const TASK_BYTES: usize = 32 << 10;
+
+thread_local! {
+    static X: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+    static WIDENED: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+}
+
+/// Where a tile's sums go.
+#[derive(Clone, Copy)]
+pub(super) struct Out {
+    /// First row, first of up to 16 columns.
+    y: *mut f32,
+    /// Distance between rows.
+    stride: usize,
+    /// Rows that there are; a panel may have more.
+    rows: usize,
+    /// Columns that there are.
+    columns: usize,
+    /// As many as columns, or null.
+    bias: *const f32,
+    /// Adds to the sums that are there.
+    goes_on: bool,
+}
+
+/// One panel of `x`: `width` rows side by side.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    width: usize,
+    /// `[columns / 4][width][4]`
+    codes: *const i8,
+    /// `[steps][width]`
+    scales: *const f32,
+    /// `[groups][width]`: what makes up for codes that are stored too high (integers), or what offsets are multiplied
+    /// with (float32); see [`Activations::prepare`].
+    side: *const f32,
+}
+
+impl Out {
+    /// The rows from `row` on; there are more than that.
+    unsafe fn below(self, row: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { y: unsafe { self.y.add(row * self.stride) }, rows: self.rows - row, ..self }
+    }
+}
+
+impl Panel {
+    /// The rows from `row` on, which still lie `width` apart.
+    unsafe fn below(self, row: usize) -> Self {
+        // SAFETY: the caller's promise: the panel has more rows.
+        unsafe {
+            Self { codes: self.codes.add(4 * row), scales: self.scales.add(row), side: self.side.add(row), ..self }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    isa: Isa,
+    m: usize,
+    x: *const f32,
+    activations: Option<&'a Activations<'a>>,
+    y: *mut f32,
+    stride: usize,
+    bias: Option<&'a [f32]>,
+}
+
+// SAFETY: tasks write disjoint columns of `y`.
+unsafe impl Sync for Task<'_> {}
+
+/// `y [m, n] = x [m, k] W^T (+ bias)`.
+///
+/// # Panics
+/// When a slice does not have the size that `m` and the weight say: a mistake of the caller.
+pub fn multiply(cpu: &Cpu, m: usize, x: &[f32], weight: &QuantizedMatrix, bias: Option<&[f32]>, y: &mut [f32]) {
+    let (n, k) = (weight.rows(), weight.columns());
+    assert_eq!(m.checked_mul(k), Some(x.len()), "x is not {m} x {k}");
+    assert_eq!(m.checked_mul(n), Some(y.len()), "y is not {m} x {n}");
+    assert!(bias.is_none_or(|bias| bias.len() == n), "bias is not {n}");
+    if m == 0 {
+        return;
+    }
+    let rounds = weight.pieces().iter().any(|piece| piece.kind.layout().is_some());
+    let len = if rounds { Activations::len(m, k) } else { 0 };
+    with_scratch(&X, len, |memory| {
+        let mut activations = rounds.then(|| Activations::round(cpu, m, x, memory));
+        let mut first = 0;
+        for piece in weight.pieces() {
+            if let (Some(activations), Some(layout)) = (&mut activations, piece.kind.layout()) {
+                activations.prepare(cpu, &layout);
+            }
+            let task = Task {
+                isa: cpu.isa(),
+                m,
+                x: x.as_ptr(),
+                activations: activations.as_ref(),
+                // SAFETY: the piece's columns are inside of the rows of `y`.
+                y: unsafe { y.as_mut_ptr().add(first) },
+                stride: n,
+                bias: bias.map(|bias| &bias[first..]),
+            };
+            multiply_piece(cpu, task, piece, k);
+            first += piece.rows;
+        }
+    });
+}
+
+fn multiply_piece(cpu: &Cpu, task: Task<'_>, piece: &Piece, k: usize) {
+    let tiles = piece.tiles();
+    let per_thread = tiles.div_ceil(4 * cpu.pool().threads());
+    let per_task = TASK_BYTES.div_ceil(piece.tile_bytes).max(per_thread).clamp(1, tiles.max(1));
+    let task = &task;
+    cpu.pool().run(tiles.div_ceil(per_task), &|index| {
+        let tiles = index * per_task..((index + 1) * per_task).min(tiles);
+        // SAFETY: sizes were checked by `multiply`; no other task has these columns.
+        unsafe {
+            match piece.kind.layout() {
+                None => task.floats(piece, k, tiles),
+                Some(_) if task.m <= DIRECT_ROWS && is_fast(task.isa) => task.direct(piece, k, tiles),
+                Some(layout) => task.widened(piece, &layout, k, tiles),
+            }
+        }
+    });
+}
+
+/// Whether this processor multiplies bytes four to a lane with these kernels.
+pub fn is_fast(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return isa.level() == super::Level::Avx512 && is_x86_feature_detected!("avx512vnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
+/// Bytes of a step of a widened tile: codes of 8 bits, then float32 scales, then offsets.
+pub(super) const fn widened_step_bytes(layout: &TileLayout) -> usize {
+    512 + STEP / layout.group * 64 * (1 + layout.minima as usize)
+}
+
+impl Task<'_> {
+    /// Where the sums of tile `index` go, from row `row` of `x`.
+    unsafe fn out(&self, piece: &Piece, index: usize, row: usize) -> Out {
+        let column = index * TILE_ROWS;
+        Out {
+            // SAFETY: inside of `y`.
+            y: unsafe { self.y.add(row * self.stride + column) },
+            stride: self.stride,
+            rows: self.m - row,
+            columns: (piece.rows - column).min(TILE_ROWS),
+            bias: self.bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
+            goes_on: false,
+        }
+    }
+
+    /// Up to [`DIRECT_ROWS`] rows: codes are widened in registers.
+    unsafe fn direct(&self, piece: &Piece, k: usize, tiles: std::ops::Range<usize>) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(activations) = self.activations {
+            let panel = activations.panel(0, 0);
+            for index in tiles {
+                // SAFETY: the tile holds `k / 32` steps, the panel too.
+                unsafe {
+                    avx512::direct(piece.kind, piece.tile(index).as_ptr(), k / STEP, panel, self.out(piece, index, 0));
+                }
+            }
+        }
+    }
+
+    /// Any number of rows: tiles are widened first, some steps at a time.
+    unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: std::ops::Range<usize>) {
+        let Some(activations) = self.activations else { return };
+        let steps = k / STEP;
+        let bytes = steps.min(WIDENED_STEPS) * widened_step_bytes(layout);
+        with_scratch(&WIDENED, 2 * bytes / size_of::<f32>(), |memory| {
+            let memory = memory.as_mut_ptr().cast::<u8>();
+            for first in tiles.clone().step_by(2) {
+                let pair = first..(first + 2).min(tiles.end);
+                for begin in (0..steps).step_by(WIDENED_STEPS) {
+                    let part = begin..(begin + WIDENED_STEPS).min(steps);
+                    for index in pair.clone() {
+                        // SAFETY: the scratch has room for these steps, and the tile has them.
+                        unsafe {
+                            widen(self.isa, piece, layout, index, part.clone(), memory.add((index - first) * bytes))
+                        };
+                    }
+                    for panel in 0..self.m.div_ceil(PANEL_ROWS) {
+                        // SAFETY: widened just now; the panel has these steps, too.
+                        unsafe {
+                            let out = |index| {
+                                let mut out = self.out(piece, index, panel * PANEL_ROWS);
+                                out.goes_on = begin > 0;
+                                out.bias = if part.end == steps { out.bias } else { std::ptr::null() };
+                                out
+                            };
+                            let panel = activations.panel(panel, begin);
+                            if pair.len() == 2 && is_fast(self.isa) {
+                                avx512::multiply_pair(
+                                    layout,
+                                    memory,
+                                    bytes,
+                                    part.len(),
+                                    panel,
+                                    [out(first), out(first + 1)],
+                                );
+                            } else {
+                                for index in pair.clone() {
+                                    multiply_widened(
+                                        self.isa,
+                                        layout,
+                                        memory.add((index - first) * bytes),
+                                        part.len(),
+                                        panel,
+                                        out(index),
+                                    );
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        });
+    }
+
+    /// A floating-point kind.
+    unsafe fn floats(&self, piece: &Piece, k: usize, tiles: std::ops::Range<usize>) {
+        let x = (self.x, k);
+        #[cfg(target_arch = "x86_64")]
+        if self.isa.level() == super::Level::Avx512 {
+            for index in tiles {
+                // SAFETY: the tile holds k columns, `x` m rows of k.
+                unsafe { avx512::floats(piece.kind, piece.tile(index).as_ptr(), k, x, self.out(piece, index, 0)) };
+            }
+            return;
+        }
+        with_scratch(&WIDENED, k * TILE_ROWS, |memory| {
+            for index in tiles {
+                plain::widen_floats(self.isa, piece.kind, piece.tile(index), memory);
+                // SAFETY: as above.
+                unsafe { plain::floats(self.isa, memory, k, x, self.out(piece, index, 0)) };
+            }
+        });
+    }
+}
+
+/// Writes steps of tile `index` with codes of 8 bits and float32 scales.
+unsafe fn widen(
+    isa: Isa,
+    piece: &Piece,
+    layout: &TileLayout,
+    index: usize,
+    steps: std::ops::Range<usize>,
+    to: *mut u8,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if is_fast(isa) {
+        // SAFETY: the caller's promise.
+        return unsafe { avx512::widen(piece.kind, piece.tile(index).as_ptr(), steps, to) };
+    }
+    // SAFETY: the caller's promise: room for the steps.
+    let to = unsafe { std::slice::from_raw_parts_mut(to, steps.len() * widened_step_bytes(layout)) };
+    plain::widen(isa, layout, piece.tile(index), steps.start, to);
+}
+
+unsafe fn multiply_widened(isa: Isa, layout: &TileLayout, tile: *const u8, steps: usize, panel: Panel, out: Out) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(target_arch = "x86_64")]
+        if is_fast(isa) {
+            return avx512::multiply_widened(layout, tile, steps, panel, out);
+        }
+        plain::multiply_widened(isa, layout, tile, steps, panel, out);
+    }
+}

@@ -1,0 +1,14 @@
+//! Weights in the kinds that checkpoints store them in, packed for the matrix product **in their own width**: 4 bits stay
+//! 4 bits, because a decoding step takes as long as reading them does.
+//!
+//! To add a kind: a row in `kind.rs`, its bits in `block.rs`, and a line in the list of `kernels/quantized`.
+
+mod block;
+mod half;
+mod kind;
+mod matrix;
+
+pub(crate) use half::{from_bf16, from_f16};
+pub use kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
+pub use matrix::{Piece, QuantizedMatrix, StoredRows};
+pub(crate) use matrix::{code_of, scale_and_offset};
