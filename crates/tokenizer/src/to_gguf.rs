@@ -90,7 +90,9 @@ impl Tokenizer {
                 set("add_space_prefix", Value::Bool(begins_with_space(file)));
             }));
         }
-        let name = gguf_pattern(file).ok_or_else(|| {
+        // Where nothing merges, it does not matter what words there are.
+        let name = if merges.is_empty() { Some("gpt-2") } else { gguf_pattern(file) };
+        let name = name.ok_or_else(|| {
             unwritable("the patterns by which it cuts text into words have no name there (`tokenizer.ggml.pre`)".into())
         })?;
         Ok(put("gpt2", name, tokens, |set| {

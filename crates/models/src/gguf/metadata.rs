@@ -26,6 +26,7 @@ fn shared(spec: &DecoderSpec) -> Entries {
         ("embedding_length", size(spec.width)),
         ("feed_forward_length", size(spec.feed_forward_width)),
         ("attention.head_count", size(spec.heads)),
+        ("vocab_size", size(spec.vocabulary)),
     ]
 }
 
@@ -37,7 +38,6 @@ fn relative(spec: &DecoderSpec) -> Entries {
         ("attention.key_length", size(spec.head_width)),
         ("attention.value_length", size(spec.head_width)),
         ("attention.layer_norm_rms_epsilon", Value::F32(spec.epsilon)),
-        ("vocab_size", size(spec.vocabulary)),
     ]);
     if let Position::Rotary(rotary) = &spec.position {
         entries.push(("rope.dimension_count", size(rotary.turned(spec.head_width))));

@@ -124,3 +124,30 @@ fn steps(pre_tokenizer: &Value) -> Vec<Value> {
 fn digit() -> Value {
     json!({"type": "Digits", "individual_digits": true})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_found_by_what_it_does() {
+        for (names, members) in GGUF {
+            for whole_words in [false, true] {
+                let file = json!({"pre_tokenizer": sequence(members()), "model": {"ignore_merges": whole_words}});
+                let found = gguf_pattern(&file).unwrap();
+                assert!(names.contains(&found), "{found}, {names:?}");
+                let fitting = names.iter().any(|name| WHOLE_WORDS.contains(name) == whole_words);
+                assert_eq!(WHOLE_WORDS.contains(&found) == whole_words, fitting, "{found}");
+            }
+        }
+        let byte_level = |add_prefix_space: bool, use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "use_regex": use_regex});
+        let named = |pre_tokenizer: Value| gguf_pattern(&json!({ "pre_tokenizer": pre_tokenizer }));
+        assert_eq!(named(byte_level(false, true)), Some("gpt-2"));
+        assert_eq!(named(byte_level(true, true)), None, "a space before the text has no word there");
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        let nested = json!({"type": "Sequence", "pretokenizers": [digits, byte_level(false, true)]});
+        assert_eq!(named(nested), Some("smollm"));
+        assert_eq!(named(split("a+")), None);
+        assert_eq!(gguf_pattern(&json!({})), None);
+    }
+}
