@@ -9,14 +9,14 @@ use serde_json::Value;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
 use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Cpu, ParameterId, Parameters};
+use tsumugi_tensor::{Cpu, Parameters};
 
-use crate::decoder::POSITIONS;
+use crate::decoder::is_multiplied;
 use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
 use crate::slots::{Layout, Slot, filled_slots};
-use crate::{Decoder, DecoderSpec, ModelError, Position, gguf};
+use crate::{Decoder, DecoderSpec, ModelError, Position, bert, gguf};
 
 /// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.
 pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
@@ -51,6 +51,9 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
     let map = config.as_object().ok_or_else(|| problem("not a JSON object".into()))?;
     let reader = ConfigReader::new(map);
     let model_type = reader.word_or("model_type", "").map_err(|error| problem(error.0))?;
+    if bert::find(model_type).is_some() {
+        return Err(ModelError::IsEncoder { model: model.path().to_owned(), model_type: model_type.into() });
+    }
     let family = family::find(model_type).ok_or_else(|| {
         let known: Vec<_> = crate::ALL.iter().map(|family| family.name()).collect();
         ModelError::UnknownFamily { file: config_file(model), model_type: model_type.into(), known: known.join(", ") }
@@ -60,7 +63,7 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
 }
 
 /// The file that says what the model is: for messages.
-fn config_file(model: &ModelFiles) -> PathBuf {
+pub(crate) fn config_file(model: &ModelFiles) -> PathBuf {
     if model.gguf().is_some() { model.path().to_owned() } else { model.path().join("config.json") }
 }
 
@@ -105,21 +108,30 @@ impl Decoder {
         check_before_allocating(model, &spec, &tensors)?;
         let described = Self::described(spec.clone());
         let mut filled = filled_slots(&described, layout, model, &tensors)?;
-        let mut packed: BTreeMap<ParameterId, QuantizedMatrix> = BTreeMap::new();
-        filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
-        for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
-            let parameter = described.parameters.get(parts[0].0.parameter);
-            if parameter.name != POSITIONS && parameter.shape.len() > 1 {
-                packed.extend(pack(parts, cpu).map(|matrix| (parts[0].0.parameter, matrix)));
-            }
-        }
-        filled.retain(|(slot, _)| !packed.contains_key(&slot.parameter));
-        let ids: BTreeMap<String, ParameterId> =
-            packed.keys().map(|&id| (described.parameters.get(id).name.clone(), id)).collect();
-        let mut decoder = Self::serving(spec, |parameter| packed.remove(ids.get(&parameter.name)?));
+        let mut packed = pack_stored(&described.parameters, &mut filled, cpu);
+        let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
     }
+}
+
+/// The matrices that products take as they are stored, by the names of their parameters; their slots are taken out of
+/// `filled`.
+pub(crate) fn pack_stored(
+    parameters: &Parameters,
+    filled: &mut Vec<(Slot, TensorView<'_>)>,
+    cpu: &Cpu,
+) -> BTreeMap<String, QuantizedMatrix> {
+    let mut packed = BTreeMap::new();
+    filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
+    for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
+        let parameter = parameters.get(parts[0].0.parameter);
+        if is_multiplied(parameter) {
+            packed.extend(pack(parts, cpu).map(|matrix| (parameter.name.clone(), matrix)));
+        }
+    }
+    filled.retain(|(slot, _)| !packed.contains_key(&parameters.get(slot.parameter).name));
+    packed
 }
 
 /// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take, or
@@ -152,7 +164,12 @@ struct Task<'a> {
     to: Range<usize>,
 }
 
-fn widen(parameters: &mut Parameters, filled: &[(Slot, TensorView<'_>)], pool: &Pool) -> Result<(), FilesError> {
+/// Widens what fills the slots into the parameters.
+pub(crate) fn widen(
+    parameters: &mut Parameters,
+    filled: &[(Slot, TensorView<'_>)],
+    pool: &Pool,
+) -> Result<(), FilesError> {
     let mut tasks = Vec::new();
     for (slot, tensor) in filled {
         // A tensor with swapped axes is read as a whole.
@@ -195,11 +212,7 @@ fn check_before_allocating(
 ) -> Result<(), ModelError> {
     let problem = |problem: String| Err(ModelError::Config { file: config_file(model), problem });
     let product = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
-    let found = tensors.distinct_elements();
-    let promised = spec.parameters_at_least();
-    if promised > found.saturating_mul(2).saturating_add(SLACK) {
-        return problem(format!("it describes {promised} weights, but the weight files hold {found}"));
-    }
+    check_promise(model, spec.parameters_at_least(), tensors)?;
     let rotary = product(&[spec.context, spec.head_width]);
     if spec.position != Position::Learned && rotary > ROTARY_NUMBERS_MAX {
         let (context, width) = (spec.context, spec.head_width);
@@ -207,6 +220,20 @@ fn check_before_allocating(
             "the context of {context} positions is too long for heads of width {width}: the largest table of \
              positions has {ROTARY_NUMBERS_MAX} numbers"
         ));
+    }
+    Ok(())
+}
+
+/// The same for the weights alone.
+pub(crate) fn check_promise(
+    model: &Admitted<ModelFiles>,
+    promised: u128,
+    tensors: &TensorFile,
+) -> Result<(), ModelError> {
+    let found = tensors.distinct_elements();
+    if promised > found.saturating_mul(2).saturating_add(SLACK) {
+        let problem = format!("it describes {promised} weights, but the weight files hold {found}");
+        return Err(ModelError::Config { file: config_file(model), problem });
     }
     Ok(())
 }
