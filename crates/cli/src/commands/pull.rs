@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::units;
-use tsumugi_files::{GgufModel, ModelFolder};
+use tsumugi_files::ModelFiles;
 use tsumugi_hub::catalogue::{self, Entry};
 use tsumugi_hub::{HttpError, Hub, HubError, PullOptions, Pulled, PulledModel, Settings, Source};
 
@@ -85,10 +85,8 @@ fn tell_licence(source: &Source, progress: &Progress) {
 
 /// Only what can be opened was worth fetching: formats are read, weights are not.
 fn check(path: &Path) -> Result<(), Failure> {
-    if path.is_dir() {
-        ModelFolder::admit(path, &GATE)?;
-    } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-        GgufModel::admit(path, &GATE)?;
+    if path.is_dir() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
+        ModelFiles::admit(path, &GATE)?;
     }
     Ok(())
 }

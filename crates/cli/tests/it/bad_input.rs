@@ -57,19 +57,26 @@ fn a_model_that_is_not_there() {
     let folder = temporary_folder();
     let path = folder.path();
     let generate = |model: &str| tsumugi(path, &["generate", model, "--prompt", "a"]);
-    generate("smollm2-135m").is("
+    generate("./model").is("
         exit 2
         ---- stderr
-        error: there is no model smollm2-135m
+        error: there is no model ./model
 
         hint: give the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file; `tsumugi quickstart` makes one from nothing
     ");
     generate("hf:org/name").is("
         exit 2
         ---- stderr
-        error: cannot fetch hf:org/name: models from `hf:` are not supported yet
+        error: hf:org/name is not on this machine yet
 
-        hint: download it yourself and give the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file
+        hint: fetch it: `tsumugi pull hf:org/name`
+    ");
+    generate("smolm2-135m").is("
+        exit 2
+        ---- stderr
+        error: `smolm2-135m` is no path that exists, and not in the catalogue
+
+        hint: did you mean `smollm2-135m`? `tsumugi pull` lists all
     ");
     std::fs::write(path.join("model.gguf"), "GGUF").unwrap();
     generate("model.gguf").is("
