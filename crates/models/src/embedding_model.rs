@@ -67,6 +67,14 @@ impl EmbeddingModel {
         }
     }
 
+    /// Kinds of tokens that it tells apart, of the first and of the second text of a pair.
+    pub fn token_types(&self) -> usize {
+        match self {
+            Self::Encoder(encoder) => encoder.spec.token_types,
+            Self::Decoder(_) => 1,
+        }
+    }
+
     fn first_position(&self) -> usize {
         match self {
             Self::Encoder(encoder) => encoder.spec.first_position,
