@@ -4,12 +4,14 @@
 pub mod bench;
 pub mod chat;
 pub mod data;
+pub mod embed;
 pub mod generate;
 pub mod models;
 pub mod perplexity;
 pub mod plan;
 pub mod pull;
 pub mod quickstart;
+pub mod rerank;
 pub mod serve;
 pub mod tokenizer;
 pub mod train;
@@ -60,6 +62,8 @@ pub const ALL: &[Entry] = &[
     command::<generate::Generate>(),
     command::<chat::Chat>(),
     command::<serve::Serve>(),
+    command::<embed::Embed>(),
+    command::<rerank::Rerank>(),
     command::<perplexity::Perplexity>(),
     Entry::Group {
         name: "tokenizer",

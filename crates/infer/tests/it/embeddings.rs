@@ -84,8 +84,8 @@ fn pairs_have_the_scores_of_transformers() {
             let (score, expected) = (f64::from(found.values[0]), case["score"].as_f64().unwrap());
             assert!((score - expected).abs() < 5e-6, "{name}, {query}: {score} is not {expected}");
         }
-        assert_eq!(model.score("a", &["b", " "]), Err(EmbedError::EmptyText { index: 2 }));
-        assert_eq!(model.score("", &["b"]), Err(EmbedError::EmptyText { index: 0 }));
+        assert_eq!(model.score("a", &["b", " "]), Err(EmbedError::EmptyText { index: 1 }));
+        assert_eq!(model.score("", &["b"]), Err(EmbedError::EmptyQuery));
     }
 }
 

@@ -48,20 +48,19 @@ impl CrossEncoder {
         self.reader.max_tokens()
     }
 
-    /// Scores of passages for a query. A passage's score does not depend on the others. An empty query is text 1 of the
-    /// error, the first passage text 2.
+    /// Scores of passages for a query. A passage's score does not depend on the others.
     pub fn score(&self, query: &str, passages: &[&str]) -> Result<Scores, EmbedError> {
         let mut read: Vec<TextIds> = Vec::with_capacity(passages.len());
         let mut truncated = Vec::new();
         for (index, passage) in passages.iter().enumerate() {
-            let empty = |which: usize| EmbedError::EmptyText { index: which * (index + 1) };
+            let empty = |which| if which == 0 { EmbedError::EmptyQuery } else { EmbedError::EmptyText { index } };
             let (ids, cut) = self.reader.read_pair(query, passage).map_err(empty)?;
             truncated.extend(cut.then_some(index));
             read.push(ids);
         }
         let mut values = self.reader.engine().score(&read).unwrap_or_default();
         if let Some(index) = values.iter().position(|score| !score.is_finite()) {
-            return Err(EmbedError::Damaged { model: self.reader.name.clone(), index: index + 1 });
+            return Err(EmbedError::Damaged { model: self.reader.name.clone(), index });
         }
         if self.activation == ScoreActivation::Sigmoid {
             values.iter_mut().for_each(|score| *score = 1.0 / (1.0 + (-*score).exp()));

@@ -14,6 +14,9 @@ use tsumugi_base::Hint;
 /// Why texts got no vectors or scores. The caller's fault unless it is `Damaged`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmbedError {
+    /// A query without a token.
+    #[error("the query is empty")]
+    EmptyQuery,
     /// A text without a token.
     #[error("text {} is empty", index + 1)]
     EmptyText {
@@ -50,9 +53,22 @@ pub enum EmbedError {
     },
 }
 
+impl EmbedError {
+    /// The same for a caller who gave the texts in portions, of which this one began with text `first`.
+    #[must_use]
+    pub fn in_portion(self, first: usize) -> Self {
+        match self {
+            Self::EmptyText { index } => Self::EmptyText { index: first + index },
+            Self::Damaged { model, index } => Self::Damaged { model, index: first + index },
+            other => other,
+        }
+    }
+}
+
 impl Hint for EmbedError {
     fn hint(&self) -> Option<String> {
         match self {
+            Self::EmptyQuery => Some("give at least a word".into()),
             Self::EmptyText { .. } => Some("leave texts without a word out".into()),
             Self::UnknownPrompt { .. } => None,
             Self::Dimensions { width, .. } => Some(format!("give a number from 1 to {width}")),
