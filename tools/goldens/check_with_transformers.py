@@ -28,7 +28,12 @@ import transformers
 
 def open_folder(folder: pathlib.Path):
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True, output_loading_info=True
+        folder,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        experts_implementation="eager",  # the others take no experts whose width is odd
+        local_files_only=True,
+        output_loading_info=True,
     )
     tokenizer = None
     if (folder / "tokenizer.json").exists():

@@ -22,6 +22,7 @@ import json
 import pathlib
 import re
 import shutil
+import tempfile
 
 import safetensors.torch
 import torch
@@ -148,6 +149,50 @@ def phi3(**more) -> transformers.Phi3Config:
     return transformers.Phi3Config(**small, num_hidden_layers=2, **more)
 
 
+def moe(**more) -> dict:
+    """Experts of 8 in every layer of a small model."""
+    return {key: value for key, value in SMALL.items() if key != "head_dim"} | {
+        "num_hidden_layers": 2,
+        "moe_intermediate_size": 8,
+        "rope_parameters": rope(),
+        **more,
+    }
+
+
+def mixtral() -> transformers.MixtralConfig:
+    return transformers.MixtralConfig(
+        **SMALL | {"intermediate_size": 8},
+        num_hidden_layers=2,
+        num_local_experts=5,
+        num_experts_per_tok=2,
+        sliding_window=8,
+        rope_parameters=rope(base=1_000_000.0),
+    )
+
+
+def qwen2_moe() -> transformers.Qwen2MoeConfig:
+    return transformers.Qwen2MoeConfig(**moe(num_experts=6, num_experts_per_tok=3, shared_expert_intermediate_size=12))
+
+
+def qwen3_moe() -> transformers.Qwen3MoeConfig:
+    return transformers.Qwen3MoeConfig(**moe(num_experts=7, num_experts_per_tok=2, norm_topk_prob=True, head_dim=6))
+
+
+def bloom() -> transformers.BloomConfig:
+    """Three heads: ALiBi's slopes of a number that is no power of two."""
+    return transformers.BloomConfig(vocab_size=48, hidden_size=18, n_layer=2, n_head=3, bos_token_id=0, eos_token_id=0)
+
+
+def stablelm(**more) -> transformers.StableLmConfig:
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"} | {"hidden_size": 32}
+    return transformers.StableLmConfig(**small, num_hidden_layers=2, rope_parameters=rope(partial_rotary_factor=0.25), **more)
+
+
+def smollm3() -> transformers.SmolLM3Config:
+    small = {key: value for key, value in SMALL.items() if key != "head_dim"}
+    return transformers.SmolLM3Config(**small, num_hidden_layers=3, no_rope_layers=[1, 0, 1], rope_parameters=rope(base=2_000_000.0))
+
+
 # Both texts are longer than the original context: transformers takes the long factors, as we do for every text of such a model.
 LONGROPE = rope("longrope", short_factor=[1.0, 1.5], long_factor=[1.25, 6.0], partial_rotary_factor=0.5)
 
@@ -187,6 +232,15 @@ FIXTURES = [
     Fixture("phi3-short", "Phi-3, 2 layers with a window of 8, longrope within its original context; config.json spelled as by transformers 4",
             phi3(original_max_position_embeddings=CONTEXT, sliding_window=8, rope_parameters=LONGROPE),
             storage=torch.bfloat16, old_config=True),
+    Fixture("mixtral", "Mixtral, 2 layers of 5 experts with a window of 8", mixtral(), storage=torch.bfloat16),
+    Fixture("qwen2-moe", "Qwen 2 MoE, 2 layers of 6 experts and a shared one", qwen2_moe(), storage=torch.bfloat16),
+    Fixture("qwen3-moe", "Qwen 3 MoE, 2 layers of 7 experts", qwen3_moe(), storage=torch.bfloat16),
+    Fixture("bloom", "BLOOM, 2 layers, 3 heads, tied head", bloom(), storage=torch.bfloat16),
+    Fixture("stablelm", "StableLM, 2 layers, a quarter of each head turns, biases on queries, keys and values; config.json "
+            "spelled as by transformers 4", stablelm(use_qkv_bias=True), storage=torch.bfloat16, old_config=True),
+    Fixture("stablelm-parallel", "StableLM, 2 layers whose parts stand side by side", stablelm(use_parallel_residual=True),
+            storage=torch.bfloat16),
+    Fixture("smollm3", "SmolLM 3, 3 layers, in the second of which nothing turns, tied head", smollm3(), storage=torch.bfloat16),
 ]  # fmt: skip
 
 
@@ -221,18 +275,31 @@ def mean_loss(model: torch.nn.Module, sequences: list[list[int]]) -> torch.Tenso
     return total / count
 
 
+def as_stored(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The gradients under the names and in the shapes that the weights have in a file: experts are stored one by one."""
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for to, parameter in zip(copied.parameters(), model.parameters(), strict=True):
+            to.copy_(parameter.grad)
+    with tempfile.TemporaryDirectory() as folder:
+        copied.save_pretrained(folder)
+        stored = safetensors.torch.load_file(pathlib.Path(folder) / "model.safetensors")
+    in_order = [name for name, _ in model.named_parameters() if name in stored]
+    return {name: stored[name] for name in dict.fromkeys(in_order + sorted(stored))}
+
+
 def gradients(model: torch.nn.Module, sequences: list[list[int]]) -> tuple[float, dict]:
     model.zero_grad()
     loss = mean_loss(model, sequences)
     loss.backward()
     table = {}
-    for name, parameter in model.named_parameters():
-        gradient = parameter.grad.double().flatten()
+    for name, stored in as_stored(model).items():
+        gradient = stored.double().flatten()
         table[name] = {
-            "shape": list(parameter.shape),
+            "shape": list(stored.shape),
             "sum": gradient.sum().item(),
             "norm": gradient.norm().item(),
-            "first": parameter.grad.flatten()[:8].tolist(),
+            "first": stored.flatten()[:8].tolist(),
         }
     return loss.item(), table
 

@@ -1,8 +1,10 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use tsumugi_infer::text::{Options, SamplingParameters, ranges};
 use tsumugi_models::Precision;
+use tsumugi_tensor::KeyValueType;
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -24,21 +26,6 @@ impl Threads {
     /// What was asked for; none is one per core.
     pub fn get(self) -> Option<usize> {
         self.threads.map(usize::from)
-    }
-}
-
-/// `--context`.
-#[derive(Debug, Clone, Copy, Args)]
-pub struct Context {
-    /// Tokens that prompt and answer may have together [default: the model's, or what the memory allows]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    context: Option<usize>,
-}
-
-impl Context {
-    /// What was asked for.
-    pub fn get(self) -> Option<usize> {
-        self.context
     }
 }
 
@@ -67,11 +54,21 @@ impl Compute {
     }
 }
 
+fn key_value_type() -> impl TypedValueParser<Value = KeyValueType> {
+    let names = PossibleValuesParser::new(KeyValueType::ALL.map(KeyValueType::name));
+    names.map(|name| KeyValueType::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or_default())
+}
+
 /// How a model is served.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Serving {
-    #[command(flatten)]
-    context: Context,
+    /// Tokens that prompt and answer may have together [default: the model's, or what the memory allows]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    context: Option<usize>,
+    /// Keep keys and values of the context as float32, in 16 bits, or in 8: less memory and faster answers, less exact
+    /// [default: f16; f32 with `--compute f32`]
+    #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
+    kv: Option<KeyValueType>,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
@@ -81,10 +78,13 @@ pub struct Serving {
 impl Serving {
     /// For the loader.
     pub fn options(self) -> Options {
+        let precision = self.compute.precision();
+        let exact = if precision == Precision::Float32 { KeyValueType::F32 } else { KeyValueType::default() };
         Options {
             threads: self.threads.get(),
-            context: self.context.get(),
-            precision: self.compute.precision(),
+            context: self.context,
+            precision,
+            kv: self.kv.unwrap_or(exact),
             ..Options::default()
         }
     }

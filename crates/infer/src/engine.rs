@@ -1,8 +1,8 @@
 //! Token ids to logits over a paged cache: prompts in chunks, then one step for any number of sequences.
 //!
 //! **Invariant** (decision 6): the logits of a sequence are the same bits whatever the chunks, the neighbours in the
-//! batch, what was found in the cache, the padding, and the number of threads; and the same as without a cache.
-//! That holds because every kernel below sums in an order that depends on its row alone, and attention walks fixed
+//! batch, what was found in the cache, the padding, and the number of threads; where the cache holds float32
+//! ([`EngineOptions::kv`]), the same as without a cache. That holds because every kernel below sums in an order that depends on its row alone, and attention walks fixed
 //! blocks of keys.
 //!
 //! A finished sequence stays in the cache until its pages are wanted; a prompt that begins like one begins there.
@@ -13,9 +13,9 @@ use std::collections::BTreeMap;
 use tsumugi_base::Hint;
 use tsumugi_models::plans::CachedBatch;
 use tsumugi_models::{Decoder, DecoderSpec, LogitsPlan};
-use tsumugi_tensor::{BlockLayout, CachedRows, Cpu, KEY_BLOCK};
+use tsumugi_tensor::{CachedRows, Cpu, KEY_BLOCK, KeyValueType};
 
-use crate::kv_cache::{CacheFull, KvCache, SequenceId, pages_for};
+use crate::kv_cache::{CacheFull, CacheSizes, KvCache, SequenceId, pages_for};
 
 /// Sizes of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +28,14 @@ pub struct EngineOptions {
     pub cache_positions: Option<usize>,
     /// Finished sequences that are kept for prompts that begin alike.
     pub kept_sequences: usize,
+    /// What the cache keeps keys and values as.
+    pub kv: KeyValueType,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { prefill_rows: 128, context: None, cache_positions: None, kept_sequences: 16 }
+        let kv = KeyValueType::default();
+        Self { prefill_rows: 128, context: None, cache_positions: None, kept_sequences: 16, kv }
     }
 }
 
@@ -108,11 +111,14 @@ pub(crate) fn padded_rows(rows: usize) -> usize {
     }
 }
 
+fn cache_sizes(spec: &DecoderSpec, kind: KeyValueType) -> CacheSizes {
+    CacheSizes { kind, layers: spec.layers, key_heads: spec.key_heads, head_width: spec.head_width }
+}
+
 impl Engine {
     /// Bytes of the cache for one position of one sequence.
-    pub fn position_bytes(spec: &DecoderSpec, cpu: &Cpu) -> usize {
-        let block = BlockLayout::new(cpu.isa(), spec.head_width).len();
-        block * spec.key_heads * spec.layers * size_of::<f32>() / KEY_BLOCK
+    pub fn position_bytes(spec: &DecoderSpec, kv: KeyValueType, cpu: &Cpu) -> usize {
+        cache_sizes(spec, kv).position_bytes(cpu.isa())
     }
 
     /// Packs the decoder.
@@ -120,8 +126,7 @@ impl Engine {
         let spec = &decoder.spec;
         let context = options.context.unwrap_or(spec.context).clamp(1, spec.context);
         let positions = options.cache_positions.unwrap_or(2 * context).max(context);
-        let layout = BlockLayout::new(cpu.isa(), spec.head_width);
-        let cache = KvCache::new(layout, spec.layers, spec.key_heads, pages_for(positions));
+        let cache = KvCache::new(cpu.isa(), cache_sizes(spec, options.kv), pages_for(positions));
         let decoder = decoder.pack(&cpu);
         let (sequences, plans) = (BTreeMap::new(), BTreeMap::new());
         Self { cpu, decoder, cache, sequences, plans, options, context, clock: 0, logits: Vec::new() }

@@ -2,12 +2,14 @@
 //! sequence, in every layer and key head; a sequence is a table of pages, and sequences that begin alike share them.
 //!
 //! A page is written by one sequence only; [`KvCache::fork`] shares whole pages and copies the last, unfinished one.
-//! Pages are allocated when they are first needed, and never more than `pages_max`.
+//! Memory is allocated when it is first needed, some pages at a time, and never for more than `pages_max`.
 //!
 //! **Invariant:** no token and no text is known here.
 
+use std::ops::Range;
+
 use tsumugi_tensor::memory::Buffer;
-use tsumugi_tensor::{BlockLayout, KEY_BLOCK, KeyValueBlocks};
+use tsumugi_tensor::{BlockLayout, Isa, KEY_BLOCK, KeyValueBlocks, KeyValueType};
 
 /// A sequence of the cache. Handed out again after [`KvCache::close`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,22 +23,49 @@ pub struct CacheFull {
     pub pages_max: usize,
 }
 
-#[derive(Debug)]
-struct Page {
-    /// `[layers, key heads, BlockLayout::len()]`
-    numbers: Buffer,
-    /// Sequences that have it in their table.
-    users: usize,
+/// Pages are made several at a time: the system gives huge pages to buffers of some size only, and without those attention
+/// over 16 bits took 1.25 times as long.
+const BUFFER_BYTES: usize = 8 << 20;
+
+/// What the cache keeps of one position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSizes {
+    /// What keys and values are kept as.
+    pub kind: KeyValueType,
+    /// Layers that attend.
+    pub layers: usize,
+    /// Key heads of each.
+    pub key_heads: usize,
+    /// Width of a head.
+    pub head_width: usize,
+}
+
+impl CacheSizes {
+    /// Units of 32 bits of a block.
+    fn block(self, isa: Isa) -> usize {
+        BlockLayout::new(isa, self.head_width, self.kind).len()
+    }
+
+    /// Bytes of one position of one sequence.
+    pub fn position_bytes(self, isa: Isa) -> usize {
+        self.block(isa) * self.key_heads * self.layers * size_of::<f32>() / KEY_BLOCK
+    }
 }
 
 /// Pages and the tables of the sequences.
 #[derive(Debug)]
 pub struct KvCache {
+    kind: KeyValueType,
     block: usize,
     heads: usize,
     page: usize,
     pages_max: usize,
-    pages: Vec<Page>,
+    /// Pages in a buffer.
+    in_a_buffer: usize,
+    /// Each `[pages, layers, key heads, BlockLayout::len()]`, in units of 32 bits.
+    buffers: Vec<Buffer>,
+    /// Of each page, sequences that have it in their table.
+    users: Vec<usize>,
     free: Vec<usize>,
     /// A closed sequence has no table.
     tables: Vec<Option<Vec<usize>>>,
@@ -48,15 +77,19 @@ pub fn pages_for(positions: usize) -> usize {
 }
 
 impl KvCache {
-    /// For `layers` layers of `key_heads` heads, with at most `pages_max` pages.
-    pub fn new(layout: BlockLayout, layers: usize, key_heads: usize, pages_max: usize) -> Self {
-        let block = layout.len();
+    /// An empty one of such sizes, with at most `pages_max` pages.
+    pub fn new(isa: Isa, sizes: CacheSizes, pages_max: usize) -> Self {
+        let block = sizes.block(isa);
+        let page = block * sizes.key_heads * sizes.layers;
         Self {
+            kind: sizes.kind,
             block,
-            heads: key_heads,
-            page: block * key_heads * layers,
+            heads: sizes.key_heads,
+            page,
             pages_max,
-            pages: Vec::new(),
+            in_a_buffer: BUFFER_BYTES.div_ceil((page * size_of::<f32>()).max(1)).clamp(1, pages_max.max(1)),
+            buffers: Vec::new(),
+            users: Vec::new(),
             free: Vec::new(),
             tables: Vec::new(),
         }
@@ -67,14 +100,14 @@ impl KvCache {
         self.page * size_of::<f32>()
     }
 
-    /// Bytes that have been allocated; pages stay until the cache is dropped.
+    /// Bytes that have been allocated; they stay until the cache is dropped.
     pub fn allocated_bytes(&self) -> usize {
-        self.pages.len() * self.page_bytes()
+        self.buffers.iter().map(|buffer| size_of_val(&**buffer)).sum()
     }
 
     /// Pages that no sequence uses, made or not.
     pub fn free_pages(&self) -> usize {
-        self.free.len() + (self.pages_max - self.pages.len())
+        self.free.len() + (self.pages_max - self.users.len())
     }
 
     /// An empty sequence.
@@ -90,8 +123,8 @@ impl KvCache {
     /// Forgets a sequence; pages that nobody else uses become free.
     pub fn close(&mut self, sequence: SequenceId) {
         for page in self.tables[sequence.0].take().unwrap_or_default() {
-            self.pages[page].users -= 1;
-            if self.pages[page].users == 0 {
+            self.users[page] -= 1;
+            if self.users[page] == 0 {
                 self.free.push(page);
             }
         }
@@ -118,13 +151,11 @@ impl KvCache {
         let copy = if positions.is_multiple_of(KEY_BLOCK) { None } else { Some(self.take_page()?) };
         let sequence = self.open();
         for &page in &table[..whole] {
-            self.pages[page].users += 1;
+            self.users[page] += 1;
         }
         self.table_mut(sequence).extend_from_slice(&table[..whole]);
         if let Some(to) = copy {
-            let original = std::mem::replace(&mut self.pages[table[whole]].numbers, Buffer::zeroed(0));
-            self.pages[to].numbers.copy_from_slice(&original);
-            self.pages[table[whole]].numbers = original;
+            self.copy_page(table[whole], to);
             self.table_mut(sequence).push(to);
         }
         Ok(sequence)
@@ -137,45 +168,78 @@ impl KvCache {
     fn take_page(&mut self) -> Result<usize, CacheFull> {
         let page = match self.free.pop() {
             Some(page) => page,
-            None if self.pages.len() < self.pages_max => {
-                self.pages.push(Page { numbers: Buffer::zeroed(self.page), users: 0 });
-                self.pages.len() - 1
+            None if self.users.len() < self.pages_max => {
+                let page = self.users.len();
+                if page == self.buffers.len() * self.in_a_buffer {
+                    let pages = self.in_a_buffer.min(self.pages_max - page);
+                    self.buffers.push(Buffer::zeroed(pages * self.page));
+                }
+                self.users.push(0);
+                page
             }
             None => return Err(CacheFull { pages_max: self.pages_max }),
         };
-        self.pages[page].users = 1;
+        self.users[page] = 1;
         Ok(page)
     }
 
-    fn place(&self, layer: usize, sequence: usize, head: usize, index: usize) -> (usize, std::ops::Range<usize>) {
+    /// Where a page is: which buffer, and where in it.
+    fn page(&self, page: usize) -> (usize, Range<usize>) {
+        let start = page % self.in_a_buffer * self.page;
+        (page / self.in_a_buffer, start..start + self.page)
+    }
+
+    fn copy_page(&mut self, from: usize, to: usize) {
+        let ((from, from_range), (to, to_range)) = (self.page(from), self.page(to));
+        if from == to {
+            return self.buffers[to].copy_within(from_range, to_range.start);
+        }
+        let [from, to] = self.buffers.get_disjoint_mut([from, to]).expect("two buffers of the cache");
+        to[to_range].copy_from_slice(&from[from_range]);
+    }
+
+    /// The page of a block, and where the block is in the page's buffer.
+    fn place(&self, layer: usize, sequence: usize, head: usize, index: usize) -> (usize, Range<usize>) {
         let table = self.tables[sequence].as_ref().expect("only open sequences are used");
-        let start = (layer * self.heads + head) * self.block;
+        let start = self.page(table[index]).1.start + (layer * self.heads + head) * self.block;
         (table[index], start..start + self.block)
     }
 }
 
 impl KeyValueBlocks for KvCache {
+    fn kind(&self) -> KeyValueType {
+        self.kind
+    }
+
     fn block(&self, layer: usize, sequence: usize, head: usize, index: usize) -> &[f32] {
         let (page, range) = self.place(layer, sequence, head, index);
-        &self.pages[page].numbers[range]
+        &self.buffers[page / self.in_a_buffer][range]
     }
 
     fn block_mut(&mut self, layer: usize, sequence: usize, head: usize, index: usize) -> &mut [f32] {
         let (page, range) = self.place(layer, sequence, head, index);
-        let page = &mut self.pages[page];
-        assert_eq!(page.users, 1, "a shared page is never written");
-        &mut page.numbers[range]
+        assert_eq!(self.users[page], 1, "a shared page is never written");
+        &mut self.buffers[page / self.in_a_buffer][range]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tsumugi_tensor::Isa;
-
     use super::*;
 
+    const SIZES: CacheSizes = CacheSizes { kind: KeyValueType::F32, layers: 2, key_heads: 3, head_width: 16 };
+
     fn cache(pages_max: usize) -> KvCache {
-        KvCache::new(BlockLayout::new(Isa::PORTABLE, 4), 2, 3, pages_max)
+        KvCache::new(Isa::PORTABLE, SIZES, pages_max)
+    }
+
+    #[test]
+    fn a_position_takes_the_bytes_of_its_keys_and_values() {
+        let numbers = 2 * 2 * 3 * 16;
+        let bytes = |kind| CacheSizes { kind, ..SIZES }.position_bytes(Isa::PORTABLE);
+        assert_eq!(bytes(KeyValueType::F32), 4 * numbers);
+        assert_eq!(bytes(KeyValueType::F16), 2 * numbers);
+        assert_eq!(bytes(KeyValueType::Q8), numbers + 4 * 2 * 2 * 3, "codes, and a scale for each head and side");
     }
 
     #[test]
@@ -208,6 +272,21 @@ mod tests {
         assert_eq!(cache.free_pages(), 2, "the shared page is still used");
         cache.close(second);
         assert_eq!(cache.free_pages(), 4);
+    }
+
+    #[test]
+    fn a_fork_copies_from_one_buffer_to_another() {
+        let sizes = CacheSizes { head_width: 4096, ..SIZES };
+        let mut cache = KvCache::new(Isa::PORTABLE, sizes, 3);
+        assert!(cache.page_bytes() > BUFFER_BYTES);
+        let first = cache.open();
+        cache.reserve(first, 65).unwrap();
+        assert_eq!(cache.allocated_bytes(), 2 * cache.page_bytes(), "no more than is needed");
+        cache.block_mut(1, first.0, 2, 1)[5] = 7.0;
+        let second = cache.fork(first, 65).unwrap();
+        cache.block_mut(1, second.0, 2, 1)[6] = 8.0;
+        assert_eq!(cache.block(1, second.0, 2, 1)[5..7], [7.0, 8.0]);
+        assert_eq!(cache.block(1, first.0, 2, 1)[5..7], [7.0, 0.0]);
     }
 
     #[test]

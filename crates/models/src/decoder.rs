@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use tsumugi_nn::attention::AttentionConfig;
-use tsumugi_nn::{Embedding, FeedForward, Linear, Norm, SelfAttention, init};
+use tsumugi_nn::experts::ExpertsConfig;
+use tsumugi_nn::{Embedding, Experts, FeedForward, FeedForwardKind, Linear, Norm, SelfAttention, init};
 use tsumugi_tensor::quant::QuantizedMatrix;
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Ids, Parameter, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
@@ -29,12 +30,41 @@ fn record_norm(norm: &Norm, tape: &mut Tape, parameters: &Parameters, fed: Optio
     }
 }
 
+/// The second part of a block.
+#[derive(Debug, Clone)]
+enum FeedForwardPart {
+    Dense(FeedForward),
+    Experts(Experts),
+}
+
+impl FeedForwardPart {
+    fn declare(builder: &mut ParametersBuilder, spec: &DecoderSpec, layer: &str) -> Self {
+        let (width, hidden, kind) = (spec.width, spec.feed_forward_width, spec.feed_forward);
+        let Some(experts) = spec.experts else {
+            let name = format!("{layer}.feed_forward");
+            return Self::Dense(FeedForward::declare(builder, &name, width, hidden, kind, spec.feed_forward_bias));
+        };
+        let (FeedForwardKind::Gated(activation) | FeedForwardKind::Plain(activation)) = kind;
+        let (count, routing, shared_hidden) = (experts.count, experts.routing, experts.shared_width);
+        let config = ExpertsConfig { width, hidden, count, routing, shared_hidden, activation };
+        Self::Experts(Experts::declare(builder, layer, config))
+    }
+
+    fn record(&self, tape: &mut Tape, parameters: &Parameters, x: Var) -> Var {
+        match self {
+            Self::Dense(block) => block.record(tape, parameters, x),
+            Self::Experts(experts) => experts.record(tape, parameters, x),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Block {
     attention_norm: Norm,
     attention: SelfAttention,
-    feed_forward_norm: Norm,
-    feed_forward: FeedForward,
+    /// Where both parts read one norm, there is none of the second.
+    feed_forward_norm: Option<Norm>,
+    feed_forward: FeedForwardPart,
     /// Norms of what attention and feed-forward feed into the stream, where there are any.
     post_norms: Option<[Norm; 2]>,
 }
@@ -47,6 +77,7 @@ pub struct Decoder {
     /// Its weights.
     pub parameters: Parameters,
     embedding: Embedding,
+    embedding_norm: Option<Norm>,
     blocks: Vec<Block>,
     final_norm: Norm,
     /// `[v, m]`: the embedding where tied.
@@ -68,7 +99,7 @@ impl RotaryTables {
     }
 
     fn of(&self, spec: &DecoderSpec, layer: usize) -> Option<Arc<RotaryTable>> {
-        self.0[usize::from(spec.window_of(layer).is_some())].clone()
+        self.0[usize::from(spec.window_of(layer).is_some())].clone().filter(|_| spec.turns(layer))
     }
 }
 
@@ -83,20 +114,12 @@ fn declare_block(builder: &mut ParametersBuilder, spec: &DecoderSpec, layer: usi
         rotary: rotary.of(spec, layer),
         layer,
     };
-    let (kind, bias) = (spec.feed_forward, spec.feed_forward_bias);
     let norm = |builder: &mut ParametersBuilder, which: &str| declare_norm(builder, spec, &format!("{name}.{which}"));
     Block {
         attention_norm: norm(builder, "attention_norm"),
         attention: SelfAttention::declare(builder, &format!("{name}.attention"), config),
-        feed_forward_norm: norm(builder, "feed_forward_norm"),
-        feed_forward: FeedForward::declare(
-            builder,
-            &format!("{name}.feed_forward"),
-            spec.width,
-            spec.feed_forward_width,
-            kind,
-            bias,
-        ),
+        feed_forward_norm: (!spec.parallel).then(|| norm(builder, "feed_forward_norm")),
+        feed_forward: FeedForwardPart::declare(builder, spec, &name),
         post_norms: spec
             .post_norm
             .then(|| ["attention_post_norm", "feed_forward_post_norm"].map(|which| norm(builder, which))),
@@ -127,11 +150,12 @@ impl Decoder {
         let mut builder = ParametersBuilder::default();
         let learned = (spec.position == Position::Learned).then_some(spec.context);
         let embedding = Embedding::declare(&mut builder, spec.vocabulary, spec.width, learned);
+        let embedding_norm = spec.embedding_norm.then(|| declare_norm(&mut builder, &spec, "embedding_norm"));
         let blocks = (0..spec.layers).map(|layer| declare_block(&mut builder, &spec, layer, rotary)).collect();
         let final_norm = declare_norm(&mut builder, &spec, "final_norm");
         let head =
             if spec.tied { embedding.tokens } else { builder.add("head.weight", &[spec.vocabulary, spec.width]) };
-        Self { parameters: make(builder), spec, embedding, blocks, final_norm, head }
+        Self { parameters: make(builder), spec, embedding, embedding_norm, blocks, final_norm, head }
     }
 
     /// Random weights: normal with deviation 0.02, the outputs of residual branches smaller by the root of
@@ -143,7 +167,7 @@ impl Decoder {
         let ids: Vec<(ParameterId, String, usize)> =
             self.parameters.iter().map(|(id, parameter)| (id, parameter.name.clone(), parameter.shape.len())).collect();
         for (id, name, rank) in ids {
-            let branch = name.ends_with("attention.output.weight") || name.ends_with("feed_forward.down.weight");
+            let branch = name.ends_with("attention.output.weight") || name.ends_with(".down.weight");
             match rank {
                 1 if name.ends_with("norm.weight") => init::constant(&mut self.parameters, id, norm),
                 1 => init::constant(&mut self.parameters, id, 0.0),
@@ -165,6 +189,7 @@ impl Decoder {
         let parameters = &self.parameters;
         let embedded = self.embedding.record(tape, parameters, tokens, positions);
         let embedded = scale(tape, embedded, self.spec.embedding_scale);
+        let embedded = self.embedding_norm.map_or(embedded, |norm| norm.record(tape, parameters, embedded));
         let mut stream = tape.dropout(embedded, self.spec.dropout);
         let mut fed = None;
         for block in &self.blocks {
@@ -172,9 +197,13 @@ impl Decoder {
                 let (stream, normal) = record_norm(&block.attention_norm, tape, parameters, fed, stream);
                 let mixed = block.attention.record(tape, parameters, normal, positions);
                 let mixed = self.record_branch(tape, mixed, block.post_norms.map(|[norm, _]| norm));
-                let (stream, normal) = block.feed_forward_norm.record_add(tape, parameters, mixed, stream);
+                let (stream, normal) = match &block.feed_forward_norm {
+                    Some(norm) => norm.record_add(tape, parameters, mixed, stream),
+                    None => (stream, normal),
+                };
                 let fed = block.feed_forward.record(tape, parameters, normal);
-                (stream, Some(self.record_branch(tape, fed, block.post_norms.map(|[_, norm]| norm))))
+                let fed = self.record_branch(tape, fed, block.post_norms.map(|[_, norm]| norm));
+                (stream, Some(if self.spec.parallel { tape.add(fed, mixed) } else { fed }))
             });
         }
         let hidden = record_norm(&self.final_norm, tape, parameters, fed, stream).1;

@@ -19,7 +19,7 @@ use tsumugi_tensor::{
 use crate::ModelError;
 use crate::bert::{self, EncoderLayout};
 use crate::decoder::is_multiplied;
-use crate::load::{Precision, check_promise, pack_stored, widen};
+use crate::load::{Precision, check_before_allocating, pack_stored, widen};
 use crate::save::write_folder;
 use crate::slots::fill;
 
@@ -148,7 +148,7 @@ impl Encoder {
     pub fn load(model: &Admitted<ModelFiles>, pool: &Pool) -> Result<Self, ModelError> {
         let (spec, layout) = bert::read(model)?;
         let tensors = model.tensors()?;
-        check_promise(model, spec.parameters_at_least(), &tensors)?;
+        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let mut encoder = Self::new(spec);
         let slots = layout.slots(&encoder);
         let filled =
@@ -168,7 +168,7 @@ impl Encoder {
     fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu) -> Result<Self, ModelError> {
         let (spec, layout) = bert::read(model)?;
         let tensors = model.tensors()?;
-        check_promise(model, spec.parameters_at_least(), &tensors)?;
+        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let described = Self::declared(spec.clone(), ParametersBuilder::describe);
         let slots = layout.slots(&described);
         let ignores = |name: &str| layout.ignores(&described, name);

@@ -22,9 +22,11 @@ pub enum Place {
     Gate,
     /// The second half of `gate_up`.
     Up,
+    /// All of `qkv`, group by group: the queries that share a key, the key, the value (BLOOM, Falcon).
+    Groups,
 }
 
-/// A name of the checkpoint and ours; `{}` is the layer.
+/// A name of the checkpoint and ours; `{}` is the layer, `{e}` the expert of a tensor that holds one of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rename {
     /// In the checkpoint.
@@ -38,6 +40,18 @@ pub struct Rename {
 /// A row of a table of names.
 pub const fn rename(outside: &'static str, ours: &'static str, place: Place) -> Rename {
     Rename { outside, ours, place }
+}
+
+/// Two tables of names as one.
+pub(crate) const fn join<const N: usize>(first: &[Rename], then: &[Rename]) -> [Rename; N] {
+    assert!(N == first.len() + then.len() && !first.is_empty());
+    let mut joined = [first[0]; N];
+    let mut index = 0;
+    while index < N {
+        joined[index] = if index < first.len() { first[index] } else { then[index - first.len()] };
+        index += 1;
+    }
+    joined
 }
 
 /// To add one: write `<name>.rs`, then its two lines in `lib.rs`.
@@ -77,7 +91,7 @@ pub trait Family: Sync {
 }
 
 /// The first field of `spec` that `other` has not: its name and its value, as the spec prints itself.
-fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
+pub(crate) fn first_difference(spec: &DecoderSpec, other: &DecoderSpec) -> String {
     let (fields, others) = (fields(spec), fields(other));
     let differs = fields.into_iter().zip(others).find(|(field, other)| field != other);
     differs.map_or_else(String::new, |(field, _)| field.trim_end_matches(',').to_owned())

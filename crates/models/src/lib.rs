@@ -4,6 +4,7 @@
 //! architecture, for training and for serving ([`Decoder`], [`Encoder`]); a family is a spec and a table of names.
 
 pub mod bert;
+pub mod bloom;
 pub mod decoder;
 pub mod embedding_model;
 pub mod encoder;
@@ -18,13 +19,18 @@ mod layer_types;
 pub mod llama;
 mod load;
 pub mod mistral;
+pub mod mixtral;
 pub mod phi3;
 pub mod plans;
 pub mod qwen;
+pub mod qwen_moe;
 mod rope_config;
 mod save;
 pub mod slots;
+pub mod smollm3;
 pub mod spec;
+pub mod stablelm;
+mod translate;
 
 pub use decoder::Decoder;
 pub use embedding_model::{EmbeddingModel, HiddenPlan, ScorePlan};
@@ -34,6 +40,7 @@ pub use family::{Family, Place, Rename};
 pub use load::{Precision, read_config, read_layout, read_spec};
 pub use plans::{LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
+pub use translate::Translation;
 
 /// Every decoder family, in the order of `tsumugi models`.
 pub const ALL: &[&dyn Family] = &[
@@ -46,4 +53,10 @@ pub const ALL: &[&dyn Family] = &[
     &gemma::Gemma3,
     &granite::Granite,
     &phi3::Phi3,
+    &mixtral::Mixtral,
+    &qwen_moe::Qwen2Moe,
+    &qwen_moe::Qwen3Moe,
+    &bloom::Bloom,
+    &stablelm::StableLm,
+    &smollm3::SmolLm3,
 ];

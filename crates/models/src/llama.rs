@@ -17,6 +17,7 @@ pub struct Llama;
 pub(crate) const NAMES: &[Rename] = &[
     rename("model.embed_tokens.weight", "embedding.weight", Place::Whole),
     rename("model.layers.{}.input_layernorm.weight", "layers.{}.attention_norm.weight", Place::Whole),
+    rename("model.layers.{}.input_layernorm.bias", "layers.{}.attention_norm.bias", Place::Whole),
     rename("model.layers.{}.self_attn.q_proj.weight", "layers.{}.attention.qkv.weight", Place::Query),
     rename("model.layers.{}.self_attn.k_proj.weight", "layers.{}.attention.qkv.weight", Place::Key),
     rename("model.layers.{}.self_attn.v_proj.weight", "layers.{}.attention.qkv.weight", Place::Value),
@@ -28,6 +29,7 @@ pub(crate) const NAMES: &[Rename] = &[
     rename("model.layers.{}.self_attn.o_proj.weight", "layers.{}.attention.output.weight", Place::Whole),
     rename("model.layers.{}.self_attn.o_proj.bias", "layers.{}.attention.output.bias", Place::Whole),
     rename("model.layers.{}.post_attention_layernorm.weight", "layers.{}.feed_forward_norm.weight", Place::Whole),
+    rename("model.layers.{}.post_attention_layernorm.bias", "layers.{}.feed_forward_norm.bias", Place::Whole),
     rename("model.layers.{}.mlp.gate_proj.weight", "layers.{}.feed_forward.gate_up.weight", Place::Gate),
     rename("model.layers.{}.mlp.up_proj.weight", "layers.{}.feed_forward.gate_up.weight", Place::Up),
     rename("model.layers.{}.mlp.gate_proj.bias", "layers.{}.feed_forward.gate_up.bias", Place::Gate),
@@ -35,6 +37,7 @@ pub(crate) const NAMES: &[Rename] = &[
     rename("model.layers.{}.mlp.down_proj.weight", "layers.{}.feed_forward.down.weight", Place::Whole),
     rename("model.layers.{}.mlp.down_proj.bias", "layers.{}.feed_forward.down.bias", Place::Whole),
     rename("model.norm.weight", "final_norm.weight", Place::Whole),
+    rename("model.norm.bias", "final_norm.bias", Place::Whole),
     rename("lm_head.weight", "head.weight", Place::Whole),
 ];
 
@@ -97,7 +100,7 @@ pub(crate) fn read(config: &ConfigReader<'_>, base: DecoderSpec) -> Result<Decod
         feed_forward_width: config.size("intermediate_size")?,
         context,
         epsilon: config.positive_or("rms_norm_eps", 1e-6)? as f32,
-        position: Position::Rotary(rope_config::read(config, head_width, context, rotary.base)?),
+        position: Position::Rotary(rope_config::read(config, head_width, context, rotary)?),
         feed_forward: FeedForwardKind::Gated(activation),
         tied: config.flag_or("tie_word_embeddings", base.tied)?,
         ..base

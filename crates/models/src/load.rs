@@ -16,7 +16,7 @@ use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
 use crate::slots::{Layout, Slot, filled_slots};
-use crate::{Decoder, DecoderSpec, ModelError, Position, bert, gguf};
+use crate::{Decoder, DecoderSpec, ModelError, bert, gguf};
 
 /// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.
 pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
@@ -73,7 +73,7 @@ impl Decoder {
     pub fn load(model: &Admitted<ModelFiles>, pool: &Pool) -> Result<Self, ModelError> {
         let (_, spec, layout) = described(model)?;
         let tensors = model.tensors()?;
-        check_before_allocating(model, &spec, &tensors)?;
+        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let mut decoder = Self::new(spec);
         let filled = filled_slots(&decoder, layout, model, &tensors)?;
         widen(&mut decoder.parameters, &filled, pool)?;
@@ -105,7 +105,7 @@ impl Decoder {
     fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu) -> Result<Self, ModelError> {
         let (_, spec, layout) = described(model)?;
         let tensors = model.tensors()?;
-        check_before_allocating(model, &spec, &tensors)?;
+        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let described = Self::described(spec.clone());
         let mut filled = filled_slots(&described, layout, model, &tensors)?;
         let mut packed = pack_stored(&described.parameters, &mut filled, cpu);
@@ -147,8 +147,8 @@ fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> 
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        let (kind, rows) = (kind_of(tensor)?, tensor.element_count() / columns);
-        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.order.stored(row), rows });
+        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
+        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
     }
     Some(matrix)
 }
@@ -198,34 +198,11 @@ pub(crate) fn widen(
     failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), |(_, error)| Err(error))
 }
 
-/// Numbers of a rotary table that a config alone may ask for (1 GiB): the weights' size does not bound the context.
-const ROTARY_NUMBERS_MAX: u128 = 1 << 28;
-
 /// What is allocated before the weights are looked at one by one, whatever their size: room for a named error.
 const SLACK: u128 = 1 << 20;
 
 /// A config may promise more than fits in memory: the weights' size in the file bounds what is allocated.
-fn check_before_allocating(
-    model: &Admitted<ModelFiles>,
-    spec: &DecoderSpec,
-    tensors: &TensorFile,
-) -> Result<(), ModelError> {
-    let problem = |problem: String| Err(ModelError::Config { file: config_file(model), problem });
-    let product = |sizes: &[usize]| sizes.iter().fold(1u128, |product, &size| product.saturating_mul(size as u128));
-    check_promise(model, spec.parameters_at_least(), tensors)?;
-    let rotary = product(&[spec.context, spec.head_width]);
-    if spec.position != Position::Learned && rotary > ROTARY_NUMBERS_MAX {
-        let (context, width) = (spec.context, spec.head_width);
-        return problem(format!(
-            "the context of {context} positions is too long for heads of width {width}: the largest table of \
-             positions has {ROTARY_NUMBERS_MAX} numbers"
-        ));
-    }
-    Ok(())
-}
-
-/// The same for the weights alone.
-pub(crate) fn check_promise(
+pub(crate) fn check_before_allocating(
     model: &Admitted<ModelFiles>,
     promised: u128,
     tensors: &TensorFile,

@@ -23,7 +23,8 @@ fn read_window(config: &ConfigReader<'_>, spec: &mut DecoderSpec) -> Result<(), 
     Ok(())
 }
 
-fn keys(spec: &DecoderSpec, architecture: &str) -> Map<String, Value> {
+/// The keys of both, and of those with experts.
+pub(crate) fn keys(spec: &DecoderSpec, architecture: &str) -> Map<String, Value> {
     let mut keys = llama::keys(spec, architecture);
     let first = (0..spec.layers).find(|&layer| spec.window_of(layer).is_some()).unwrap_or(spec.layers);
     keys.extend(layer_types::keys(spec));

@@ -7,8 +7,13 @@ use crate::Position;
 use crate::hf_config::{ConfigProblem, ConfigReader};
 use crate::spec::Rotary;
 
-/// The rotation of heads of `head_width`, with a base for where no key gives one.
-pub fn read(config: &ConfigReader<'_>, head_width: usize, context: usize, base: f64) -> Result<Rotary, ConfigProblem> {
+/// The rotation of heads of `head_width`, with the family's own for where no key gives base or share.
+pub fn read(
+    config: &ConfigReader<'_>,
+    head_width: usize,
+    context: usize,
+    usual: &Rotary,
+) -> Result<Rotary, ConfigProblem> {
     let parameters = match config.object("rope_parameters")? {
         Some(parameters) => Some(parameters),
         None => config.object("rope_scaling")?,
@@ -22,9 +27,9 @@ pub fn read(config: &ConfigReader<'_>, head_width: usize, context: usize, base: 
         let outer = config.positive_or(key, default)?;
         parameters.as_ref().map_or(Ok(outer), |parameters| parameters.positive_or(key, outer))
     };
-    let base = in_either("rope_theta", base)?;
-    let share = in_either("partial_rotary_factor", 1.0)?;
-    let rotary = Rotary { base, share, scaling: None, window_base: None };
+    let base = in_either("rope_theta", usual.base)?;
+    let share = in_either("partial_rotary_factor", usual.share)?;
+    let rotary = Rotary { share, ..Rotary::plain(base) };
     let turned = rotary.turned(head_width);
     if share > 1.0 || turned == 0 || !turned.is_multiple_of(2) {
         return Err(ConfigProblem(format!(

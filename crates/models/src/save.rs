@@ -67,15 +67,5 @@ pub(crate) fn write_folder(
 fn stored_values(parameters: &Parameters, slot: &Slot) -> Vec<f32> {
     let values = parameters.values(slot.parameter);
     let values = &values[slot.rows.start * slot.columns..slot.rows.end * slot.columns];
-    let mut stored = vec![0.0; values.len()];
-    for (row, values) in values.chunks_exact(slot.columns).enumerate() {
-        if slot.transposed {
-            for (column, value) in values.iter().enumerate() {
-                stored[column * slot.rows.len() + row] = *value;
-            }
-        } else {
-            stored[slot.order.stored(row) * slot.columns..][..slot.columns].copy_from_slice(values);
-        }
-    }
-    stored
+    slot.store(values)
 }

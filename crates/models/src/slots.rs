@@ -18,6 +18,16 @@ pub enum RowOrder {
     /// Heads of so many rows. Stored side by side are the two rows that are rotated together; ours are half a head apart
     /// (the two layouts of rotary positions; llama.cpp, `convert_hf_to_gguf.py`, `permute`).
     Pairs(usize),
+    /// Heads of `width` rows, group by group: `queries` heads of queries, then the key and the value that they share. Ours
+    /// are all queries, all keys, all values.
+    Groups {
+        /// Groups.
+        groups: usize,
+        /// Query heads in each.
+        queries: usize,
+        /// Rows of a head.
+        width: usize,
+    },
 }
 
 impl RowOrder {
@@ -30,12 +40,20 @@ impl RowOrder {
                 let (half, pair) = (in_head / (width / 2), in_head % (width / 2));
                 head * width + 2 * pair + half
             }
+            Self::Groups { groups, queries, width } => {
+                let (head, in_head) = (row / width, row % width);
+                let (group, in_group) = match head.checked_sub(groups * queries) {
+                    None => (head / queries, head % queries),
+                    Some(head) => (head % groups, queries + head / groups),
+                };
+                (group * (queries + 2) + in_group) * width + in_head
+            }
         }
     }
 }
 
 /// Rows of one of our parameters, and the stored tensor that fills them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Slot {
     /// The tensor's name in the checkpoint.
     pub tensor: String,
@@ -43,14 +61,18 @@ pub struct Slot {
     pub shape: Vec<usize>,
     /// Our parameter.
     pub parameter: ParameterId,
-    /// The rows of it that the tensor fills. A row is what one index of the first axis selects.
+    /// The rows of it that the tensor fills. A row is what lies along the last axis, or a number where there is one axis.
     pub rows: Range<usize>,
     /// Numbers of a row.
     pub columns: usize,
-    /// Which stored row each of them is.
+    /// The stored row from which on they are: a tensor may hold the rows of several slots, one of each expert.
+    pub first: usize,
+    /// Which row from there on each of them is.
     pub order: RowOrder,
     /// Whether the tensor has its axes swapped.
     pub transposed: bool,
+    /// How much larger the stored numbers are than ours: norms whose weights stand for one more may be stored with it.
+    pub added: f32,
 }
 
 impl Slot {
@@ -59,7 +81,13 @@ impl Slot {
         let mut shape = parameters.get(parameter).shape.clone();
         shape[0] = rows.len();
         let columns = shape[1..].iter().product();
-        Self { tensor, shape, parameter, rows, columns, order: RowOrder::Same, transposed: false }
+        let order = RowOrder::Same;
+        Self { tensor, shape, parameter, rows, columns, first: 0, order, transposed: false, added: 0.0 }
+    }
+
+    /// The stored row of the slot's `row`.
+    pub fn stored(&self, row: usize) -> usize {
+        self.first + self.order.stored(row)
     }
 
     /// Widens the rows `rows` of the slot, counted from its first, into `to`.
@@ -76,11 +104,35 @@ impl Slot {
             return Ok(());
         }
         match self.order {
-            RowOrder::Same => read_f32_at(tensor, rows.start * self.columns, to),
-            order => rows
+            RowOrder::Same => read_f32_at(tensor, self.stored(rows.start) * self.columns, to)?,
+            _ => rows
                 .zip(to.chunks_exact_mut(self.columns))
-                .try_for_each(|(row, values)| read_f32_at(tensor, order.stored(row) * self.columns, values)),
+                .try_for_each(|(row, values)| read_f32_at(tensor, self.stored(row) * self.columns, values))?,
         }
+        if self.added != 0.0 {
+            to.iter_mut().for_each(|value| *value -= self.added);
+        }
+        Ok(())
+    }
+
+    /// The other way: numbers of ours in the order in which they are stored. Rows of the slot from its first, or from the
+    /// first of a head; of a transposed one all.
+    pub(crate) fn store(&self, values: &[f32]) -> Vec<f32> {
+        let rows = values.len() / self.columns;
+        let mut stored = vec![0.0; values.len()];
+        for (row, values) in values.chunks_exact(self.columns).enumerate() {
+            if self.transposed {
+                for (column, value) in values.iter().enumerate() {
+                    stored[column * rows + row] = *value;
+                }
+            } else {
+                stored[self.order.stored(row) * self.columns..][..self.columns].copy_from_slice(values);
+            }
+        }
+        if self.added != 0.0 {
+            stored.iter_mut().for_each(|value| *value += self.added);
+        }
+        stored
     }
 }
 
@@ -101,10 +153,21 @@ impl Layout {
         }
     }
 
-    fn order(self, place: Place, head_width: usize) -> RowOrder {
+    fn order(self, place: Place, spec: &DecoderSpec) -> RowOrder {
+        let width = spec.head_width;
         match (self, place) {
-            (Self::Gguf(architecture), Place::Query | Place::Key) if architecture.pairs => RowOrder::Pairs(head_width),
+            (Self::Gguf(architecture), Place::Query | Place::Key) if architecture.pairs => RowOrder::Pairs(width),
+            (_, Place::Groups) => {
+                RowOrder::Groups { groups: spec.key_heads, queries: spec.heads / spec.key_heads, width }
+            }
             _ => RowOrder::Same,
+        }
+    }
+
+    fn added(self, parameter: &str) -> f32 {
+        match self {
+            Self::Gguf(architecture) if architecture.norms_with_one && parameter.ends_with("norm.weight") => 1.0,
+            _ => 0.0,
         }
     }
 
@@ -126,11 +189,11 @@ impl Layout {
     }
 }
 
-/// First row and rows of a place, in a parameter with so many rows.
+/// The rows of a place, in a matrix of so many.
 fn rows_of(place: Place, spec: &DecoderSpec, rows: usize) -> Range<usize> {
     let (query, key) = (spec.heads * spec.head_width, spec.key_heads * spec.head_width);
     let (first, rows) = match place {
-        Place::Whole | Place::Transposed => (0, rows),
+        Place::Whole | Place::Transposed | Place::Groups => (0, rows),
         Place::Query => (0, query),
         Place::Key => (query, key),
         Place::Value => (query + key, key),
@@ -140,31 +203,54 @@ fn rows_of(place: Place, spec: &DecoderSpec, rows: usize) -> Range<usize> {
     first..first + rows
 }
 
-fn slot(decoder: &Decoder, layout: Layout, name: &Rename, layer: Option<usize>) -> Option<Slot> {
-    let fill = |template: &str| match layer {
-        Some(layer) => template.replace("{}", &layer.to_string()),
-        None => template.to_owned(),
-    };
+fn slot(decoder: &Decoder, layout: Layout, name: &Rename, layer: usize, expert: usize) -> Option<Slot> {
+    let fill = |template: &str| template.replace("{}", &layer.to_string()).replace(ONE_EXPERT, &expert.to_string());
     let parameter = decoder.parameters.find(&fill(name.ours))?;
-    let mut shape = decoder.parameters.get(parameter).shape.clone();
-    let rows = rows_of(name.place, &decoder.spec, shape[0]);
-    let columns = shape[1..].iter().product();
-    shape[0] = rows.len();
+    // Rows of the parameter, or of each of its experts.
+    let (rows, columns, experts) = match decoder.parameters.get(parameter).shape[..] {
+        [rows] => (rows, 1, 1),
+        [rows, columns] => (rows, columns, 1),
+        [experts, rows, columns] => (rows, columns, experts),
+        _ => return None,
+    };
+    let in_matrix = rows_of(name.place, &decoder.spec, rows);
+    let count = in_matrix.len();
     let transposed = name.place == Place::Transposed;
-    if transposed {
-        shape.reverse();
-    }
-    let order = layout.order(name.place, decoder.spec.head_width);
-    Some(Slot { tensor: fill(name.outside), shape, parameter, rows, columns, order, transposed })
+    let is_stack = decoder.parameters.get(parameter).shape.len() == 3;
+    let holds_all = is_stack && !name.outside.contains(ONE_EXPERT);
+    let shape = match decoder.parameters.get(parameter).shape.len() {
+        1 => vec![count],
+        _ if holds_all => vec![experts, count, columns],
+        _ if transposed => vec![columns, count],
+        _ => vec![count, columns],
+    };
+    Some(Slot {
+        tensor: fill(name.outside),
+        shape,
+        parameter,
+        rows: expert * rows + in_matrix.start..expert * rows + in_matrix.end,
+        columns,
+        first: if holds_all { expert * count } else { 0 },
+        order: layout.order(name.place, &decoder.spec),
+        transposed,
+        added: layout.added(name.ours),
+    })
 }
 
-/// Every slot of a decoder, in the order of the layout's names.
+/// What stands for the expert in the name of a tensor that holds one.
+const ONE_EXPERT: &str = "{e}";
+
+/// Every slot of a decoder, in the order of the layout's names; those of one tensor follow each other.
 pub fn slots(decoder: &Decoder, layout: Layout) -> Vec<Slot> {
     let names = layout.names();
     let (per_layer, once): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.outside.contains("{}"));
-    let mut slots: Vec<Slot> = once.into_iter().filter_map(|name| slot(decoder, layout, name, None)).collect();
+    let mut slots: Vec<Slot> = once.into_iter().filter_map(|name| slot(decoder, layout, name, 0, 0)).collect();
     for layer in 0..decoder.spec.layers {
-        slots.extend(per_layer.iter().filter_map(|name| slot(decoder, layout, name, Some(layer))));
+        for name in &per_layer {
+            let of_experts = name.ours.contains(".experts.") && !name.ours.contains(".router.");
+            let experts = decoder.spec.experts.filter(|_| of_experts).map_or(1, |experts| experts.count);
+            slots.extend((0..experts).filter_map(|expert| slot(decoder, layout, name, layer, expert)));
+        }
     }
     slots
 }
@@ -230,5 +316,14 @@ mod tests {
             assert_eq!(RowOrder::Pairs(6).stored(ours), stored);
             assert_eq!(RowOrder::Same.stored(ours), ours);
         }
+    }
+
+    #[test]
+    fn groups_are_queries_with_their_key_and_value() {
+        // numpy: for two groups of three queries, heads of two rows, our heads are
+        // arange(20).reshape(2, 5, 2)[:, :3], then [:, 3], then [:, 4].
+        let stored_by_ours = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 6, 7, 16, 17, 8, 9, 18, 19];
+        let order = RowOrder::Groups { groups: 2, queries: 3, width: 2 };
+        assert_eq!((0..20).map(|row| order.stored(row)).collect::<Vec<_>>(), stored_by_ours);
     }
 }

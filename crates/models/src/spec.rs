@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use tsumugi_nn::{FeedForwardKind, RopeScaling, attention_factor, rotary_frequencies};
-use tsumugi_tensor::{Activations, Heads, NormKind, RotaryTable};
+use tsumugi_tensor::{Activations, Heads, NormKind, RotaryTable, Routing};
 
 /// How positions enter.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +12,8 @@ pub enum Position {
     Learned,
     /// Rotation of queries and keys.
     Rotary(Rotary),
+    /// Scores fall with the distance (Press et al. 2022, "ALiBi").
+    Alibi,
 }
 
 /// Rotation of queries and keys (Su et al. 2021).
@@ -25,12 +27,14 @@ pub struct Rotary {
     pub scaling: Option<RopeScaling>,
     /// Layers with a window have this base and no scaling (Gemma 3).
     pub window_base: Option<f64>,
+    /// Layers in which nothing turns (SmolLM 3).
+    pub unturned: Option<LayerPattern>,
 }
 
 impl Rotary {
     /// All of each head turns, in every layer alike, unscaled.
     pub fn plain(base: f64) -> Self {
-        Self { base, share: 1.0, scaling: None, window_base: None }
+        Self { base, share: 1.0, scaling: None, window_base: None, unturned: None }
     }
 
     /// Numbers of a head that turn.
@@ -39,27 +43,54 @@ impl Rotary {
     }
 }
 
+/// Some of the layers: a pattern that repeats from the first layer on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerPattern(Vec<bool>);
+
+impl LayerPattern {
+    /// The layers for which `chosen` is true, repeated; none when it is true for no layer.
+    pub fn new(chosen: &[bool]) -> Option<Self> {
+        let repeats = |period: &usize| chosen.iter().zip(chosen.iter().skip(*period)).all(|(a, b)| a == b);
+        let period = (1..chosen.len()).find(repeats).unwrap_or(chosen.len());
+        chosen.contains(&true).then(|| Self(chosen[..period].to_vec()))
+    }
+
+    /// Whether a layer is one of them.
+    pub fn covers(&self, layer: usize) -> bool {
+        self.0[layer % self.0.len()]
+    }
+}
+
 /// Some layers attend to the last positions only (Beltagy et al. 2020; Mistral, Gemma).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
     /// Positions that a query sees at most, itself counted.
     pub positions: usize,
-    /// Which layers have it: the pattern repeats from the first layer on.
-    pattern: Vec<bool>,
+    /// Which layers have it.
+    layers: LayerPattern,
 }
 
 impl Window {
     /// A window in the layers for which `windowed` is true, repeated; none when it is true for no layer.
     pub fn new(positions: usize, windowed: &[bool]) -> Option<Self> {
-        let repeats = |period: &usize| windowed.iter().zip(windowed.iter().skip(*period)).all(|(a, b)| a == b);
-        let period = (1..windowed.len()).find(repeats).unwrap_or(windowed.len());
-        windowed.contains(&true).then(|| Self { positions, pattern: windowed[..period].to_vec() })
+        LayerPattern::new(windowed).map(|layers| Self { positions, layers })
     }
 
     /// Whether a layer has it.
     pub fn covers(&self, layer: usize) -> bool {
-        self.pattern[layer % self.pattern.len()]
+        self.layers.covers(layer)
     }
+}
+
+/// Experts in place of every feed-forward block, each of the feed-forward width; gated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Experts {
+    /// How many there are.
+    pub count: usize,
+    /// How a token chooses.
+    pub routing: Routing,
+    /// Hidden width of one more that serves every token, with a gate of its own (Qwen 2 MoE).
+    pub shared_width: Option<usize>,
 }
 
 /// Everything that tells one decoder from another.
@@ -79,7 +110,7 @@ pub struct DecoderSpec {
     pub key_heads: usize,
     /// Head width d.
     pub head_width: usize,
-    /// Feed-forward width f.
+    /// Feed-forward width f, with experts that of each.
     pub feed_forward_width: usize,
     /// Longest context.
     pub context: usize,
@@ -91,6 +122,12 @@ pub struct DecoderSpec {
     pub position: Position,
     /// Plain with an activation, or gated.
     pub feed_forward: FeedForwardKind,
+    /// Experts in place of the feed-forward blocks.
+    pub experts: Option<Experts>,
+    /// Attention and feed-forward block read the same norm of the stream, and their sum is fed into it.
+    pub parallel: bool,
+    /// The embedding is normalized (BLOOM).
+    pub embedding_norm: bool,
     /// Biases on queries, keys, values.
     pub qkv_bias: bool,
     /// Biases on the attention's output.
@@ -137,6 +174,9 @@ impl DecoderSpec {
         epsilon: 1e-5,
         position: Position::Learned,
         feed_forward: FeedForwardKind::SWIGLU,
+        experts: None,
+        parallel: false,
+        embedding_norm: false,
         qkv_bias: false,
         output_bias: false,
         feed_forward_bias: false,
@@ -154,12 +194,16 @@ impl DecoderSpec {
     };
 
     /// Parameters that take part in a matrix product for each token: what 6ND counts (the embedding
-    /// look-up is no product, the head is).
+    /// look-up is no product, the head is; of the experts, those that a token chooses).
     pub fn product_parameters(&self) -> usize {
         let attention = self.width * (self.heads + 2 * self.key_heads) * self.head_width
             + self.heads * self.head_width * self.width;
-        let matrices = self.gate_and_up() + 1;
-        self.layers * (attention + matrices * self.width * self.feed_forward_width) + self.vocabulary * self.width
+        let of_width = (self.gate_and_up() + 1) * self.width;
+        let feed_forward = self.experts.map_or(of_width * self.feed_forward_width, |experts| {
+            let shared = experts.shared_width.map_or(0, |width| of_width * width + self.width);
+            experts.count * self.width + experts.routing.chosen * of_width * self.feed_forward_width + shared
+        });
+        self.layers * (attention + feed_forward) + self.vocabulary * self.width
     }
 
     /// All matrices and tables, biases and norms not counted, without overflow for any sizes.
@@ -168,7 +212,11 @@ impl DecoderSpec {
         let rows = (self.heads as u128 + 2 * self.key_heads as u128) * self.head_width as u128;
         let attention = wide(&[self.width]).saturating_mul(rows) + wide(&[self.heads, self.head_width, self.width]);
         let matrices = self.gate_and_up() + 1;
-        let block = attention.saturating_add(wide(&[matrices, self.width, self.feed_forward_width]));
+        let experts = self.experts.map_or(1, |experts| experts.count);
+        let feed_forward = wide(&[experts, matrices, self.width, self.feed_forward_width]);
+        let shared = self.experts.and_then(|experts| experts.shared_width);
+        let block =
+            attention.saturating_add(feed_forward).saturating_add(wide(&[matrices, self.width, shared.unwrap_or(0)]));
         let tables = if self.tied { 1 } else { 2 };
         let positions = if self.position == Position::Learned { wide(&[self.context, self.width]) } else { 0 };
         block
@@ -186,9 +234,15 @@ impl DecoderSpec {
     /// `rows` tokens of a micro-batch, what the layers keep for backward; where activations are recomputed, what enters
     /// each layer.
     pub fn training_bytes_at_least(&self, rows: usize, activations: Activations) -> u128 {
-        let wide = self.feed_forward_width as u128 * (self.gate_and_up() as u128 + 1);
+        let of_width = |width: usize| width as u128 * (self.gate_and_up() as u128 + 1);
+        let wide = self.experts.map_or(of_width(self.feed_forward_width), |experts| {
+            // Gate and up for each that is chosen, and the router's probabilities.
+            let chosen = 2 * experts.routing.chosen as u128 * self.feed_forward_width as u128;
+            chosen + experts.count as u128 + experts.shared_width.map_or(0, of_width)
+        });
         let qkv = (self.heads as u128 + 2 * self.key_heads as u128) * self.head_width as u128;
-        let layer = 4 * self.width as u128 + qkv + self.heads as u128 * self.head_width as u128 + wide;
+        let streams = if self.parallel { 2 } else { 4 };
+        let layer = streams * self.width as u128 + qkv + self.heads as u128 * self.head_width as u128 + wide;
         let layer = if activations == Activations::Kept { layer } else { self.width as u128 };
         let kept = layer.saturating_mul(self.layers as u128).saturating_mul(rows as u128);
         self.parameters_at_least().saturating_mul(12).saturating_add(kept.saturating_mul(4))
@@ -236,7 +290,16 @@ impl DecoderSpec {
         Heads {
             window: self.window_of(layer),
             soft_cap: self.score_cap,
+            alibi: self.position == Position::Alibi,
             ..Heads::new(self.heads, self.key_heads, self.head_width, scale)
+        }
+    }
+
+    /// Whether a layer turns its queries and keys.
+    pub(crate) fn turns(&self, layer: usize) -> bool {
+        match &self.position {
+            Position::Rotary(rotary) => !rotary.unturned.as_ref().is_some_and(|unturned| unturned.covers(layer)),
+            _ => false,
         }
     }
 
@@ -260,12 +323,12 @@ mod tests {
         assert_eq!(Window::new(4, &[false, false]), None);
         assert_eq!(Window::new(4, &[]), None);
         let gemma = Window::new(4, &[true, true, false, true, true, false, true]).unwrap();
-        assert_eq!(gemma.pattern, [true, true, false]);
+        assert_eq!(gemma.layers.0, [true, true, false]);
         assert_eq!(
             (0..7).map(|layer| gemma.covers(layer)).collect::<Vec<_>>(),
             [true, true, false, true, true, false, true]
         );
-        assert_eq!(Window::new(4, &[true; 5]).unwrap().pattern, [true]);
-        assert_eq!(Window::new(4, &[false, false, true]).unwrap().pattern, [false, false, true]);
+        assert_eq!(Window::new(4, &[true; 5]).unwrap().layers.0, [true]);
+        assert_eq!(Window::new(4, &[false, false, true]).unwrap().layers.0, [false, false, true]);
     }
 }

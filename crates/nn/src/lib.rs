@@ -2,12 +2,13 @@
 //!
 //! Shape letters, the same in every file: `r` rows (all positions of all sequences of a batch), `m` model
 //! width, `n` outputs of a linear layer, `v` vocabulary, `h` query heads, `g` key/value heads, `d` head
-//! width, `f` feed-forward width.
+//! width, `f` feed-forward width, `e` experts.
 //!
 //! **Invariant:** a layer knows no checkpoint name and no file.
 
 pub mod attention;
 pub mod embedding;
+pub mod experts;
 pub mod feed_forward;
 pub mod init;
 pub mod linear;
@@ -16,6 +17,7 @@ pub mod position;
 
 pub use attention::SelfAttention;
 pub use embedding::Embedding;
+pub use experts::Experts;
 pub use feed_forward::{FeedForward, FeedForwardKind};
 pub use linear::Linear;
 pub use norm::Norm;

@@ -33,15 +33,9 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The fastest instruction set (or what `TSUMUGI_ISA` forces), and `threads` threads; `None` is one per core, and more
-    /// than that are not started: threads that take turns on a core wait for each other.
+    /// The fastest instruction set (or what `TSUMUGI_ISA` forces), and `threads` threads ([`Pool::of_cores`]).
     pub fn detect(threads: Option<usize>) -> Result<Self, IsaError> {
-        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Ok(Self {
-            isa: Isa::detect()?,
-            compute: Compute::F32,
-            pool: Arc::new(Pool::new(threads.unwrap_or_else(cores).clamp(1, cores()))),
-        })
+        Ok(Self { isa: Isa::detect()?, compute: Compute::F32, pool: Arc::new(Pool::of_cores(threads)) })
     }
 
     /// A given instruction set, for tests and comparisons.

@@ -5,6 +5,7 @@
 //! hand-written forward and backward over kernels for AVX-512, AVX2 and portable code.
 
 pub mod cpu;
+pub mod half;
 pub mod kernels;
 mod layout;
 pub mod memory;
@@ -19,13 +20,14 @@ mod tape;
 pub mod threads;
 
 pub use cpu::{Compute, Cpu};
-pub use kernels::attention::{BlockLayout, Heads, KEY_BLOCK};
+pub use kernels::attention::{BlockLayout, Heads, KEY_BLOCK, KeyValueType};
 pub use kernels::elementwise::Activation;
 pub use kernels::normalize::NormKind;
 pub use kernels::optimizer::AdamWStep;
 pub use kernels::{Isa, IsaError};
 pub use muon::Muon;
 pub use operation::{CachedRows, Ids, KeyValueBlocks, Segment};
+pub use ops::experts::Routing;
 pub use ops::rotary::RotaryTable;
 pub use optimizer_step::AdamW;
 pub use parameters::{Parameter, ParameterId, Parameters, ParametersBuilder, Weight};

@@ -134,7 +134,8 @@ impl Muon {
 
 /// Rows and columns of the hidden matrices in a parameter.
 fn shapes(parameter: &Parameter) -> impl Iterator<Item = (usize, usize)> {
-    parameter.matrix_rows.iter().map(|&rows| (rows, parameter.shape[1]))
+    let width = parameter.shape.last().copied().unwrap_or(1);
+    parameter.matrix_rows.iter().map(move |&rows| (rows, width))
 }
 
 /// Numbers of a parameter's second moment: hidden matrices have none.

@@ -1,7 +1,7 @@
 //! What an operation of the tape is: a name, what backward needs, forward and backward over slices.
 
 use crate::cpu::Cpu;
-use crate::kernels::attention::KEY_BLOCK;
+use crate::kernels::attention::{KEY_BLOCK, KeyValueType};
 use crate::parameters::Weight;
 
 /// Most inputs of an operation.
@@ -32,8 +32,10 @@ pub struct CachedRows {
 }
 
 /// Where the engine keeps keys and values: blocks of [`KEY_BLOCK`] positions in the layout of
-/// [`crate::kernels::attention::BlockLayout`], one per layer, sequence, key head and block index.
+/// [`crate::kernels::attention::BlockLayout`], one per layer, sequence, key head and block index. Blocks do not overlap.
 pub trait KeyValueBlocks: Send + Sync {
+    /// What the blocks hold.
+    fn kind(&self) -> KeyValueType;
     /// The block that holds positions `64 * index …` of a sequence.
     fn block(&self, layer: usize, sequence: usize, head: usize, index: usize) -> &[f32];
     /// The same, to write.

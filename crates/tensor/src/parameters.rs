@@ -85,6 +85,20 @@ impl ParametersBuilder {
         id
     }
 
+    /// Declares the weights of as many hidden layers as experts, `[experts, rows, columns]`, each of matrices one below the
+    /// other.
+    pub fn add_experts(
+        &mut self,
+        name: impl Into<String>,
+        experts: usize,
+        rows: &[usize],
+        columns: usize,
+    ) -> ParameterId {
+        let id = self.add(name, &[experts, rows.iter().sum(), columns]);
+        self.entries[id.0].matrix_rows = rows.repeat(experts);
+        id
+    }
+
     /// Declares a parameter. Matrices decay, vectors do not.
     pub fn add(&mut self, name: impl Into<String>, shape: &[usize]) -> ParameterId {
         let id = ParameterId(self.entries.len());
@@ -219,7 +233,7 @@ impl Parameters {
         self.entries[id.0].trainable = trainable;
     }
 
-    /// For serving: packs the matrices for which `is_linear` holds and releases their plain form.
+    /// For serving: packs the matrices, and stacks of them, for which `is_linear` holds and releases their plain form.
     #[must_use]
     pub fn pack(mut self, cpu: &Cpu, is_linear: impl Fn(&Parameter) -> bool) -> Self {
         let mut builder = ParametersBuilder::default();
@@ -227,9 +241,13 @@ impl Parameters {
         for (index, entry) in self.entries.iter().enumerate() {
             let kept = self.serving[index].take();
             let packed = kept.or_else(|| {
-                let &[rows, columns] = &entry.shape[..] else { return None };
+                let (count, rows, columns) = match entry.shape[..] {
+                    [rows, columns] => (1, rows, columns),
+                    [count, rows, columns] => (count, rows, columns),
+                    _ => return None,
+                };
                 let values = &self.values[self.range(ParameterId(index))];
-                is_linear(entry).then(|| Serving::Packed(PackedMatrix::from_weight(cpu, values, rows, columns)))
+                is_linear(entry).then(|| Serving::Packed(PackedMatrix::from_stack(cpu, values, count, rows, columns)))
             });
             builder.place(entry.clone(), packed.is_some());
             serving.push(packed);

@@ -103,6 +103,13 @@ impl Pool {
         Self { shared, workers, turn: Mutex::new(()) }
     }
 
+    /// `threads` of them; `None` is one per core, and more than that are not started: threads that take turns on a core wait
+    /// for each other.
+    pub fn of_cores(threads: Option<usize>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::new(threads.unwrap_or(cores).clamp(1, cores))
+    }
+
     /// Threads that work, the caller counted.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1

@@ -19,6 +19,14 @@ pub enum TokenizerError {
         /// What is wrong, and where.
         reason: String,
     },
+    /// A vocabulary that a format has no form for.
+    #[error("the vocabulary cannot be written as {format}: {reason}")]
+    Unwritable {
+        /// The format to be written.
+        format: &'static str,
+        /// What it has no word for.
+        reason: String,
+    },
     /// A file that is no vocabulary, by its first bytes.
     #[error("no vocabulary that is known: neither JSON, nor ranks of tiktoken, nor a SentencePiece model, nor GGUF")]
     UnknownFile,
@@ -114,6 +122,9 @@ impl Hint for TokenizerError {
         match self {
             Self::Malformed { .. } | Self::Vocabulary { .. } => {
                 Some("the file may be cut short; fetch the model again".into())
+            }
+            Self::Unwritable { .. } => {
+                Some("write the model as a folder, whose tokenizer.json holds any vocabulary".into())
             }
             Self::Unsupported { .. } => Some("supported are the models BPE, WordPiece, Unigram and WordLevel".into()),
             Self::UnknownFile => Some(

@@ -19,6 +19,7 @@ mod sentencepiece;
 pub mod special_tokens;
 mod statistics;
 mod streaming;
+mod to_gguf;
 mod token_bytes;
 mod tokenizer;
 mod tokenizer_json;

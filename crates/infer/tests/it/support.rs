@@ -59,3 +59,13 @@ pub fn write_chat_model(folder: &Path, decoder: &Decoder) -> Tokenizer {
 pub fn admit(folder: &Path) -> Admitted<ModelFiles> {
     ModelFiles::admit(folder, &GATE).unwrap()
 }
+
+/// `sum p log(p / q)` of the distributions of two rows of logits, in nats.
+pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let log_softmax = |logits: &[f32]| -> Vec<f64> {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|&x| f64::from(x - largest).exp()).sum();
+        logits.iter().map(|&x| f64::from(x - largest) - sum.ln()).collect()
+    };
+    log_softmax(p).iter().zip(log_softmax(q)).map(|(p, q)| p.exp() * (p - q)).sum()
+}

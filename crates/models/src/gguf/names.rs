@@ -19,10 +19,6 @@ pub const SHARED: &[Rename] = &[
     rename("blk.{}.post_attention_norm.weight", "layers.{}.attention_post_norm.weight", Place::Whole),
     rename("blk.{}.ffn_norm.weight", "layers.{}.feed_forward_norm.weight", Place::Whole),
     rename("blk.{}.ffn_norm.bias", "layers.{}.feed_forward_norm.bias", Place::Whole),
-    rename("blk.{}.ffn_gate.weight", "layers.{}.feed_forward.gate_up.weight", Place::Gate),
-    rename("blk.{}.ffn_gate.bias", "layers.{}.feed_forward.gate_up.bias", Place::Gate),
-    rename("blk.{}.ffn_up.weight", "layers.{}.feed_forward.gate_up.weight", Place::Up),
-    rename("blk.{}.ffn_up.bias", "layers.{}.feed_forward.gate_up.bias", Place::Up),
     rename("blk.{}.ffn_up.weight", "layers.{}.feed_forward.up.weight", Place::Whole),
     rename("blk.{}.ffn_up.bias", "layers.{}.feed_forward.up.bias", Place::Whole),
     rename("blk.{}.ffn_down.weight", "layers.{}.feed_forward.down.weight", Place::Whole),
@@ -48,3 +44,15 @@ pub const FUSED_QKV: &[Rename] = &[
     rename("blk.{}.attn_qkv.weight", "layers.{}.attention.qkv.weight", Place::Whole),
     rename("blk.{}.attn_qkv.bias", "layers.{}.attention.qkv.bias", Place::Whole),
 ];
+
+/// Gate and up apart.
+pub const SPLIT_GATE_UP: &[Rename] = &[
+    rename("blk.{}.ffn_gate.weight", "layers.{}.feed_forward.gate_up.weight", Place::Gate),
+    rename("blk.{}.ffn_gate.bias", "layers.{}.feed_forward.gate_up.bias", Place::Gate),
+    rename("blk.{}.ffn_up.weight", "layers.{}.feed_forward.gate_up.weight", Place::Up),
+    rename("blk.{}.ffn_up.bias", "layers.{}.feed_forward.gate_up.bias", Place::Up),
+];
+
+/// Gate and up in one tensor, in this order.
+pub const FUSED_GATE_UP: &[Rename] =
+    &[rename("blk.{}.ffn_up.weight", "layers.{}.feed_forward.gate_up.weight", Place::Whole)];

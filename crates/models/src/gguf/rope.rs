@@ -1,10 +1,11 @@
-//! The scaling of Llama 3's rotary positions, which a GGUF file holds as the factor of each frequency (`rope_freqs.weight`),
-//! and a `config.json` as the four numbers that those come from.
+//! Scalings of rotary positions that a GGUF file holds as tables: Llama 3's as the factor of each frequency
+//! (`rope_freqs.weight`), where a `config.json` has the four numbers that those come from; LongRoPE's two lists of factors.
 
 use serde_json::{Value as Json, json};
-use tsumugi_nn::{RopeScaling, rotary_frequencies};
+use tsumugi_nn::{RopeScaling, attention_factor, rotary_frequencies};
 use tsumugi_tensor::RotaryTable;
 
+use crate::spec::Rotary;
 use crate::{DecoderSpec, Position};
 
 /// Largest difference of a factor from what was stored, in parts of it.
@@ -17,11 +18,43 @@ fn factors(head_width: usize, base: f64, scaling: &RopeScaling) -> Vec<f64> {
     plain.iter().zip(scaled).map(|(plain, scaled)| plain / scaled).collect()
 }
 
-/// The factors that a file holds for a model whose positions are scaled as Llama 3's.
-pub fn stored(spec: &DecoderSpec) -> Option<Vec<f32>> {
-    let Position::Rotary(rotary) = &spec.position else { return None };
-    let scaling = rotary.scaling.as_ref().filter(|scaling| matches!(scaling, RopeScaling::Llama3 { .. }))?;
-    Some(factors(spec.head_width, rotary.base, scaling).into_iter().map(|factor| factor as f32).collect())
+/// Names and numbers of the tables that a file holds for a decoder.
+pub fn tables(spec: &DecoderSpec) -> Vec<(&'static str, Vec<f32>)> {
+    let Position::Rotary(rotary) = &spec.position else { return Vec::new() };
+    let narrow = |factors: &[f64]| factors.iter().map(|&factor| factor as f32).collect();
+    match &rotary.scaling {
+        Some(scaling @ RopeScaling::Llama3 { .. }) => {
+            vec![("rope_freqs.weight", narrow(&factors(rotary.turned(spec.head_width), rotary.base, scaling)))]
+        }
+        Some(RopeScaling::LongRope(rope)) => {
+            vec![("rope_factors_long.weight", narrow(&rope.long)), ("rope_factors_short.weight", narrow(&rope.short))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Numbers as short as they were before they became `f32`.
+pub fn as_short(numbers: &[f32]) -> Vec<f64> {
+    numbers.iter().map(|number| number.to_string().parse().unwrap_or(f64::from(*number))).collect()
+}
+
+/// The share of which [`Rotary::turned`] makes `turned` again.
+pub fn share(turned: usize, head_width: usize) -> f64 {
+    let share = turned as f64 / head_width as f64;
+    if Rotary::turned(&Rotary { share, ..Rotary::plain(1.0) }, head_width) < turned { share.next_up() } else { share }
+}
+
+/// Whether two rotations of `turned` numbers are the same but for what a table in `f32` loses.
+pub fn are_same(one: &Rotary, other: &Rotary, turned: usize) -> bool {
+    let close = |one: f64, other: f64| (one / other - 1.0).abs() < TOLERANCE;
+    let same_frequencies = |context: usize| {
+        let [one, other] =
+            [one, other].map(|rotary| rotary_frequencies(turned, rotary.base, rotary.scaling.as_ref(), context));
+        one.into_iter().zip(other).all(|(one, other)| close(one, other))
+    };
+    let [factor, other_factor] = [one, other].map(|rotary| attention_factor(rotary.scaling.as_ref()));
+    let scaled = [0, usize::MAX].into_iter().all(same_frequencies); // LongRoPE has factors for short and for long contexts
+    scaled && close(factor, other_factor) && (one.share, one.window_base) == (other.share, other.window_base)
 }
 
 /// `rope_scaling` of a `config.json` that gives these factors.

@@ -8,11 +8,12 @@ use tsumugi_files::{ModelFiles, to_f32};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::plans::LossRows;
-use tsumugi_models::spec::{Rotary, Window};
+use tsumugi_models::spec::{Experts, LayerPattern, Rotary, Window};
+use tsumugi_models::stablelm::StableLm;
 use tsumugi_models::{ALL, Decoder, DecoderSpec, LogitsPlan, LossPlan, Place, Position};
 use tsumugi_nn::{FeedForwardKind, RopeScaling};
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Activation, Activations, Cpu, Isa, NormKind, Segment, Tape};
+use tsumugi_tensor::{Activation, Activations, Cpu, Isa, NormKind, Routing, Segment, Tape};
 
 use crate::goldens::GATE;
 
@@ -26,6 +27,7 @@ pub fn specs() -> Vec<DecoderSpec> {
     specs.push(DecoderSpec { tied: false, ..Llama.tiny_spec() });
     let biases = DecoderSpec { qkv_bias: true, output_bias: true, feed_forward_bias: true, ..Llama.tiny_spec() };
     specs.push(biases);
+    specs.push(DecoderSpec { parallel: true, ..StableLm.tiny_spec() });
     specs.push(DecoderSpec { head_width: 10, feed_forward_width: 7, ..Llama.tiny_spec() });
     specs
 }
@@ -245,10 +247,14 @@ fn three_texts_at_once_are_three_texts_one_by_one_and_packing_changes_no_bit() {
 type Change = (&'static str, fn(&mut DecoderSpec));
 
 /// Each thing that tells decoders apart, changed.
-const CHANGES: [Change; 17] = [
+const CHANGES: [Change; 22] = [
     ("norm: Layer", |spec| spec.norm = NormKind::Layer),
     ("norm: RmsPlusOne", |spec| spec.norm = NormKind::RmsPlusOne),
     ("Learned", |spec| spec.position = Position::Learned),
+    ("Alibi", |spec| spec.position = Position::Alibi),
+    ("unturned", |spec| {
+        rotary(spec, Rotary { unturned: LayerPattern::new(&[true, false]), ..Rotary::plain(20.0) });
+    }),
     ("window_base", |spec| rotary(spec, Rotary { window_base: Some(30.0), ..Rotary::plain(20.0) })),
     ("share", |spec| rotary(spec, Rotary { share: 0.7, ..Rotary::plain(20.0) })),
     ("Linear", |spec| {
@@ -258,6 +264,13 @@ const CHANGES: [Change; 17] = [
     ("Gated", |spec| spec.feed_forward = FeedForwardKind::Gated(Activation::Gelu)),
     ("bias", |spec| spec.qkv_bias = !spec.qkv_bias),
     ("bias", |spec| spec.feed_forward_bias = !spec.feed_forward_bias),
+    ("experts", |spec| {
+        let routing = Routing { chosen: 1, normalized: false };
+        let experts = Experts { count: 3, routing, shared_width: None };
+        spec.experts = if spec.experts.is_some() { None } else { Some(experts) };
+    }),
+    ("parallel", |spec| spec.parallel = !spec.parallel),
+    ("embedding_norm", |spec| spec.embedding_norm = !spec.embedding_norm),
     ("head_norm", |spec| spec.head_norm = !spec.head_norm),
     ("post_norm", |spec| spec.post_norm = !spec.post_norm),
     ("window", |spec| spec.window = Window::new(3, &[true, false])),
@@ -300,6 +313,7 @@ fn hidden_matrices_are_known_one_by_one() {
         let decoder = Decoder::new(spec.clone());
         let queries = spec.heads * spec.head_width;
         let keys = spec.key_heads * spec.head_width;
+        let shared_width = spec.experts.and_then(|experts| experts.shared_width);
         for (_, parameter) in decoder.parameters.iter() {
             let name = parameter.name.as_str();
             let layer = name.strip_prefix("layers.").and_then(|name| name.split_once('.')).map(|(_, name)| name);
@@ -308,14 +322,19 @@ fn hidden_matrices_are_known_one_by_one() {
                 Some("attention.output.weight" | "feed_forward.down.weight") => vec![spec.width],
                 Some("feed_forward.up.weight") => vec![spec.feed_forward_width],
                 Some("feed_forward.gate_up.weight") => vec![spec.feed_forward_width; 2],
+                Some("experts.gate_up.weight") => vec![spec.feed_forward_width; 2 * parameter.shape[0]],
+                Some("experts.down.weight") => vec![spec.width; parameter.shape[0]],
+                Some("shared_expert.gate_up.weight") => vec![shared_width.unwrap(); 2],
+                Some("shared_expert.down.weight") => vec![spec.width],
                 _ => Vec::new(),
             };
             assert_eq!(parameter.matrix_rows, want, "{name}");
-            let holds_all = parameter.matrix_rows.iter().sum::<usize>() == parameter.shape[0];
-            assert!(want.is_empty() || (holds_all && parameter.shape.len() == 2), "{name}");
+            let columns = parameter.shape.last().unwrap();
+            let held = parameter.matrix_rows.iter().sum::<usize>() * columns;
+            assert!(want.is_empty() || (held == parameter.len() && parameter.shape.len() > 1), "{name}");
         }
         let hidden = decoder.parameters.iter().filter(|(_, parameter)| !parameter.matrix_rows.is_empty()).count();
-        assert_eq!(hidden, 4 * spec.layers);
+        assert_eq!(hidden, (if shared_width.is_some() { 6 } else { 4 }) * spec.layers);
     }
 }
 

@@ -6,13 +6,19 @@ use tsumugi_base::Hint;
 use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::gguf::{Array, Metadata, Value};
 use tsumugi_files::{ElementType, ModelFiles, TensorView, write_gguf};
+use tsumugi_models::gemma::{Gemma2, Gemma3};
 use tsumugi_models::gguf::architecture_of;
+use tsumugi_models::granite::Granite;
 use tsumugi_models::llama::Llama;
+use tsumugi_models::mistral::Mistral;
+use tsumugi_models::phi3::Phi3;
+use tsumugi_models::qwen::{Qwen2, Qwen3};
 use tsumugi_models::slots::{Layout, slots};
+use tsumugi_models::spec::{Rotary, Window};
 use tsumugi_models::{Decoder, DecoderSpec, Family, ModelError, Position, read_config};
-use tsumugi_nn::{FeedForwardKind, RopeScaling};
-use tsumugi_tensor::Activation;
+use tsumugi_nn::{FeedForwardKind, LongRope, RopeScaling, Yarn, attention_factor, rotary_frequencies};
 use tsumugi_tensor::threads::Pool;
+use tsumugi_tensor::{Activation, NormKind};
 
 use crate::contract::{assert_same_bits, random, specs};
 use crate::goldens::{GATE, fixtures};
@@ -54,23 +60,68 @@ fn load(path: &Path) -> Result<Decoder, ModelError> {
     Decoder::load(&ModelFiles::admit(path, &GATE)?, &Pool::new(1))
 }
 
-/// Architectures that GGUF has a word for.
-fn storable() -> Vec<DecoderSpec> {
-    let other_activation = |spec: &DecoderSpec| matches!(spec.feed_forward, FeedForwardKind::Plain(activation) if activation != Activation::GeluTanh);
-    let stored = |spec: &DecoderSpec| ["llama", "gpt2"].contains(&spec.family);
-    specs().into_iter().filter(|spec| stored(spec) && !other_activation(spec)).collect()
+/// What the parameters of a decoder are after their norms had one added, and subtracted again.
+fn as_stored(decoder: &Decoder) -> Decoder {
+    let mut stored = Decoder::new(decoder.spec.clone());
+    stored.parameters.buffer_mut().copy_from_slice(decoder.parameters.buffer());
+    let names: Vec<_> = decoder.parameters.iter().map(|(id, parameter)| (id, parameter.name.clone())).collect();
+    for (id, name) in names {
+        if decoder.spec.norm == NormKind::RmsPlusOne && name.ends_with("norm.weight") {
+            stored.parameters.values_mut(id).iter_mut().for_each(|value| *value = (*value + 1.0) - 1.0);
+        }
+    }
+    stored
 }
 
+/// Mistral without a window is stored as the Llama that it is; a scaling of positions may be described in other words.
+fn assert_same_model(written: &DecoderSpec, read: &DecoderSpec) {
+    let frequencies = |spec: &DecoderSpec| match &spec.position {
+        Position::Learned | Position::Alibi => Vec::new(),
+        Position::Rotary(rotary) => {
+            let mut numbers =
+                rotary_frequencies(rotary.turned(spec.head_width), rotary.base, rotary.scaling.as_ref(), spec.context);
+            numbers.extend([attention_factor(rotary.scaling.as_ref()), rotary.window_base.unwrap_or(1.0)]);
+            numbers
+        }
+    };
+    for (one, other) in frequencies(written).into_iter().zip(frequencies(read)) {
+        assert!((one / other - 1.0).abs() < 1e-4, "{:?}, {:?}", written.position, read.position);
+    }
+    let family = if written.family == "mistral" && written.window.is_none() { "llama" } else { written.family };
+    assert_eq!(*read, DecoderSpec { family, position: read.position.clone(), ..written.clone() });
+}
+
+fn assert_round_trip(decoder: &Decoder) {
+    let (folder, path) = file_of(decoder);
+    for path in [&*path, folder.as_ref()] {
+        let loaded = load(path).unwrap();
+        assert_same_model(&decoder.spec, &loaded.spec);
+        assert_same_bits(&as_stored(decoder), &loaded);
+    }
+}
+
+/// Families that are read from folders only.
+const NOT_STORED: [&str; 6] = ["mixtral", "qwen2_moe", "qwen3_moe", "bloom", "stablelm", "smollm3"];
+
+fn is_stored(spec: &DecoderSpec) -> bool {
+    let stored = !NOT_STORED.contains(&spec.family);
+    assert_eq!(architecture_of(spec).is_ok(), stored, "{}", spec.family);
+    stored
+}
+
+/// Every family, and what else its config can say, but the activations that llama.cpp's GPT-2 does not have.
 #[test]
 fn written_and_read_they_have_the_same_spec_and_bits() {
-    for spec in storable() {
-        let decoder = random(&spec);
-        let (folder, path) = file_of(&decoder);
-        for path in [&*path, folder.as_ref()] {
-            let loaded = load(path).unwrap();
-            assert_eq!(loaded.spec, decoder.spec);
-            assert_same_bits(&decoder, &loaded);
-        }
+    let (gelu, others): (Vec<_>, Vec<_>) = specs().into_iter().filter(is_stored).partition(
+        |spec| !matches!(spec.feed_forward, FeedForwardKind::Plain(activation) if activation != Activation::GeluTanh),
+    );
+    assert_eq!(others.len(), 3);
+    for spec in gelu {
+        assert_round_trip(&random(&spec));
+    }
+    for spec in others {
+        let error = architecture_of(&spec).unwrap().metadata(&spec).unwrap_err().to_string();
+        assert!(error.contains("feed_forward"), "{error}");
     }
 }
 
@@ -78,19 +129,92 @@ fn written_and_read_they_have_the_same_spec_and_bits() {
 fn fixtures_of_transformers_pass_through_gguf_with_the_same_bits() {
     for folder in fixtures() {
         let decoder = load(&folder).unwrap();
-        if !["llama", "gpt2"].contains(&decoder.spec.family) {
-            continue; // not stored as GGUF yet
+        if is_stored(&decoder.spec) {
+            assert_round_trip(&decoder);
         }
-        let (_folder, path) = file_of(&decoder);
-        let loaded = load(&path).unwrap();
-        assert_same_bits(&decoder, &loaded);
-        let is_llama3 = |position: &Position| match position {
-            Position::Rotary(rotary) => matches!(rotary.scaling, Some(RopeScaling::Llama3 { .. })),
-            Position::Learned => false,
-        };
-        let (one, other) = (&decoder.spec.position, &loaded.spec.position);
-        assert!(one == other || is_llama3(one) && is_llama3(other), "{one:?}, {other:?}");
     }
+}
+
+/// Scalings, windows in some layers, parts of heads: what no tiny spec has.
+#[test]
+fn what_published_models_add_passes_through_gguf() {
+    let with = |spec: DecoderSpec, change: &dyn Fn(&mut Rotary)| {
+        let mut spec = spec;
+        let Position::Rotary(rotary) = &mut spec.position else { panic!("no rotary positions") };
+        change(rotary);
+        spec
+    };
+    let yarn = |attention_factor: f64| {
+        let yarn = Yarn {
+            factor: 4.0,
+            original_context: 16.0,
+            turns_kept: 32.0,
+            turns_divided: 1.0,
+            whole_indices: true,
+            attention_factor,
+        };
+        Some(RopeScaling::Yarn(yarn))
+    };
+    let longrope = |numbers: usize| {
+        let rope = LongRope {
+            short: vec![1.1; numbers],
+            long: vec![2.3; numbers],
+            original_context: 16.0,
+            attention_factor: 1.19,
+        };
+        Some(RopeScaling::LongRope(rope))
+    };
+    let specs = [
+        with(Qwen2.tiny(), &|rotary| rotary.scaling = yarn(Yarn::recommended_attention_factor(4.0))),
+        with(Qwen3.tiny(), &|rotary| rotary.scaling = yarn(1.3)),
+        with(Phi3.tiny(), &|rotary| rotary.scaling = longrope(1)),
+        with(Phi3.tiny(), &|rotary| rotary.share = 1.0),
+        with(Granite.tiny(), &|rotary| rotary.scaling = longrope(2)),
+        with(Gemma3.tiny(), &|rotary| rotary.scaling = Some(RopeScaling::Linear { factor: 8.0 })),
+        with(Gemma3.tiny(), &|rotary| rotary.window_base = Some(10_000.0)),
+        with(Llama.tiny(), &|rotary| rotary.scaling = Some(RopeScaling::Dynamic { factor: 2.0 })),
+        DecoderSpec { window: None, ..Mistral.tiny() },
+        DecoderSpec { window: None, ..Phi3.tiny() },
+        DecoderSpec { window: None, ..Gemma3.tiny() },
+        DecoderSpec { window: None, ..Qwen3.tiny() },
+        DecoderSpec { window: Window::new(4, &[true, true, true, true, true, false]), layers: 7, ..Gemma3.tiny() },
+        DecoderSpec { score_scale: Some(6f32.sqrt().recip()), ..Gemma2.tiny() },
+        DecoderSpec { layers: 46, score_scale: Some(2f32.sqrt().recip()), ..Gemma2.tiny() },
+    ];
+    for spec in specs {
+        assert_round_trip(&random(&spec));
+    }
+}
+
+/// What llama.cpp would compute otherwise, or not load, is refused by its name or told.
+#[test]
+fn what_gguf_has_no_word_for_is_refused_by_name_and_what_llama_cpp_does_not_read_is_told() {
+    let refused = |spec: DecoderSpec, named: &str| {
+        let error = architecture_of(&spec).unwrap().metadata(&spec).unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    };
+    let scaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_frequency_factor: 1.0,
+        high_frequency_factor: 4.0,
+        original_context: 8.0,
+    };
+    let rotary = Rotary { scaling: Some(scaling), ..Rotary::plain(10_000.0) };
+    refused(DecoderSpec { position: Position::Rotary(rotary), head_width: 8, ..Qwen3.tiny() }, "position");
+    refused(DecoderSpec { qkv_bias: true, ..Qwen3.tiny() }, "qkv_bias");
+    refused(DecoderSpec { qkv_bias: false, ..Qwen2.tiny() }, "qkv_bias");
+    refused(DecoderSpec { tied: false, ..Gemma2.tiny() }, "tied");
+    refused(DecoderSpec { score_cap: None, ..Gemma2.tiny() }, "score_cap");
+    refused(DecoderSpec { embedding_scale: 1.0, ..Gemma3.tiny() }, "embedding_scale");
+    refused(DecoderSpec { feed_forward: FeedForwardKind::Gated(Activation::Gelu), ..Llama.tiny() }, "feed_forward");
+    let partial = Rotary { share: 0.5, ..Rotary::plain(10_000.0) };
+    refused(DecoderSpec { position: Position::Rotary(partial), ..Llama.tiny() }, "rotations of width 2");
+
+    let told = |spec: &DecoderSpec| architecture_of(spec).unwrap().unread(spec);
+    assert!(told(&Mistral.tiny())[0].contains("no window in models of architecture `llama`"));
+    assert!(told(&Qwen2.tiny())[0].contains("longer than 5 tokens"));
+    assert!(told(&Gemma2.tiny())[0].contains("by another number"));
+    assert_eq!(told(&Llama.tiny()), [""; 0]);
 }
 
 #[test]
@@ -128,7 +252,10 @@ fn what_is_missing_or_of_another_shape_is_named() {
         }
     };
     let (text, _) = error(&set("general.architecture", Value::String("rwkv7".into())));
-    assert!(text.ends_with("unknown architecture `rwkv7`; known: llama, gpt2"), "{text}");
+    assert!(
+        text.ends_with("unknown architecture `rwkv7`; known: llama, gpt2, qwen2, qwen3, gemma2, gemma3, granite, phi3"),
+        "{text}"
+    );
     let (text, _) = error(&set("general.architecture", Value::U8(1)));
     assert!(text.ends_with("the metadata have no text `general.architecture`"), "{text}");
     for wrong in [Value::U32(0), Value::I64(-1), Value::U64(1 << 40), Value::Array(Array::U32(vec![2, 1]))] {
@@ -139,13 +266,13 @@ fn what_is_missing_or_of_another_shape_is_named() {
     assert!(text.ends_with("metadata `llama.rope.freq_base` must be a floating-point number"), "{text}");
     let (text, _) = error(&set("llama.rope.dimension_count", Value::U32(2)));
     assert!(text.contains("keys of width 4, but rotations of width 2"), "{text}");
-    let (text, _) = error(&set("llama.rope.scaling.type", Value::String("yarn".into())));
-    assert!(text.contains("`yarn` is not supported"), "{text}");
+    let (text, _) = error(&set("llama.rope.scaling.type", Value::String("ntk".into())));
+    assert!(text.contains("`ntk` is not supported"), "{text}");
     let (text, _) = error(&set("llama.expert_count", Value::U32(8)));
     assert!(text.contains("experts"), "{text}");
     let (text, hint) = error(&set("llama.feed_forward_length", Value::U32(65)));
     assert!(
-        text.contains("tensor `blk.0.ffn_gate.weight` has shape [64, 16], but the config asks for [65, 16]"),
+        text.contains("tensor `blk.0.ffn_down.weight` has shape [16, 64], but the config asks for [16, 65]"),
         "{text}"
     );
     assert!(hint.contains("different models"), "{hint}");

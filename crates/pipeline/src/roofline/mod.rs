@@ -224,9 +224,9 @@ fn answering(decoder: Decoder, workload: Workload, cpu: &Cpu) -> Result<Vec<(Wor
     let Workload { batch, prompt, answer, .. } = workload;
     let positions = (prompt + answer).next_multiple_of(KEY_BLOCK) * batch;
     let cpu = cpu.computing(Compute::F32);
-    let position_bytes = Engine::position_bytes(&decoder.spec, &cpu);
-    check_cache_memory(positions as u64 * position_bytes as u64, batch)?;
     let options = EngineOptions { cache_positions: Some(positions), kept_sequences: 0, ..EngineOptions::default() };
+    let position_bytes = Engine::position_bytes(&decoder.spec, options.kv, &cpu);
+    check_cache_memory(positions as u64 * position_bytes as u64, batch)?;
     let (prefill, decode) = answering_work(&decoder.spec, workload, options.prefill_rows, position_bytes);
     let mut engine = Engine::new(decoder, cpu, options);
     let (mut prefills, mut decodes) = (Vec::new(), Vec::new());

@@ -26,6 +26,7 @@ fn main() {
     products::run(&bench);
     quantized::run(&bench);
     attention::run(&bench);
+    attention::run_cached(&bench);
     passes::run(&bench);
     tape::run(&bench);
 }

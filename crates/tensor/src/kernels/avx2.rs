@@ -1,10 +1,10 @@
-//! AVX2 and FMA.
+//! AVX2 and FMA, with half precision (F16C), which every processor with AVX2 has.
 
 use std::arch::x86_64::*;
 
 use super::simd::Simd;
 
-/// AVX2 and FMA. Only `kernel!` makes a value, after detection.
+/// AVX2, FMA and F16C. Only `kernel!` makes a value, after detection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Avx2;
 
@@ -42,6 +42,22 @@ impl Simd for Avx2 {
             let high = _mm256_and_si256(pairs, _mm256_set1_epi32(0xffff_0000_u32 as i32));
             (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(high))
         }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(self, from: *const u16) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, to: *mut u16, x: __m256) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const i8) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from.cast()))) }
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[inline(always)]
     fn power_of_two(self, n: __m256) -> __m256 {

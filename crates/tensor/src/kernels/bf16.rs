@@ -12,6 +12,7 @@ use std::slice::{from_raw_parts, from_raw_parts_mut};
 use super::micro::{PanelA, PanelB, TileC};
 use super::simd::Simd;
 use super::{Isa, kernel};
+use crate::half::{from_bf16, to_bf16};
 
 /// Whether this processor multiplies bfloat16 twice as fast as float32 with these kernels.
 pub fn is_fast(isa: Isa) -> bool {
@@ -21,20 +22,8 @@ pub fn is_fast(isa: Isa) -> bool {
     return false;
 }
 
-/// A number rounded to bfloat16, to nearest, ties to even; NaN stays NaN.
-pub fn round(x: f32) -> u16 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    (if x.is_nan() { bits | 0x0040_0000 } else { rounded } >> 16) as u16
-}
-
-/// A bfloat16 number as float32, which holds it exactly.
-pub fn widen(x: u16) -> f32 {
-    f32::from_bits(u32::from(x) << 16)
-}
-
 fn unit(low: f32, high: f32) -> f32 {
-    f32::from_bits(u32::from(round(low)) | u32::from(round(high)) << 16)
+    f32::from_bits(u32::from(to_bf16(low)) | u32::from(to_bf16(high)) << 16)
 }
 
 /// Units of a row of `k` numbers.
@@ -104,7 +93,7 @@ unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b:
             let halves = [s.load_pairs(row), s.load_pairs(row.add(S::LANES))];
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = (*a.start.add(i * a.row_stride + step * a.k_stride)).to_bits();
-                let (low, high) = (s.splat(widen(x as u16)), s.splat(widen((x >> 16) as u16)));
+                let (low, high) = (s.splat(from_bf16(x as u16)), s.splat(from_bf16((x >> 16) as u16)));
                 for (sum, (b_low, b_high)) in sums.iter_mut().zip(halves) {
                     *sum = s.fma(high, b_high, s.fma(low, b_low, *sum));
                 }
@@ -228,7 +217,7 @@ mod tests {
         for isa in Isa::available() {
             let (rows_max, width) = tile(isa);
             for (rows, columns, k) in [(1, 1, 1), (rows_max, width, 5), (2, width - 1, 33), (rows_max, 3, 64)] {
-                let number = |i: usize| widen(round((i as f32 * 0.61).sin()));
+                let number = |i: usize| from_bf16(to_bf16((i as f32 * 0.61).sin()));
                 let a: Vec<f32> = (0..rows * k).map(|i| unit(number(2 * i), number(2 * i + 1))).collect();
                 let b: Vec<f32> = (0..width * k).map(|i| unit(number(3 * i), number(3 * i + 1))).collect();
                 let mut c = vec![0.5; rows * columns];
@@ -238,7 +227,7 @@ mod tests {
                 // SAFETY: the panels hold k steps, C the tile.
                 unsafe { multiply_tile(isa, false, k, panel_a, panel_b, to) };
                 let halves =
-                    |unit: f32| [unit.to_bits() as u16, (unit.to_bits() >> 16) as u16].map(|x| f64::from(widen(x)));
+                    |unit: f32| [unit.to_bits() as u16, (unit.to_bits() >> 16) as u16].map(|x| f64::from(from_bf16(x)));
                 for (i, &got) in c.iter().enumerate() {
                     let (row, column) = (i / columns, i % columns);
                     let products = (0..k).map(|step| {

@@ -6,8 +6,9 @@
 use std::ops::Range;
 
 use super::Isa;
-use super::bf16::{is_fast, round, units};
+use super::bf16::{is_fast, units};
 use super::micro::View;
+use crate::half::to_bf16;
 
 /// Lines that are packed together: a vector register of units.
 const STRIP: usize = 16;
@@ -60,7 +61,7 @@ unsafe fn pack_any(what: Lines, lines: Range<usize>, steps: Range<usize>, width:
             let to = to.add(line / width * width * depth + line % width);
             for step in steps.clone() {
                 let at = |k: usize| if line < what.lines && k < what.k { *what.from.at(line, k).start } else { 0.0 };
-                let unit = u32::from(round(at(2 * step))) | u32::from(round(at(2 * step + 1))) << 16;
+                let unit = u32::from(to_bf16(at(2 * step))) | u32::from(to_bf16(at(2 * step + 1))) << 16;
                 *to.add(step * width) = f32::from_bits(unit);
             }
         }

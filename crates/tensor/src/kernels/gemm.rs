@@ -49,7 +49,8 @@ pub(crate) fn with_scratch<R>(
 }
 
 /// A matrix `[k, n]` in panels of `2 * LANES` columns: `[n / width][k][width]`, zero beyond n.
-/// For a linear layer's weight `[out, in]` (`k` = in, `n` = out), ready for any number of rows.
+/// For a linear layer's weight `[out, in]` (`k` = in, `n` = out), ready for any number of rows; or a stack of such
+/// matrices, one behind the other.
 #[derive(Debug)]
 pub struct PackedMatrix {
     panels: Buffer,
@@ -61,11 +62,25 @@ pub struct PackedMatrix {
 impl PackedMatrix {
     /// Packs the transpose of a row-major weight `[n, k]`.
     pub fn from_weight(cpu: &Cpu, weight: &[f32], n: usize, k: usize) -> Self {
-        assert!(holds(weight.len(), n, k), "the weight is not {n} x {k}");
+        Self::from_stack(cpu, weight, 1, n, k)
+    }
+
+    /// Packs the transpose of each of `count` row-major weights `[n, k]`.
+    pub fn from_stack(cpu: &Cpu, weights: &[f32], count: usize, n: usize, k: usize) -> Self {
+        assert!(n.checked_mul(k).is_some_and(|len| holds(weights.len(), count, len)), "not {count} of {n} x {k}");
         let width = tile(cpu.isa()).1;
-        let mut panels = Buffer::zeroed(n.div_ceil(width) * width * k);
-        pack_b(cpu, View::rows(weight.as_ptr(), k).transposed(), k, n, &mut panels);
+        let padded = n.div_ceil(width) * width * k;
+        let mut panels = Buffer::zeroed(count * padded);
+        for (weight, panels) in weights.chunks_exact((n * k).max(1)).zip(panels.chunks_exact_mut(padded.max(1))) {
+            pack_b(cpu, View::rows(weight.as_ptr(), k).transposed(), k, n, panels);
+        }
         Self { panels, k, n, width }
+    }
+
+    /// The panels of matrix `index` of a stack.
+    fn panels_of(&self, index: usize) -> &[f32] {
+        let padded = self.n.div_ceil(self.width) * self.width * self.k;
+        &self.panels[index * padded..][..padded]
     }
 
     /// The inner dimension.
@@ -102,6 +117,8 @@ pub enum MatrixB<'a> {
     Transposed(&'a [f32]),
     /// Packed before.
     Packed(&'a PackedMatrix),
+    /// One matrix of a stack that was packed before.
+    PackedOf(&'a PackedMatrix, usize),
 }
 
 /// What is done to a block of C when its sums are complete.
@@ -211,13 +228,14 @@ fn gemm_in_slabs(
     let (element, panels, c) = (Element::F32, std::ptr::null(), c.as_mut_ptr());
     let left = Left::Block;
     let mut task = Task { element, cpu_tile, m, n, k, a, left, panels, c, stride: n, accumulate, bias, activation };
+    let mut run_packed = |packed: &PackedMatrix, index: usize| {
+        assert!((packed.k, packed.n, packed.width) == (k, n, cpu_tile.1), "B was packed for another product");
+        task.panels = packed.panels_of(index).as_ptr();
+        run_tasks(cpu, &task);
+    };
     let view = match b {
-        MatrixB::Packed(packed) => {
-            assert!((packed.k, packed.n, packed.width) == (k, n, cpu_tile.1), "B was packed for another product");
-            task.panels = packed.panels.as_ptr();
-            run_tasks(cpu, &task);
-            return;
-        }
+        MatrixB::Packed(packed) => return run_packed(packed, 0),
+        MatrixB::PackedOf(stack, index) => return run_packed(stack, index),
         MatrixB::Plain(b) => {
             assert!(holds(b.len(), k, n), "B is not {k} x {n}");
             View::rows(b.as_ptr(), n)

@@ -55,20 +55,99 @@ pub struct TileC {
     pub accumulate: bool,
 }
 
+/// What the numbers of a panel of B are stored as. Products and sums are float32.
+trait Stored {
+    /// Numbers in a unit of 32 bits.
+    const IN_A_UNIT: usize;
+
+    /// Reads `LANES` numbers, `at` numbers behind `step`.
+    ///
+    /// # Safety
+    /// They are there.
+    unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32;
+}
+
+/// float32.
+struct Singles;
+/// Half precision, two in a unit of 32 bits.
+struct Halves;
+/// Signed bytes, four in a unit.
+struct Bytes;
+
+impl Stored for Singles {
+    const IN_A_UNIT: usize = 1;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load(step.add(at)) }
+    }
+}
+
+impl Stored for Halves {
+    const IN_A_UNIT: usize = 2;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_halves(step.cast::<u16>().add(at)) }
+    }
+}
+
+impl Stored for Bytes {
+    const IN_A_UNIT: usize = 4;
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, step: *const f32, at: usize) -> S::F32 {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_bytes(step.cast::<i8>().add(at)) }
+    }
+}
+
+/// What is read after a tile: as many bytes as the tile reads of B are fetched from there, a few at each step. The processor
+/// foresees long runs only, and fetching much at once makes it wait.
+type Ahead = *const f32;
+
+/// Units of 32 bits in a cache line.
+const LINE: usize = 16;
+
+/// A tile of `PANELS` panels of B, `panel` units apart.
 #[inline(always)]
-unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
+unsafe fn tile_of_rows<S: Simd, B: Stored, const ROWS: usize, const PANELS: usize>(
+    s: S,
+    k: usize,
+    a: PanelA,
+    b: PanelB,
+    (panel, mut ahead): (usize, Option<Ahead>),
+    c: TileC,
+) {
     let zero = s.splat(0.0);
-    let mut sums = [[zero; 2]; ROWS];
-    // SAFETY: the caller of `multiply_tile` promises that the panels hold k rows and C the tile.
+    let mut fetch = || {
+        let Some(ahead) = &mut ahead else { return };
+        let units = PANELS * 2 * S::LANES / B::IN_A_UNIT;
+        for line in (0..units).step_by(LINE) {
+            s.prefetch(ahead.wrapping_add(line));
+        }
+        *ahead = ahead.wrapping_add(units);
+    };
+    let mut sums = [[[zero; 2]; ROWS]; PANELS];
+    // SAFETY: the caller of `multiply_tile` or `multiply_stored` promises that the panels hold k rows and C the tile.
     unsafe {
+        let load = |row: *const f32, index: usize| {
+            let row = row.add(index * panel);
+            (B::load(s, row, 0), B::load(s, row, S::LANES))
+        };
         let mut row = b.start;
         let mut column = a.start;
         if a.row_stride == 1 {
             for _ in 0..k {
-                let (b0, b1) = (s.load(row), s.load(row.add(S::LANES)));
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let x = s.splat(*column.add(i));
-                    *sums = [s.fma(x, b0, sums[0]), s.fma(x, b1, sums[1])];
+                fetch();
+                for (index, sums) in sums.iter_mut().enumerate() {
+                    let (b0, b1) = load(row, index);
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let x = s.splat(*column.add(i));
+                        *sums = [s.fma(x, b0, sums[0]), s.fma(x, b1, sums[1])];
+                    }
                 }
                 row = row.add(b.k_stride);
                 column = column.add(a.k_stride);
@@ -77,16 +156,23 @@ unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b:
             let starts: [*const f32; ROWS] = std::array::from_fn(|i| a.start.add(i * a.row_stride));
             let mut at = 0;
             for _ in 0..k {
-                let (b0, b1) = (s.load(row), s.load(row.add(S::LANES)));
-                for i in 0..ROWS {
-                    let x = s.splat(*starts[i].add(at));
-                    sums[i] = [s.fma(x, b0, sums[i][0]), s.fma(x, b1, sums[i][1])];
+                fetch();
+                for (index, sums) in sums.iter_mut().enumerate() {
+                    let (b0, b1) = load(row, index);
+                    for i in 0..ROWS {
+                        let x = s.splat(*starts[i].add(at));
+                        sums[i] = [s.fma(x, b0, sums[i][0]), s.fma(x, b1, sums[i][1])];
+                    }
                 }
                 row = row.add(b.k_stride);
                 at += a.k_stride;
             }
         }
-        store_tile(s, &sums, c);
+        let width = 2 * S::LANES;
+        for (index, sums) in sums.iter().enumerate() {
+            let columns = c.columns.saturating_sub(index * width).min(width);
+            store_tile(s, sums, TileC { start: c.start.add(index * width), columns, ..c });
+        }
     }
 }
 
@@ -115,16 +201,16 @@ pub(super) unsafe fn store_tile<S: Simd, const ROWS: usize>(s: S, sums: &[[S::F3
 /// Calls a function of a constant number of rows with a number of rows that is known at run time, at most 8:
 /// `for_rows!(rows, f::<S, _>(arguments))`, where `_` is the number.
 macro_rules! for_rows {
-    ($rows:expr, $f:ident::<$($type:ident,)? _>($($argument:expr),*)) => {
+    ($rows:expr, $f:ident::<$($type:ident,)* _ $(, $constant:literal)?>$arguments:tt) => {
         match $rows {
-            1 => $f::<$($type,)? 1>($($argument),*),
-            2 => $f::<$($type,)? 2>($($argument),*),
-            3 => $f::<$($type,)? 3>($($argument),*),
-            4 => $f::<$($type,)? 4>($($argument),*),
-            5 => $f::<$($type,)? 5>($($argument),*),
-            6 => $f::<$($type,)? 6>($($argument),*),
-            7 => $f::<$($type,)? 7>($($argument),*),
-            8 => $f::<$($type,)? 8>($($argument),*),
+            1 => $f::<$($type,)* 1 $(, $constant)?>$arguments,
+            2 => $f::<$($type,)* 2 $(, $constant)?>$arguments,
+            3 => $f::<$($type,)* 3 $(, $constant)?>$arguments,
+            4 => $f::<$($type,)* 4 $(, $constant)?>$arguments,
+            5 => $f::<$($type,)* 5 $(, $constant)?>$arguments,
+            6 => $f::<$($type,)* 6 $(, $constant)?>$arguments,
+            7 => $f::<$($type,)* 7 $(, $constant)?>$arguments,
+            8 => $f::<$($type,)* 8 $(, $constant)?>$arguments,
             _ => {}
         }
     };
@@ -135,7 +221,7 @@ pub(super) use for_rows;
 fn multiply_tile_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
     debug_assert!(c.rows <= S::TILE_ROWS && c.columns <= 2 * S::LANES);
     // SAFETY: see `multiply_tile`.
-    unsafe { for_rows!(c.rows, tile_of_rows::<S, _>(s, k, a, b, c)) }
+    unsafe { for_rows!(c.rows, tile_of_rows::<S, Singles, _, 1>(s, k, a, b, (0, None), c)) }
 }
 
 kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multiply_tile_body);
@@ -147,6 +233,94 @@ kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multipl
 #[inline]
 pub unsafe fn multiply_tile(isa: Isa, k: usize, a: PanelA, b: PanelB, c: TileC) {
     multiply_tile_any(isa, k, a, b, c);
+}
+
+/// What the numbers of B are, where it lies in a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoredAs {
+    /// float32.
+    F32,
+    /// Half precision, two in a unit of 32 bits.
+    F16,
+    /// Signed bytes, four in a unit.
+    I8,
+}
+
+/// Rows of a tile that leave room for a second panel beside it: then few rows have enough chains to keep the processor busy.
+const fn tall(tile_rows: usize) -> usize {
+    tile_rows / 2
+}
+
+/// Rows up to which [`multiply_stored`] takes two panels at once.
+pub fn two_panel_rows(isa: Isa) -> usize {
+    tall(tile(isa).0)
+}
+
+#[inline(always)]
+fn multiply_stored_body<S: Simd, B: Stored>(
+    s: S,
+    k: usize,
+    a: PanelA,
+    b: PanelB,
+    (panel, ahead): (usize, Ahead),
+    c: TileC,
+) {
+    debug_assert!(c.rows <= S::TILE_ROWS && c.columns <= 4 * S::LANES);
+    debug_assert!(c.columns <= 2 * S::LANES || c.rows <= tall(S::TILE_ROWS));
+    // SAFETY: see `multiply_stored`.
+    unsafe {
+        if c.columns > 2 * S::LANES {
+            match c.rows {
+                1 => tile_of_rows::<S, B, 1, 2>(s, k, a, b, (panel, Some(ahead)), c),
+                2 => tile_of_rows::<S, B, 2, 2>(s, k, a, b, (panel, Some(ahead)), c),
+                3 => tile_of_rows::<S, B, 3, 2>(s, k, a, b, (panel, Some(ahead)), c),
+                _ => tile_of_rows::<S, B, 4, 2>(s, k, a, b, (panel, Some(ahead)), c),
+            }
+        } else if ahead.is_null() {
+            for_rows!(c.rows, tile_of_rows::<S, B, _, 1>(s, k, a, b, (panel, None), c))
+        } else {
+            for_rows!(c.rows, tile_of_rows::<S, B, _, 1>(s, k, a, b, (panel, Some(ahead)), c))
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply_singles_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) {
+    multiply_stored_body::<S, Singles>(s, k, a, b, next, c);
+}
+#[inline(always)]
+fn multiply_halves_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) {
+    multiply_stored_body::<S, Halves>(s, k, a, b, next, c);
+}
+#[inline(always)]
+fn multiply_bytes_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) {
+    multiply_stored_body::<S, Bytes>(s, k, a, b, next, c);
+}
+kernel!(fn multiply_singles(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) = multiply_singles_body);
+kernel!(fn multiply_halves(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) = multiply_halves_body);
+kernel!(fn multiply_bytes(k: usize, a: PanelA, b: PanelB, next: (usize, Ahead), c: TileC) = multiply_bytes_body);
+
+/// C (+)= A B for one tile of at most `TILE_ROWS` rows by one panel of B, or [`two_panel_rows`] rows by two panels, `next.0`
+/// units of 32 bits apart. The sums are those of [`multiply_tile`] with B widened, in the same order. Meanwhile as many bytes
+/// as are read of B are fetched from `next.1`, which may be any address; null for nothing.
+///
+/// # Safety
+/// The panels hold `k` steps (B with full width, `k_stride` units apart), C is writable and disjoint from both.
+#[inline]
+pub unsafe fn multiply_stored(
+    isa: Isa,
+    stored: StoredAs,
+    k: usize,
+    a: PanelA,
+    b: PanelB,
+    next: (usize, Ahead),
+    c: TileC,
+) {
+    match stored {
+        StoredAs::F32 => multiply_singles(isa, k, a, b, next, c),
+        StoredAs::F16 => multiply_halves(isa, k, a, b, next, c),
+        StoredAs::I8 => multiply_bytes(isa, k, a, b, next, c),
+    }
 }
 
 /// A matrix anywhere in memory: element `(row, column)` is at `start + row * row_stride + column * column_stride`.

@@ -17,6 +17,7 @@ pub mod elementwise;
 pub mod gemm;
 pub mod math;
 pub mod micro;
+pub mod narrow;
 pub mod normalize;
 pub mod optimizer;
 pub mod peak;
@@ -48,7 +49,7 @@ pub struct Isa(Level);
 pub(crate) enum Level {
     /// What the compilation target always has.
     Portable,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and F16C.
     Avx2,
     /// AVX-512 F, BW, DQ, VL.
     Avx512,
@@ -108,7 +109,9 @@ impl Level {
         // Every feature that `kernel!` and `micro::transpose` compile with.
         match self {
             Self::Portable => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+            }
             Self::Avx512 => {
                 Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -133,13 +136,13 @@ macro_rules! kernel {
         #[allow(clippy::too_many_arguments)]
         $vis fn $name(isa: $crate::kernels::Isa, $($arg: $type),*) $(-> $ret)? {
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx512($($arg: $type),*) $(-> $ret)? {
                 $body($crate::kernels::avx512::Avx512, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
-            #[target_feature(enable = "avx2,fma")]
+            #[target_feature(enable = "avx2,fma,f16c")]
             #[allow(clippy::too_many_arguments)]
             fn avx2($($arg: $type),*) $(-> $ret)? {
                 $body($crate::kernels::avx2::Avx2, $($arg),*)

@@ -1,6 +1,7 @@
 //! Portable vectors: arrays of eight that the compiler turns into whatever the target has.
 
 use super::simd::Simd;
+use crate::half::{from_f16, to_f16};
 
 /// The instruction set of the compilation target.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,23 @@ impl Simd for Portable {
         let pairs = unsafe { from.cast::<[u32; 8]>().read_unaligned() };
         (pairs.map(|pair| f32::from_bits(pair << 16)), pairs.map(|pair| f32::from_bits(pair & 0xffff_0000)))
     }
+    #[inline(always)]
+    unsafe fn load_halves(self, from: *const u16) -> Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[u16; 8]>().read_unaligned() }.map(from_f16)
+    }
+    #[inline(always)]
+    unsafe fn store_halves(self, to: *mut u16, x: Lanes) {
+        // SAFETY: the caller's promise.
+        unsafe { to.cast::<[u16; 8]>().write_unaligned(x.map(to_f16)) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(self, from: *const i8) -> Lanes {
+        // SAFETY: the caller's promise.
+        unsafe { from.cast::<[i8; 8]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     #[inline(always)]
     fn add(self, a: Lanes, b: Lanes) -> Lanes {
         map2(a, b, |a, b| a + b)

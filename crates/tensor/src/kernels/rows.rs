@@ -266,6 +266,51 @@ kernel!(
 );
 
 #[inline(always)]
+fn merge_softmax_body<S: Simd>(
+    s: S,
+    state: &mut OnlineSoftmax,
+    sums: &mut [f32],
+    later: OnlineSoftmax,
+    later_sums: &[f32],
+) {
+    assert_eq!(sums.len(), later_sums.len());
+    if later.sum == 0.0 {
+        return;
+    }
+    if state.sum == 0.0 {
+        *state = later;
+        sums.copy_from_slice(later_sums);
+        return;
+    }
+    let rises = later.largest > state.largest;
+    let behind = if rises { state.largest - later.largest } else { later.largest - state.largest };
+    let factor = s.largest(math::exp(s, s.splat(behind)));
+    let (own, other) = if rises { (factor, 1.0) } else { (1.0, factor) };
+    let largest = if rises { later.largest } else { state.largest };
+    *state = OnlineSoftmax { largest, sum: state.sum * own + later.sum * other };
+    let (own, other) = (s.splat(own), s.splat(other));
+    for_vectors!(s, sums.len(), |at, load, store| {
+        store!(sums, s.fma(load!(later_sums), other, s.mul(load!(sums), own)));
+    });
+}
+kernel!(
+    /// Takes the state and the sums of a row over later keys into those of earlier ones. What saw no key changes nothing.
+    pub fn merge_softmax(state: &mut OnlineSoftmax, sums: &mut [f32], later: OnlineSoftmax, later_sums: &[f32]) = merge_softmax_body
+);
+
+#[inline(always)]
+fn scale_columns_body<S: Simd>(s: S, scores: &mut [f32], factors: &[f32]) {
+    for scores in scores.as_chunks_mut::<SCORE_COLUMNS>().0 {
+        let scores = &mut scores[..factors.len()];
+        for_vectors!(s, factors.len(), |at, load, store| { store!(scores, s.mul(load!(scores), load!(factors))) });
+    }
+}
+kernel!(
+    /// The first columns of `scores [rows, 64]` times a factor for each.
+    pub fn scale_columns(scores: &mut [f32], factors: &[f32]) = scale_columns_body
+);
+
+#[inline(always)]
 #[allow(clippy::too_many_arguments)] // as the formula has them
 fn attention_gradient_body<S: Simd>(
     s: S,

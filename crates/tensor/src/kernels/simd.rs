@@ -43,6 +43,23 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `from` must be readable for `LANES` 32-bit units.
     unsafe fn load_pairs(self, from: *const f32) -> (Self::F32, Self::F32);
+    /// Reads `LANES` numbers of half precision.
+    ///
+    /// # Safety
+    /// `from` must be readable for `LANES` halves.
+    unsafe fn load_halves(self, from: *const u16) -> Self::F32;
+    /// Writes `LANES` numbers in half precision, rounded to nearest, ties to even.
+    ///
+    /// # Safety
+    /// `to` must be writable for `LANES` halves.
+    unsafe fn store_halves(self, to: *mut u16, x: Self::F32);
+    /// Reads `LANES` signed bytes.
+    ///
+    /// # Safety
+    /// `from` must be readable for `LANES` bytes.
+    unsafe fn load_bytes(self, from: *const i8) -> Self::F32;
+    /// Says that the cache line at `at` will be read. Any address will do.
+    fn prefetch(self, at: *const f32);
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `a - b`

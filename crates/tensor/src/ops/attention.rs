@@ -2,9 +2,8 @@
 
 use std::ops::Range;
 
-use crate::cpu::Cpu;
 use crate::kernels::attention::{self as kernel, Heads};
-use crate::operation::{Backward, Forward, KeyValueBlocks, Needs, Operation};
+use crate::operation::{Backward, Forward, Needs, Operation};
 use crate::tape::{Tape, Var};
 
 struct Attention {
@@ -98,7 +97,9 @@ impl Operation for Attention {
         let [out, _] = run.outputs;
         let qkv = run.inputs[0].values();
         match run.cache {
-            Some(cache) => self.forward_cached(run.cpu, qkv, out, run.feed, cache),
+            Some(cache) => {
+                kernel::forward_cached(run.cpu, &self.heads, self.layer, qkv, &run.feed.cached, cache, out);
+            }
             None => kernel::forward(run.cpu, &self.heads, qkv, &run.feed.segments, out, run.saved),
         }
     }
@@ -112,33 +113,5 @@ impl Operation for Attention {
         assert!(!dqkv.accumulate, "attention: qkv has another reader; copy it first");
         let qkv = run.inputs[0].values();
         kernel::backward(run.cpu, &self.heads, qkv, &run.feed.segments, out, run.saved, dout, dqkv.values);
-    }
-}
-
-impl Attention {
-    /// Puts the new keys and values into the cache, then attends to all of them.
-    fn forward_cached(
-        &self,
-        cpu: &Cpu,
-        qkv: &[f32],
-        out: &mut [f32],
-        feed: &crate::operation::Feed,
-        cache: &mut dyn KeyValueBlocks,
-    ) {
-        let heads = &self.heads;
-        let layout = kernel::BlockLayout::new(cpu.isa(), heads.width);
-        for rows in &feed.cached {
-            for i in 0..rows.len {
-                let row = &qkv[(rows.start + i) * heads.row()..][..heads.row()];
-                let (position, d) = (rows.position + i, heads.width);
-                for g in 0..heads.key {
-                    let block = cache.block_mut(self.layer, rows.sequence, g, position / kernel::KEY_BLOCK);
-                    let key = &row[(heads.query + g) * d..][..d];
-                    let value = &row[(heads.query + heads.key + g) * d..][..d];
-                    layout.write(block, position % kernel::KEY_BLOCK, key, value);
-                }
-            }
-        }
-        kernel::forward_cached(cpu, heads, self.layer, qkv, &feed.cached, &*cache, out);
     }
 }

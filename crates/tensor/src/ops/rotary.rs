@@ -2,7 +2,7 @@
 //! that Llama checkpoints use: number `i` turns with number `i + d/2`. A table for fewer than d numbers turns the
 //! first ones of a head and leaves the rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::cpu::Cpu;
 use crate::kernels::attention::Heads;
@@ -10,28 +10,29 @@ use crate::kernels::elementwise;
 use crate::operation::{Backward, Feed, Forward, Ids, Needs, Operation};
 use crate::tape::{Tape, Var};
 
-/// Cosines and sines for every position: `[positions][turned / 2]` each, of `turned` numbers of each head.
+/// Cosines and sines for every position, of `turned` numbers of each head. They are made when a position is first asked
+/// for: a model's context may be far longer than its texts.
 #[derive(Debug)]
 pub struct RotaryTable {
-    half: usize,
-    cosines: Vec<f32>,
-    sines: Vec<f32>,
+    frequencies: Vec<f64>,
+    factor: f64,
+    /// Of so many positions each: `[BLOCK][cosines, then sines][turned / 2]`.
+    blocks: Vec<OnceLock<Box<[f32]>>>,
 }
+
+/// Positions that are made at a time.
+const BLOCK: usize = 64;
 
 impl RotaryTable {
     /// Angles `position * frequency[i]`, computed in float64; `factor` scales both (YaRN's attention factor, else 1).
     pub fn new(positions: usize, frequencies: &[f64], factor: f64) -> Self {
-        let angles = || (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        Self {
-            half: frequencies.len(),
-            cosines: angles().map(|angle| (angle.cos() * factor) as f32).collect(),
-            sines: angles().map(|angle| (angle.sin() * factor) as f32).collect(),
-        }
+        let blocks = (0..positions.div_ceil(BLOCK)).map(|_| OnceLock::new()).collect();
+        Self { frequencies: frequencies.to_vec(), factor, blocks }
     }
 
     /// A table for so many numbers of each head without its own numbers, to plan with. Running it panics.
     pub fn described(turned: usize) -> Self {
-        Self { half: turned / 2, cosines: Vec::new(), sines: Vec::new() }
+        Self { frequencies: vec![0.0; turned / 2], factor: 1.0, blocks: Vec::new() }
     }
 
     /// The plain frequencies `base^(-2i/d)`, `d` the numbers of a head that turn.
@@ -39,9 +40,22 @@ impl RotaryTable {
         (0..turned / 2).map(|i| base.powf(-2.0 * i as f64 / turned as f64)).collect()
     }
 
+    fn half(&self) -> usize {
+        self.frequencies.len()
+    }
+
     fn at(&self, position: usize) -> (&[f32], &[f32]) {
-        let range = position * self.half..(position + 1) * self.half;
-        (&self.cosines[range.clone()], &self.sines[range])
+        let block = self.blocks[position / BLOCK].get_or_init(|| self.block(position / BLOCK));
+        block[position % BLOCK * 2 * self.half()..][..2 * self.half()].split_at(self.half())
+    }
+
+    fn block(&self, index: usize) -> Box<[f32]> {
+        let row = |position: usize| {
+            let angles = move || self.frequencies.iter().map(move |frequency| position as f64 * frequency);
+            let cosines = angles().map(|angle| (angle.cos() * self.factor) as f32);
+            cosines.chain(angles().map(|angle| (angle.sin() * self.factor) as f32))
+        };
+        (index * BLOCK..(index + 1) * BLOCK).flat_map(row).collect()
     }
 }
 
@@ -61,7 +75,7 @@ impl Tape {
     /// When the table turns more than a head has: a mistake of the model.
     pub fn rotary(&mut self, qkv: Var, positions: Ids, heads: &Heads, table: &Arc<RotaryTable>) -> Var {
         let shape = self.shape(qkv).to_vec();
-        assert!(table.half * 2 <= heads.width, "rotary: the table turns {} numbers of a head", table.half * 2);
+        assert!(table.half() * 2 <= heads.width, "rotary: the table turns {} numbers of a head", table.half() * 2);
         let operation = Rotary {
             table: Arc::clone(table),
             positions,
@@ -95,7 +109,7 @@ impl Rotary {
             for (i, row) in qkv.chunks_exact_mut(self.row).enumerate() {
                 let (cosines, sines) = self.table.at(positions[block * ROWS + i] as usize);
                 for head in row[..self.heads * self.width].chunks_exact_mut(self.width) {
-                    let (low, high) = head[..2 * self.table.half].split_at_mut(self.table.half);
+                    let (low, high) = head[..2 * self.table.half()].split_at_mut(self.table.half());
                     elementwise::rotate(cpu.isa(), cosines, sines, direction, low, high);
                 }
             }
@@ -128,5 +142,24 @@ impl Operation for Rotary {
     fn backward(&self, run: Backward<'_>) {
         let [dqkv, _] = run.doutputs;
         self.turn(run.cpu, run.feed, dqkv, -1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_made_when_they_are_asked_for() {
+        let frequencies = RotaryTable::frequencies(8, 10_000.0);
+        let table = RotaryTable::new(1 << 24, &frequencies, 1.5);
+        for position in [3, (1 << 24) - 1, 70, 64, 3] {
+            let (cosines, sines) = table.at(position);
+            for (i, frequency) in frequencies.iter().enumerate() {
+                let angle = position as f64 * frequency;
+                assert_eq!((cosines[i], sines[i]), ((angle.cos() * 1.5) as f32, (angle.sin() * 1.5) as f32));
+            }
+        }
+        assert_eq!(table.blocks.iter().filter(|block| block.get().is_some()).count(), 3);
     }
 }

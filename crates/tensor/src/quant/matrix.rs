@@ -1,5 +1,7 @@
 //! A weight packed into tiles of 16 rows.
 
+use std::ops::Range;
+
 use super::block::Block;
 use super::half::{from_bf16, from_f16};
 use super::kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
@@ -126,6 +128,25 @@ impl QuantizedMatrix {
     /// The pieces, from the top.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// The pieces that hold the rows `rows`.
+    ///
+    /// # Panics
+    /// When the rows begin or end inside of a piece: a mistake of the caller.
+    pub(crate) fn pieces_of(&self, rows: Range<usize>) -> &[Piece] {
+        let piece_at = |row: usize| {
+            let mut above = 0;
+            let count = self.pieces.iter().take_while(|piece| {
+                let whole = above + piece.rows <= row;
+                above += if whole { piece.rows } else { 0 };
+                whole
+            });
+            let count = count.count();
+            assert_eq!(above, row, "row {row} of {} is not the first of a piece", self.rows());
+            count
+        };
+        &self.pieces[piece_at(rows.start)..piece_at(rows.end)]
     }
 
     /// Bytes that the weight takes in memory.

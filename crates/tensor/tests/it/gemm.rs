@@ -1,8 +1,7 @@
 //! The matrix product of every instruction set against float64, on every small shape and around every block size.
 
-use tsumugi_tensor::kernels::bf16;
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, PackedMatrix, gemm};
-use tsumugi_tensor::{Activation, Compute, Cpu};
+use tsumugi_tensor::{Activation, Compute, Cpu, half};
 
 use crate::support::{assert_same_bits, every_cpu, noise, panics};
 
@@ -46,7 +45,7 @@ impl Case {
             let rows = |i: usize| (0..n).map(move |j| (i, j));
             (0..m).flat_map(rows).map(|(i, j)| exact(&a[i * k..][..k], &b[j * k..][..k])).collect()
         };
-        let rounded = |x: &[f32]| x.iter().map(|&x| bf16::widen(bf16::round(x))).collect::<Vec<_>>();
+        let rounded = |x: &[f32]| x.iter().map(|&x| half::from_bf16(half::to_bf16(x))).collect::<Vec<_>>();
         let (exact, exact_bf16) = (product(&a, &b), product(&rounded(&a), &rounded(&b)));
         let (a_transposed, b_transposed) = (transpose(&a, m, k), transpose(&b, n, k));
         Self {
@@ -239,9 +238,9 @@ fn rounding_to_bfloat16_is_to_nearest_and_ties_to_even() {
         (f32::INFINITY, f32::INFINITY),
         (0.0, 0.0),
     ] {
-        assert_eq!(bf16::widen(bf16::round(x)), want, "{x}");
+        assert_eq!(half::from_bf16(half::to_bf16(x)), want, "{x}");
     }
-    assert!(bf16::widen(bf16::round(f32::from_bits(0x7f80_0001))).is_nan(), "a NaN whose bits would be cut off");
+    assert!(half::from_bf16(half::to_bf16(f32::from_bits(0x7f80_0001))).is_nan(), "a NaN whose bits would be cut off");
 }
 
 /// A product with one is the rounded number: every way into units, under every instruction set.
@@ -249,7 +248,7 @@ fn rounding_to_bfloat16_is_to_nearest_and_ties_to_even() {
 fn every_packing_rounds_as_the_formula_does() {
     let mut values = vec![1.0 + 0.5 / 128.0, 1.0 + 1.5 / 128.0, -3.0e38, f32::MAX, f32::INFINITY, 0.0, 1e-30];
     values.extend(noise(3, 60));
-    let want: Vec<f32> = values.iter().map(|&x| bf16::widen(bf16::round(x))).collect();
+    let want: Vec<f32> = values.iter().map(|&x| half::from_bf16(half::to_bf16(x))).collect();
     let n = values.len();
     for cpu in every_cpu(2).into_iter().map(|cpu| cpu.computing(Compute::Bf16)) {
         let product = |size: (usize, usize, usize), a: MatrixA<'_>, b: MatrixB<'_>| {

@@ -5,6 +5,7 @@ mod attention;
 mod coarse;
 mod determinism;
 mod elementary;
+mod experts;
 mod gemm;
 mod gradients;
 mod kernels;

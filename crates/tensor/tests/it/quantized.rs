@@ -1,9 +1,13 @@
 //! Products with quantized weights against the formula, for every kind, instruction set and small shape.
 
+use std::ops::Range;
+
 use tsumugi_base::rng::{Key, Stream};
-use tsumugi_tensor::kernels::quantized::{multiply, round_row_reference};
+use tsumugi_tensor::kernels::quantized::{multiply, multiply_rows, round_row_reference};
 use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::{Cpu, Isa};
+
+use crate::support::{assert_same_bits, noise, panics};
 
 /// Random blocks of a kind: any codes and scales, units that are finite and not tiny.
 fn blocks(kind: WeightKind, rows: usize, columns: usize, rng: &mut Stream) -> Vec<u8> {
@@ -113,6 +117,33 @@ fn pieces_of_several_kinds_stand_one_below_the_other() {
             assert_eq!((weight.rows(), weight.columns()), (98, 256));
             for m in [1, 4, 40] {
                 check(&cpu, m, &weight, &mut rng, isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rows_of_some_pieces_are_those_of_the_whole_product() {
+    use WeightKind as K;
+    let mut rng = Stream::new(Key::from_seed(6));
+    for isa in Isa::available() {
+        let cpu = Cpu::with_isa(isa, 2);
+        let weight = packed(&cpu, &[(K::Q4_K, 5), (K::F16, 20), (K::Q6_K, 1)], 256, &mut rng);
+        for m in [1, 3, 20] {
+            let x = noise(9, m * 256);
+            let mut whole = vec![0.0; m * 26];
+            multiply(&cpu, m, &x, &weight, None, &mut whole);
+            let part = |rows: Range<usize>| {
+                let mut part = vec![0.0; m * rows.len()];
+                multiply_rows(&cpu, m, &x, &weight, rows, &mut part);
+                part
+            };
+            for rows in [0..5, 5..25, 0..25, 5..26, 25..26, 26..26, 0..0] {
+                let want: Vec<f32> = whole.chunks_exact(26).flat_map(|row| row[rows.clone()].to_vec()).collect();
+                assert_same_bits(&format!("{rows:?}"), &part(rows), &want);
+            }
+            for inside in [5..24, 1..25, 0..27] {
+                assert!(panics(|| drop(part(inside))));
             }
         }
     }

@@ -123,7 +123,13 @@ impl<'a> Stored<'a> {
         }
         let unigram = algorithm == Algorithm::Unigram;
         let (begins_with, ends_with) = self.frame(tokens, (!unigram, unigram));
-        let piece = |((text, &score), &kind): ((&String, &f32), &PieceKind)| Piece { text: text.clone(), score, kind };
+        // llama.cpp's converter spells the spaces of tokens that always stand for themselves as spaces (Gemma's runs of them).
+        let spelled = |text: &str, kind| match kind {
+            PieceKind::UserDefined => text.replace(' ', &SPACE.to_string()),
+            _ => text.to_owned(),
+        };
+        let piece =
+            |((text, &score), &kind): ((&String, &f32), &PieceKind)| Piece { text: spelled(text, kind), score, kind };
         Tokenizer::from_pieces(Model {
             pieces: tokens.iter().zip(scores).zip(&kinds).map(piece).collect(),
             algorithm,

@@ -13,6 +13,7 @@ mod tiktoken;
 
 pub use detect::vocabulary_file;
 pub use model::ModelTextError;
+pub(crate) use patterns::gguf_pattern;
 use serde_json::{Value, json};
 
 use crate::{SpecialToken, TokenId};

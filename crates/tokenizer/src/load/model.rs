@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 use tsumugi_base::Hint;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
-use tsumugi_files::{FilesError, ModelFiles};
+use tsumugi_files::{FilesError, ModelFiles, gguf};
 
 use super::detect::vocabulary_file;
 use crate::{ChatTemplate, Tokenizer, TokenizerError};
@@ -44,6 +44,10 @@ impl Tokenizer {
     /// The vocabulary of a model; none if there is no file of one.
     pub fn of_model(model: &ModelFiles) -> Result<Option<Self>, ModelTextError> {
         if let Some(metadata) = model.gguf() {
+            let kind = metadata.get("tokenizer.ggml.model").and_then(gguf::Value::as_str);
+            if matches!(kind, Some("none" | "no_vocab")) {
+                return Ok(None);
+            }
             return Self::from_gguf(metadata).map(Some).map_err(in_file(model.path()));
         }
         let Some(name) = vocabulary_file(model) else { return Ok(None) };

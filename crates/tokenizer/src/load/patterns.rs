@@ -89,7 +89,65 @@ pub(super) fn of_gguf(name: &str) -> Option<Vec<Value>> {
     GGUF.iter().find(|(names, _)| names.contains(&name)).map(|(_, members)| members())
 }
 
+/// What `tokenizer.ggml.pre` says of a `tokenizer.json`, if there is a word for how it cuts text into words.
+pub(crate) fn gguf_pattern(file: &Value) -> Option<&'static str> {
+    let steps = steps(file.get("pre_tokenizer")?);
+    let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
+    let same = |members: fn() -> Vec<Value>| members().iter().flat_map(self::steps).eq(steps.iter().cloned());
+    let (names, _) = GGUF.iter().find(|(_, members)| same(*members))?;
+    names.iter().copied().find(|name| WHOLE_WORDS.contains(name) == whole_words).or(names.first().copied())
+}
+
+/// The steps of a pre-tokenizer that cut, each in one form: nested sequences one after the other, GPT-2's pattern spelled
+/// out, and without the spelling of bytes, which cuts nothing.
+fn steps(pre_tokenizer: &Value) -> Vec<Value> {
+    let flag = |key: &str, default| pre_tokenizer.get(key).and_then(Value::as_bool).unwrap_or(default);
+    match pre_tokenizer.get("type").and_then(Value::as_str) {
+        Some("Sequence") => {
+            let members = pre_tokenizer.get("pretokenizers").and_then(Value::as_array);
+            members.into_iter().flatten().flat_map(steps).collect()
+        }
+        Some("ByteLevel") if !flag("use_regex", true) => Vec::new(),
+        Some("ByteLevel") if !flag("add_prefix_space", true) => vec![gpt2()],
+        Some("Digits") if flag("individual_digits", false) => vec![digit()],
+        Some("Split") if !flag("invert", false) => {
+            match pre_tokenizer.pointer("/pattern/Regex").and_then(Value::as_str) {
+                Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => vec![split(pattern)],
+                _ => vec![pre_tokenizer.clone()],
+            }
+        }
+        _ => vec![pre_tokenizer.clone()],
+    }
+}
+
 /// Every digit, or other character that is a number, by itself.
 fn digit() -> Value {
     json!({"type": "Digits", "individual_digits": true})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_found_by_what_it_does() {
+        for (names, members) in GGUF {
+            for whole_words in [false, true] {
+                let file = json!({"pre_tokenizer": sequence(members()), "model": {"ignore_merges": whole_words}});
+                let found = gguf_pattern(&file).unwrap();
+                assert!(names.contains(&found), "{found}, {names:?}");
+                let fitting = names.iter().any(|name| WHOLE_WORDS.contains(name) == whole_words);
+                assert_eq!(WHOLE_WORDS.contains(&found) == whole_words, fitting, "{found}");
+            }
+        }
+        let byte_level = |add_prefix_space: bool, use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": add_prefix_space, "use_regex": use_regex});
+        let named = |pre_tokenizer: Value| gguf_pattern(&json!({ "pre_tokenizer": pre_tokenizer }));
+        assert_eq!(named(byte_level(false, true)), Some("gpt-2"));
+        assert_eq!(named(byte_level(true, true)), None, "a space before the text has no word there");
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        let nested = json!({"type": "Sequence", "pretokenizers": [digits, byte_level(false, true)]});
+        assert_eq!(named(nested), Some("smollm"));
+        assert_eq!(named(split("a+")), None);
+        assert_eq!(gguf_pattern(&json!({})), None);
+    }
 }

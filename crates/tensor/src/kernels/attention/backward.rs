@@ -6,7 +6,7 @@ use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
 use super::super::rows::{self, ScoreRows};
-use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK};
+use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK, Right};
 use super::{Heads, SCRATCH, SegmentRows};
 
 /// Gradients of a training segment.
@@ -227,7 +227,7 @@ impl Task<'_> {
             let dk = gradient(first_key, (heads.query + head) * width);
             let dv = gradient(first_key, (heads.query + heads.key + head) * width);
             let dq = gradient(first_query, query_head * width);
-            let packed = |kind, block, count| (self.packed.at(kind, block).cast_const(), layout.over_positions(count));
+            let packed = |kind, block, count| Right::new(self.packed.at(kind, block), layout.over_positions(count));
             // The first key of a tile of keys is seen the earliest, the last one the longest.
             let row_of = |position: usize| position.saturating_sub(first_query).min(queries);
             let by_key = |key: usize, keys: usize| {
@@ -264,7 +264,7 @@ impl Task<'_> {
             let query = layout.left_at(query, self.packed.at(Kind::Queries, query_block));
             let doutput = layout.left_at(doutput, self.packed.at(Kind::Gradients, query_block));
             for (a, kind, to) in [(query, Kind::Keys, &mut self.scores), (doutput, Kind::Values, &mut self.dscores)] {
-                let b = (self.packed.at(kind, key_block).cast_const(), layout.over_width());
+                let b = Right::new(self.packed.at(kind, key_block), layout.over_width());
                 layout.multiply(queries, a, b, (to.as_mut_ptr(), KEY_BLOCK), false, scored);
             }
             let mut log_sums = [0.0; QUERY_BLOCK];

@@ -1,21 +1,28 @@
 //! Forward: queries against blocks of keys and values, with an online softmax.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
-use super::super::rows::{self, OnlineSoftmax, ScoreRows, Scoring};
-use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK};
+use super::super::rows::{self, OnlineSoftmax, ScoreRows};
+use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK, Right, Side};
 use super::{Heads, SCRATCH, SegmentRows};
 use crate::memory::Buffer;
 
+/// Blocks of keys in a chunk. Each chunk has an online softmax of its own, merged in ascending order: so the chunks of a long
+/// sequence can be computed at the same time, with the bits that they have one after the other.
+const CHUNK_BLOCKS: usize = 8;
+
 thread_local! {
-    static QUERIES: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+    static WORK: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
 }
 
 /// One key head of one sequence: new queries against all blocks of keys.
-pub(super) struct HeadTask {
+pub(super) struct HeadTask<'a> {
+    pub layout: BlockLayout,
+    pub heads: &'a Heads,
     /// Query head `i` of the group: `[count]` rows of `width`, at `query + i * width`.
     pub query: View,
     /// Its output, rows `output_stride` apart, at `output + i * width`.
@@ -34,113 +41,316 @@ pub(super) struct HeadTask {
     pub start: usize,
 }
 
-/// Up to 64 queries of one head.
-struct Queries {
-    rows: View,
-    count: usize,
-    /// Of the first.
-    position: usize,
-    /// Of the sequence.
-    len: usize,
-    scoring: Scoring,
+/// Some heads of a group with the same queries of each: at most 64 rows, those of the first head first. Together they read
+/// keys and values once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowBlock {
+    /// The first query.
+    pub query: usize,
+    /// Queries of each head.
+    pub queries: usize,
+    /// The first head, in the group.
+    pub head: usize,
+    /// Heads.
+    pub heads: usize,
 }
 
-/// Working memory of a block of queries.
+impl RowBlock {
+    /// Those of `count` queries of a group of heads.
+    pub(super) fn all(group: usize, count: usize) -> impl Iterator<Item = Self> {
+        let (heads_max, queries_max) = (group.min(QUERY_BLOCK), Self::queries_max(group));
+        (0..group).step_by(heads_max).flat_map(move |head| {
+            let heads = (group - head).min(heads_max);
+            let block = move |query: usize| Self { query, queries: (count - query).min(queries_max), head, heads };
+            (0..count).step_by(queries_max).map(block)
+        })
+    }
+
+    /// Most queries in a block.
+    pub(super) fn queries_max(group: usize) -> usize {
+        let fitting = QUERY_BLOCK / group.min(QUERY_BLOCK);
+        // A multiple of a tile's rows, so that few tiles have rows of two heads.
+        if fitting > 8 { fitting - fitting % 8 } else { fitting }
+    }
+
+    fn rows(self) -> usize {
+        self.queries * self.heads
+    }
+
+    /// The last query, counted in the block, of some rows.
+    fn last_query(self, row: usize, rows: usize) -> usize {
+        let end = row % self.queries + rows;
+        end.min(self.queries) - 1
+    }
+}
+
+/// Sums and states of a row block over one chunk of keys.
+pub(super) struct ChunkResult<'a> {
+    /// `[rows, width]`, not divided by the states' sums.
+    sums: &'a mut [f32],
+    /// `[rows]`: largest score and sum of exponentials.
+    states: &'a mut [[f32; 2]],
+}
+
+impl<'a> ChunkResult<'a> {
+    /// Numbers of one.
+    pub(super) fn len(rows: RowBlock, width: usize) -> usize {
+        rows.rows() * (width + 2)
+    }
+
+    /// In `memory` of this length.
+    pub(super) fn in_memory(rows: RowBlock, width: usize, memory: &'a mut [f32]) -> Self {
+        let (sums, states) = memory.split_at_mut(rows.rows() * width);
+        Self { sums, states: states.as_chunks_mut().0 }
+    }
+
+    fn set_states(&mut self, states: &[OnlineSoftmax]) {
+        for (to, state) in self.states.iter_mut().zip(states) {
+            *to = [state.largest, state.sum];
+        }
+    }
+
+    fn state(&self, row: usize) -> OnlineSoftmax {
+        let [largest, sum] = self.states[row];
+        OnlineSoftmax { largest, sum }
+    }
+}
+
+/// Working memory of a row block.
 struct Work<'a> {
     /// `[64, 64]`
     scores: &'a mut [f32],
-    /// `[64, width]`
+    /// Sums over all chunks until now `[64, width]`.
+    total: &'a mut [f32],
+    /// Sums over a chunk `[64, width]`.
     sums: &'a mut [f32],
-    /// The queries in units of bfloat16 `[64, depth]`; empty in float32.
+    /// The queries `[64, depth]`.
     queries: &'a mut [f32],
     /// The probabilities in units of bfloat16 `[64, 32]`; empty in float32.
     probabilities: &'a mut [f32],
 }
 
-/// Attention of a head task over `blocks`, which hold the positions `0 .. start + count`.
-///
-/// # Safety
-/// The pointers are valid for the rows said; `block(i)` is a block of this layout holding positions
-/// `64 i …`; no other thread writes the output.
-pub(super) unsafe fn attend(layout: BlockLayout, heads: &Heads, task: &HeadTask, block: impl Fn(usize) -> *const f32) {
-    let width = layout.width;
-    let (queries, probabilities) = layout.left_lens();
-    with_scratch(&QUERIES, QUERY_BLOCK * (KEY_BLOCK + width) + queries + probabilities, |scratch| {
-        let (scores, rest) = scratch.split_at_mut(QUERY_BLOCK * KEY_BLOCK);
-        let (sums, rest) = rest.split_at_mut(QUERY_BLOCK * width);
-        let (queries, probabilities) = rest.split_at_mut(queries);
-        let mut work = Work { scores, sums, queries, probabilities };
-        for first in (0..task.count).step_by(QUERY_BLOCK) {
-            let count = (task.count - first).min(QUERY_BLOCK);
-            for head in 0..heads.query / heads.key {
-                // SAFETY: the caller's promise; the head's columns are inside of each row.
-                unsafe {
-                    let queries = Queries {
-                        rows: task.query.at(first, head * width),
-                        count,
-                        position: task.start + first,
-                        len: task.start + task.count,
-                        scoring: heads.scoring(task.head + head),
-                    };
-                    let states = attend_block(layout, heads, &queries, &mut work, &block);
-                    for (row, state) in states.iter().enumerate().take(count) {
-                        let to = task.output.add((first + row) * task.output_stride + head * width);
-                        let to = std::slice::from_raw_parts_mut(to, width);
-                        to.copy_from_slice(&work.sums[row * width..][..width]);
-                        elementwise::scale(layout.isa, 1.0 / state.sum, to);
-                        if !task.log_sum.is_null() {
-                            *task.log_sum.add((first + row) * task.log_sum_stride + head) = state.log_sum();
-                        }
+impl Work<'_> {
+    fn with<R>(layout: BlockLayout, f: impl FnOnce(Work<'_>) -> R) -> R {
+        let (scores, sums, queries) =
+            (QUERY_BLOCK * KEY_BLOCK, QUERY_BLOCK * layout.width, QUERY_BLOCK * layout.depth());
+        let (_, probabilities) = layout.left_lens();
+        with_scratch(&WORK, scores + 2 * sums + queries + probabilities, |scratch| {
+            let (scores, rest) = scratch.split_at_mut(scores);
+            let (total, rest) = rest.split_at_mut(sums);
+            let (sums, rest) = rest.split_at_mut(sums);
+            let (queries, probabilities) = rest.split_at_mut(queries);
+            f(Work { scores, total, sums, queries, probabilities })
+        })
+    }
+}
+
+impl HeadTask<'_> {
+    /// Blocks of keys of which some query of the rows sees some.
+    fn visible(&self, rows: RowBlock) -> Range<usize> {
+        let (first, len) = (self.start + rows.query, self.start + self.count);
+        let end = self.heads.sight(first + rows.queries - 1, len).end;
+        self.heads.sight(first, len).start / KEY_BLOCK..end.div_ceil(KEY_BLOCK)
+    }
+
+    /// Chunks of keys of which some query of the rows sees some.
+    pub(super) fn chunks(&self, rows: RowBlock) -> Range<usize> {
+        let visible = self.visible(rows);
+        visible.start / CHUNK_BLOCKS..visible.end.div_ceil(CHUNK_BLOCKS)
+    }
+
+    /// Those of the chunk that some query of the rows sees.
+    pub(super) fn blocks(&self, rows: RowBlock, chunk: usize) -> Range<usize> {
+        let visible = self.visible(rows);
+        visible.start.max(chunk * CHUNK_BLOCKS)..visible.end.min((chunk + 1) * CHUNK_BLOCKS)
+    }
+
+    /// Attention of some rows to all that they see. Afterwards a block at `then` is probably wanted, if it is not null.
+    ///
+    /// # Safety
+    /// The pointers are valid for the rows said; `block(i)` is a block of this layout holding positions `64 i …` up to the
+    /// last query's; no other thread writes the rows' output.
+    pub(super) unsafe fn attend(&self, rows: RowBlock, block: impl Fn(usize) -> *const f32, then: *const f32) {
+        let (isa, width) = (self.layout.isa, self.layout.width);
+        Work::with(self.layout, |mut work| {
+            let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
+            let chunks = self.chunks(rows);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let query = self.gather(rows, work.queries);
+                for chunk in chunks.clone() {
+                    let then = if chunk + 1 < chunks.end { block((chunk + 1) * CHUNK_BLOCKS) } else { then };
+                    if chunk == chunks.start {
+                        // The first chunk's sums are the total.
+                        std::mem::swap(&mut work.total, &mut work.sums);
+                        states = self.attend_chunk(rows, query, chunk, &mut work, &block, then);
+                        std::mem::swap(&mut work.total, &mut work.sums);
+                        continue;
                     }
+                    let later = self.attend_chunk(rows, query, chunk, &mut work, &block, then);
+                    let sums = work.total.chunks_exact_mut(width).zip(work.sums.chunks_exact(width));
+                    for ((state, later), (total, sums)) in states.iter_mut().zip(later).zip(sums).take(rows.rows()) {
+                        rows::merge_softmax(isa, state, total, later, sums);
+                    }
+                }
+                self.finish(rows, &|row| states[row], work.total);
+            }
+        });
+    }
+
+    /// Attention of some rows to one chunk.
+    ///
+    /// # Safety
+    /// As [`Self::attend`].
+    pub(super) unsafe fn attend_to_chunk(
+        &self,
+        rows: RowBlock,
+        chunk: usize,
+        result: &mut ChunkResult,
+        block: impl Fn(usize) -> *const f32,
+        then: *const f32,
+    ) {
+        Work::with(self.layout, |mut work| {
+            // SAFETY: the caller's promise.
+            let states = unsafe {
+                let query = self.gather(rows, work.queries);
+                self.attend_chunk(rows, query, chunk, &mut work, &block, then)
+            };
+            result.sums.copy_from_slice(&work.sums[..rows.rows() * self.layout.width]);
+            result.set_states(&states);
+        });
+    }
+
+    /// Merges the results of all chunks, in ascending order, and writes the output.
+    ///
+    /// # Safety
+    /// As [`Self::attend`].
+    pub(super) unsafe fn merge<'r>(&self, rows: RowBlock, mut results: impl Iterator<Item = ChunkResult<'r>>) {
+        let (isa, width) = (self.layout.isa, self.layout.width);
+        let Some(total) = results.next() else { return };
+        for later in results {
+            let sums = total.sums.chunks_exact_mut(width).zip(later.sums.chunks_exact(width));
+            for (row, (to, sums)) in sums.enumerate() {
+                let [largest, sum] = total.states[row];
+                let mut state = OnlineSoftmax { largest, sum };
+                rows::merge_softmax(isa, &mut state, to, later.state(row), sums);
+                total.states[row] = [state.largest, state.sum];
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.finish(rows, &|row| total.state(row), total.sums) };
+    }
+
+    /// The rows' queries, one after the other.
+    ///
+    /// # Safety
+    /// As [`Self::attend`]; `to` has room for them.
+    unsafe fn gather(&self, rows: RowBlock, to: &mut [f32]) -> View {
+        let (layout, size) = (self.layout, (rows.queries, self.layout.width));
+        assert!(rows.rows() * layout.depth() <= to.len());
+        for head in 0..rows.heads {
+            // SAFETY: the head's columns are inside of each row; room was checked.
+            unsafe {
+                let from = self.query.at(rows.query, (rows.head + head) * layout.width);
+                layout.gather(from, size, to.as_mut_ptr().add(head * rows.queries * layout.depth()));
+            }
+        }
+        View::rows(to.as_ptr(), layout.depth())
+    }
+
+    /// Some rows against the keys of a chunk that they see: leaves the unscaled sums in `work.sums`.
+    ///
+    /// # Safety
+    /// As [`Self::attend`].
+    unsafe fn attend_chunk(
+        &self,
+        rows: RowBlock,
+        query: View,
+        chunk: usize,
+        work: &mut Work,
+        block: impl Fn(usize) -> *const f32,
+        then: *const f32,
+    ) -> [OnlineSoftmax; QUERY_BLOCK] {
+        let Self { layout, heads, .. } = *self;
+        let (position, len) = (self.start + rows.query, self.start + self.count);
+        let (width, count) = (layout.width, rows.rows());
+        let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
+        let blocks = self.blocks(rows, chunk);
+        for index in blocks.clone() {
+            let fresh = index == blocks.start;
+            let base = index * KEY_BLOCK;
+            let keys = (len - base).min(KEY_BLOCK);
+            let start = block(index);
+            let next = if index + 1 < blocks.end { block(index + 1) } else { then };
+            let [values, next_values] = [start, next].map(|block| block.wrapping_add(layout.keys_len()));
+            let seen_by_tile = |row, tile| heads.seen_until(position + rows.last_query(row, tile), (base, keys), len);
+            let scored = |row, tile| Part { columns: seen_by_tile(row, tile), first: 0, end: width };
+            let mixed = |row, tile| Part { columns: width, first: 0, end: seen_by_tile(row, tile) };
+            let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
+            // SAFETY: the block holds `keys` positions; the working memory is ours and has room for 64 rows.
+            unsafe {
+                let keys_of_block = Right::new(start, layout.over_width()).then(next);
+                layout.multiply(count, query, keys_of_block, scores, false, scored);
+                if let Some(scales) = layout.scales(start, Side::Keys, keys) {
+                    rows::scale_columns(layout.isa, &mut work.scores[..count * KEY_BLOCK], scales);
+                }
+                self.softmax(rows, (base, keys), work, &mut states, fresh);
+                if let Some(scales) = layout.scales(start, Side::Values, keys) {
+                    rows::scale_columns(layout.isa, &mut work.scores[..count * KEY_BLOCK], scales);
+                }
+                let scores = View::rows(work.scores.as_ptr(), KEY_BLOCK);
+                let stride = layout.element.units(KEY_BLOCK);
+                let probabilities = layout.left(scores, (count, keys), work.probabilities.as_mut_ptr(), stride);
+                let values = Right::new(values, layout.over_positions(keys)).then(next_values);
+                let sums = (work.sums.as_mut_ptr(), width);
+                layout.multiply(count, probabilities, values, sums, !fresh, mixed);
+            }
+        }
+        states
+    }
+
+    /// Products with the keys of a block become exponentials, head by head.
+    fn softmax(
+        &self,
+        rows: RowBlock,
+        (base, keys): (usize, usize),
+        work: &mut Work,
+        states: &mut [OnlineSoftmax],
+        fresh: bool,
+    ) {
+        let (heads, width, queries) = (self.heads, self.layout.width, rows.queries);
+        let position = self.start + rows.query;
+        let seen = heads.seen(position, queries, (base, keys), self.start + self.count);
+        for head in 0..rows.heads {
+            let first = head * queries;
+            let scoring = heads.scoring(self.head + rows.head + head);
+            let scored = ScoreRows { seen: &seen[..queries], keys, scoring, ahead: base as f32 - position as f32 };
+            let sums = if fresh { &mut [][..] } else { &mut work.sums[first * width..] };
+            let scores = &mut work.scores[first * KEY_BLOCK..];
+            rows::online_softmax_rows(self.layout.isa, scores, scored, &mut states[first..], sums, width);
+        }
+    }
+
+    /// Writes the rows' output and log-sums.
+    ///
+    /// # Safety
+    /// As [`Self::attend`].
+    unsafe fn finish(&self, rows: RowBlock, state: &dyn Fn(usize) -> OnlineSoftmax, sums: &[f32]) {
+        let width = self.layout.width;
+        for (row, sums) in sums.chunks_exact(width).enumerate().take(rows.rows()) {
+            let (head, query) = (rows.head + row / rows.queries, rows.query + row % rows.queries);
+            // SAFETY: the head's columns are inside of each row.
+            unsafe {
+                let to = self.output.add(query * self.output_stride + head * width);
+                let to = std::slice::from_raw_parts_mut(to, width);
+                to.copy_from_slice(sums);
+                elementwise::scale(self.layout.isa, 1.0 / state(row).sum, to);
+                if !self.log_sum.is_null() {
+                    *self.log_sum.add(query * self.log_sum_stride + head) = state(row).log_sum();
                 }
             }
         }
-    });
-}
-
-/// Some queries against all keys that they see: leaves the unscaled sums in `work.sums`.
-///
-/// # Safety
-/// As [`attend`].
-unsafe fn attend_block(
-    layout: BlockLayout,
-    heads: &Heads,
-    queries: &Queries,
-    work: &mut Work,
-    block: impl Fn(usize) -> *const f32,
-) -> [OnlineSoftmax; QUERY_BLOCK] {
-    let (isa, width) = (layout.isa, layout.width);
-    let &Queries { rows, count, position, len, scoring } = queries;
-    let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
-    // SAFETY: `queries` has room for units of 64 rows.
-    let query = unsafe { layout.left(rows, (count, width), work.queries.as_mut_ptr(), layout.depth()) };
-    let first_block = heads.sight(position, len).start / KEY_BLOCK;
-    for index in first_block..heads.sight(position + count - 1, len).end.div_ceil(KEY_BLOCK) {
-        let fresh = index == first_block;
-        let base = index * KEY_BLOCK;
-        let keys = (len - base).min(KEY_BLOCK);
-        let start = block(index);
-        let seen_by_tile = |row, rows| heads.seen_until(position + row + rows - 1, (base, keys), len);
-        let scored = |row, rows| Part { columns: seen_by_tile(row, rows), first: 0, end: width };
-        let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
-        // SAFETY: the block holds `keys` positions; scores are ours.
-        unsafe { layout.multiply(count, query, (start, layout.over_width()), scores, false, scored) };
-        let seen = heads.seen(position, count, (base, keys), len);
-        let ahead = base as f32 - position as f32;
-        let rows = ScoreRows { seen: &seen[..count], keys, scoring, ahead };
-        let sums = if fresh { &mut [][..] } else { &mut *work.sums };
-        rows::online_softmax_rows(isa, work.scores, rows, &mut states, sums, width);
-        let mixed = |row, rows| Part { columns: width, first: 0, end: seen_by_tile(row, rows) };
-        let scores = View::rows(work.scores.as_ptr(), KEY_BLOCK);
-        let stride = layout.element.units(KEY_BLOCK);
-        // SAFETY: as above; `probabilities` has room for units of 64 rows.
-        unsafe {
-            let probabilities = layout.left(scores, (count, keys), work.probabilities.as_mut_ptr(), stride);
-            let values = (start.add(layout.keys_len()), layout.over_positions(keys));
-            layout.multiply(count, probabilities, values, (work.sums.as_mut_ptr(), width), !fresh, mixed);
-        }
     }
-    states
 }
 
 /// Forward of key head `head` of one training segment.
@@ -161,6 +371,8 @@ pub(super) unsafe fn forward_segment(layout: BlockLayout, heads: &Heads, rows: S
                 layout.pack(key, value, count, scratch.as_mut_ptr().add(block * layout.len()));
             }
             let task = HeadTask {
+                layout,
+                heads,
                 query: qkv.at(0, head * group * width),
                 output: rows.output.add(rows.start * heads.query * width + head * group * width),
                 output_stride: heads.query * width,
@@ -170,7 +382,9 @@ pub(super) unsafe fn forward_segment(layout: BlockLayout, heads: &Heads, rows: S
                 count: rows.len,
                 start: 0,
             };
-            attend(layout, heads, &task, |index| scratch.as_ptr().add(index * layout.len()));
+            for rows in RowBlock::all(group, rows.len) {
+                task.attend(rows, |index| scratch.as_ptr().add(index * layout.len()), std::ptr::null());
+            }
         }
     });
 }

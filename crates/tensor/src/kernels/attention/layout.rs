@@ -1,8 +1,10 @@
 //! How the operands of attention's products lie, and the product of small blocks.
 
+use std::ptr::null;
+
 use super::super::bf16_pack::{self, Lines};
 use super::super::element::Element;
-use super::super::micro::{PanelA, PanelB, TileC, View, pack_panel, tile};
+use super::super::micro::{PanelA, PanelB, StoredAs, TileC, View, multiply_stored, pack_panel, tile, two_panel_rows};
 use super::super::rows::SCORE_COLUMNS;
 use super::super::{Isa, bf16};
 use crate::cpu::Cpu;
@@ -13,48 +15,128 @@ pub const KEY_BLOCK: usize = SCORE_COLUMNS;
 /// block that is not full follow from its positions, and both sides must count the same.
 pub const QUERY_BLOCK: usize = KEY_BLOCK;
 
-/// How a block of keys and values of one key head lies: `keys[64 / tile][width][tile]`, then
-/// `values[width / tile][64][tile]`, both zero beyond their end. In bfloat16 (training only) pairs along the middle
-/// dimension share a unit, and a block that is not full has fewer steps.
+/// What keys and values are kept as in a cache. Scores and sums are float32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum KeyValueType {
+    /// float32: the cached run has the bits of the run without a cache.
+    F32,
+    /// Half precision; what is beyond its range becomes its largest number.
+    #[default]
+    F16,
+    /// Codes of 8 bits, with a float32 scale for each position, key head and side.
+    Q8,
+}
+
+impl KeyValueType {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8];
+
+    /// The word for flags and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+        }
+    }
+
+    fn stored_as(self) -> StoredAs {
+        match self {
+            Self::F32 => StoredAs::F32,
+            Self::F16 => StoredAs::F16,
+            Self::Q8 => StoredAs::I8,
+        }
+    }
+}
+
+/// Where the panels of a packed operand are: distances in units from a panel to the next one, and from a step to the next one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Panels {
+    next: usize,
+    step: usize,
+}
+
+/// A packed operand on the right.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Right {
+    start: *const f32,
+    panels: Panels,
+    ahead: *const f32,
+}
+
+impl Right {
+    pub(super) fn new(start: *const f32, panels: Panels) -> Self {
+        Self { start, panels, ahead: null() }
+    }
+
+    /// What is read later and as long, to be fetched meanwhile. It may be any address.
+    pub(super) fn then(self, ahead: *const f32) -> Self {
+        Self { ahead, ..self }
+    }
+}
+
+/// The halves of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Keys,
+    Values,
+}
+
+/// How a block of keys and values of one key head lies, in units of 32 bits. In float32 and what is narrower:
+/// `keys[width][64]`, then `values[64][width]`, rows rounded up to a tile's columns, so that a block is read from its
+/// beginning to its end, which the processor foresees; of codes then the scales of 64 keys and of 64 values. In bfloat16
+/// (training only) `keys[64 / tile][depth][tile]` and `values[width / tile][32][tile]`, pairs along the middle dimension
+/// share a unit, and a block that is not full has fewer steps.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockLayout {
     pub(super) isa: Isa,
     pub(super) element: Element,
+    pub(super) kind: KeyValueType,
     tile: usize,
     pub(super) width: usize,
-    columns: usize,
+    /// The width, rounded up to a tile's columns.
+    pub(super) columns: usize,
 }
 
 impl BlockLayout {
-    /// For heads of `width`, in float32: what a cache holds.
-    pub fn new(isa: Isa, width: usize) -> Self {
-        Self::of(isa, Element::F32, width)
+    /// For heads of `width`: what a cache holds.
+    pub fn new(isa: Isa, width: usize, kind: KeyValueType) -> Self {
+        Self::of(isa, Element::F32, kind, width)
     }
 
     /// For heads of `width` in what `cpu` computes products in.
     pub(super) fn computing(cpu: &Cpu, width: usize) -> Self {
-        Self::of(cpu.isa(), Element::of(cpu), width)
+        Self::of(cpu.isa(), Element::of(cpu), KeyValueType::F32, width)
     }
 
-    fn of(isa: Isa, element: Element, width: usize) -> Self {
+    fn of(isa: Isa, element: Element, kind: KeyValueType, width: usize) -> Self {
         let tile = tile(isa).1;
-        Self { isa, element, tile, width, columns: width.next_multiple_of(tile) }
+        Self { isa, element, kind, tile, width, columns: width.next_multiple_of(tile) }
     }
 
     /// Units of a block.
     #[allow(clippy::len_without_is_empty)] // a block is never empty
     pub fn len(&self) -> usize {
-        self.keys_len() + self.rows_len()
+        self.keys_len() + self.rows_len() + if self.kind == KeyValueType::Q8 { 2 * KEY_BLOCK } else { 0 }
+    }
+
+    /// Units of `count` numbers side by side.
+    fn row(&self, count: usize) -> usize {
+        match self.kind {
+            KeyValueType::F32 => count,
+            KeyValueType::F16 => count / 2,
+            KeyValueType::Q8 => count / 4,
+        }
     }
 
     /// Units of 64 lines packed over the width.
     pub(super) fn keys_len(&self) -> usize {
-        KEY_BLOCK * self.depth()
+        self.depth() * self.row(KEY_BLOCK)
     }
 
     /// Units of 64 positions packed as rows.
     pub(super) fn rows_len(&self) -> usize {
-        self.element.units(KEY_BLOCK) * self.columns
+        self.element.units(KEY_BLOCK) * self.row(self.columns)
     }
 
     /// Units of a head's row.
@@ -62,31 +144,36 @@ impl BlockLayout {
         self.element.units(self.width)
     }
 
-    /// Units of a panel over the width.
-    pub(super) fn over_width(&self) -> usize {
-        self.depth() * self.tile
+    /// Panels over the width.
+    pub(super) fn over_width(&self) -> Panels {
+        self.panels(self.depth(), KEY_BLOCK)
     }
 
-    /// Units of a panel over `count` positions.
-    pub(super) fn over_positions(&self, count: usize) -> usize {
-        self.tile * if self.element == Element::F32 { KEY_BLOCK } else { self.element.units(count) }
+    /// Panels over `count` positions.
+    pub(super) fn over_positions(&self, count: usize) -> Panels {
+        self.panels(self.element.units(count), self.columns)
     }
 
-    /// Puts one position's key and value (each `width` numbers) into a block.
+    fn panels(&self, steps: usize, columns: usize) -> Panels {
+        match self.element {
+            Element::F32 => Panels { next: self.row(self.tile), step: self.row(columns) },
+            Element::Pairs { .. } => Panels { next: steps * self.tile, step: self.tile },
+        }
+    }
+
+    /// Where the scales of 64 positions begin in a block of codes.
+    pub(super) fn scales_at(&self, side: Side) -> usize {
+        self.keys_len() + self.rows_len() + if side == Side::Keys { 0 } else { KEY_BLOCK }
+    }
+
+    /// The scales of `count` positions, where a block has some.
     ///
-    /// # Panics
-    /// When the sizes do not fit: a mistake of the caller.
-    pub fn write(&self, block: &mut [f32], slot: usize, key: &[f32], value: &[f32]) {
-        assert!(slot < KEY_BLOCK && block.len() == self.len() && key.len() == self.width && value.len() == self.width);
-        assert!(self.element == Element::F32, "a cache holds float32");
-        let (keys, values) = block.split_at_mut(self.keys_len());
-        let panel = &mut keys[slot / self.tile * self.tile * self.width..];
-        for (i, &x) in key.iter().enumerate() {
-            panel[i * self.tile + slot % self.tile] = x;
-        }
-        for (i, chunk) in value.chunks(self.tile).enumerate() {
-            values[(i * KEY_BLOCK + slot) * self.tile..][..chunk.len()].copy_from_slice(chunk);
-        }
+    /// # Safety
+    /// `block` is readable for `len()`, and the scales of `count` positions were written.
+    pub(super) unsafe fn scales<'a>(&self, block: *const f32, side: Side, count: usize) -> Option<&'a [f32]> {
+        // SAFETY: the caller's promise.
+        let scales = || unsafe { std::slice::from_raw_parts(block.add(self.scales_at(side)), count) };
+        (self.kind == KeyValueType::Q8).then(scales)
     }
 
     /// Packs `count` positions.
@@ -101,7 +188,7 @@ impl BlockLayout {
         }
     }
 
-    /// `[64 / tile][depth][tile]`: panels for products over the width (scores).
+    /// For products over the width (scores).
     ///
     /// # Safety
     /// `from` holds `count` rows of `width`, `to` is writable for `keys_len()`.
@@ -113,13 +200,11 @@ impl BlockLayout {
                 let what = Lines { from, lines: count, k: width };
                 return bf16_pack::pack(isa, what, 0..count, 0..self.depth(), tile, to);
             }
-            for first in (0..count).step_by(tile) {
-                pack_panel(isa, from.at(first, 0), (count - first).min(tile), width, tile, to.add(first * width));
-            }
+            pack_panel(isa, from, count, width, KEY_BLOCK, to);
         }
     }
 
-    /// `[width / tile][units of 64][tile]`: panels for products over positions.
+    /// For products over positions.
     ///
     /// # Safety
     /// `from` holds `count` rows of `width`, `to` is writable for `rows_len()`.
@@ -131,10 +216,7 @@ impl BlockLayout {
                 let what = Lines { from: from.transposed(), lines: width, k: count };
                 return bf16_pack::pack(isa, what, 0..width, 0..self.element.units(count), tile, to);
             }
-            for first in (0..width).step_by(tile) {
-                let lines = from.at(0, first).transposed();
-                pack_panel(isa, lines, (width - first).min(tile), count, tile, to.add(first * KEY_BLOCK));
-            }
+            pack_panel(isa, from.transposed(), width, count, self.columns, to);
         }
     }
 
@@ -165,6 +247,23 @@ impl BlockLayout {
         View::rows(to, stride)
     }
 
+    /// `count` rows of `k` numbers as left operands at `to`, one after the other.
+    ///
+    /// # Safety
+    /// As [`Self::left`].
+    pub(super) unsafe fn gather(&self, from: View, (count, k): (usize, usize), to: *mut f32) {
+        let stride = self.element.units(k);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.element != Element::F32 {
+                return bf16::pair_rows(self.isa, (from.start, from.row_stride), (count, k), (to, stride));
+            }
+            for row in 0..count {
+                std::ptr::copy_nonoverlapping(from.at(row, 0).start, to.add(row * stride), k);
+            }
+        }
+    }
+
     /// The transpose of `count` rows of 64 numbers as the left operand of products over the rows: where they are, or in
     /// units at `to`.
     ///
@@ -181,8 +280,8 @@ impl BlockLayout {
         View::rows(to, KEY_BLOCK).transposed()
     }
 
-    /// C[m, n] (+)= A[m, k] B, where B lies in panels of `tile` columns, `panel` units apart; of each tile of rows (its
-    /// first row and its number of rows) only the part that `part` says.
+    /// C[m, n] (+)= A[m, k] B, where B lies in panels of `tile` columns; of each tile of rows (its first row and its number
+    /// of rows) only the part that `part` says.
     ///
     /// # Safety
     /// A is readable and C writable for m rows and every part; the panels hold the columns (rounded up) of every step.
@@ -191,7 +290,7 @@ impl BlockLayout {
         &self,
         m: usize,
         a: View,
-        (b, panel): (*const f32, usize),
+        b: Right,
         (c, c_stride): (*mut f32, usize),
         accumulate: bool,
         part: impl Fn(usize, usize) -> Part,
@@ -201,16 +300,28 @@ impl BlockLayout {
             let rows = (m - row).min(tile_rows);
             let Part { columns, first, end } = part(row, rows);
             let (first, end) = (self.element.unit_of(first), self.element.units(end));
-            for column in (0..columns).step_by(width) {
+            let k = end.saturating_sub(first);
+            let two = self.element == Element::F32 && rows <= two_panel_rows(self.isa);
+            let columns_max = if two { 2 * width } else { width };
+            // What the first rows fetched is there for the others.
+            let mut ahead = if row == 0 { b.ahead } else { null() };
+            for column in (0..columns).step_by(columns_max) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     let start = a.at(row, first).start;
                     let a = PanelA { start, row_stride: a.row_stride, k_stride: a.column_stride };
-                    let b = PanelB { start: b.add(column / width * panel + first * width), k_stride: width };
+                    let Panels { next, step } = b.panels;
+                    let b = PanelB { start: b.start.add(column / width * next + first * step), k_stride: step };
                     let start = c.add(row * c_stride + column);
-                    let columns = (columns - column).min(width);
+                    let columns = (columns - column).min(columns_max);
                     let c = TileC { start, row_stride: c_stride, rows, columns, accumulate };
-                    self.element.multiply_tile(self.isa, end.saturating_sub(first), a, b, c);
+                    match self.element {
+                        Element::F32 => multiply_stored(self.isa, self.kind.stored_as(), k, a, b, (next, ahead), c),
+                        Element::Pairs { fast } => bf16::multiply_tile(self.isa, fast, k, a, b, c),
+                    }
+                    if !ahead.is_null() {
+                        ahead = ahead.wrapping_add(k * self.row(columns_max));
+                    }
                 }
             }
         }

@@ -3,9 +3,11 @@
 //! Rabe and Staats 2021; Dao et al. 2022 ("FlashAttention"). The T x T matrix never exists. Keys and
 //! values of 64 positions lie in a *block* (see [`BlockLayout`]), packed for the matrix product; training
 //! packs them in scratch memory, in the type that products are computed in; the engine's cache keeps them so, in
-//! float32. Blocks begin at fixed positions of the sequence, therefore a query's result does not depend on chunking or neighbours (decision 6).
+//! a [`KeyValueType`]. Blocks, and the chunks of blocks whose sums are merged, begin at fixed positions of the sequence, therefore a
+//! query's result does not depend on how its prompt was split, on neighbours or on threads (decision 6).
 
 mod backward;
+mod cached;
 mod forward;
 mod layout;
 
@@ -13,15 +15,15 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use backward::{SegmentGradients, backward_segment};
-use forward::{HeadTask, attend, forward_segment};
+pub use cached::forward_cached;
+use forward::forward_segment;
 use layout::QUERY_BLOCK;
-pub use layout::{BlockLayout, KEY_BLOCK};
+pub use layout::{BlockLayout, KEY_BLOCK, KeyValueType};
 
-use super::micro::View;
 use super::rows::Scoring;
 use crate::cpu::Cpu;
 use crate::memory::Buffer;
-use crate::operation::{CachedRows, KeyValueBlocks, Segment};
+use crate::operation::Segment;
 
 thread_local! {
     static SCRATCH: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
@@ -208,61 +210,5 @@ pub fn backward(
         let rows = SegmentRows { start: segment.start, len: segment.len, ..shared.rows };
         // SAFETY: as in `forward`.
         unsafe { backward_segment(layout, heads, rows, shared.gradients, task % heads.key) };
-    });
-}
-
-/// Attention of new rows to the keys and values in a cache, which has them already.
-///
-/// # Panics
-/// When it is not causal, sizes do not fit, or rows overlap or are out of order: mistakes of the caller.
-pub fn forward_cached(
-    cpu: &Cpu,
-    heads: &Heads,
-    layer: usize,
-    qkv: &[f32],
-    cached: &[CachedRows],
-    cache: &dyn KeyValueBlocks,
-    output: &mut [f32],
-) {
-    let rows = qkv.len() / heads.row();
-    assert_eq!(output.len(), rows * heads.query * heads.width);
-    assert!(heads.causal, "a cache holds what comes before; nothing later can be seen");
-    let mut covered = 0;
-    for new in cached {
-        let (end, last) = (new.start.checked_add(new.len), new.position.checked_add(new.len));
-        // Two tasks must not write one row. A sum that wraps ends nowhere.
-        let end = end.filter(|&end| new.start >= covered && end <= rows && last.is_some());
-        covered = end.unwrap_or_else(|| panic!("{new:?} of {rows} rows, {covered} taken"));
-    }
-    if cached.iter().map(|new| new.len).sum::<usize>() < rows {
-        output.fill(0.0);
-    }
-    let layout = BlockLayout::new(cpu.isa(), heads.width);
-    let group = heads.query / heads.key * heads.width;
-    let whole =
-        SegmentRows { qkv: qkv.as_ptr(), output: output.as_mut_ptr(), log_sum: std::ptr::null_mut(), start: 0, len: 0 };
-    let shared =
-        &Shared { rows: whole, gradients: SegmentGradients { doutput: std::ptr::null(), dqkv: std::ptr::null_mut() } };
-    cpu.pool().run(cached.len() * heads.key, &|task| {
-        let (new, head) = (cached[task / heads.key], task % heads.key);
-        let block = |index: usize| {
-            let block = cache.block(layer, new.sequence, head, index);
-            assert_eq!(block.len(), layout.len(), "a block of another layout");
-            block.as_ptr()
-        };
-        // SAFETY: sizes were checked; each task has its own head of its own rows.
-        unsafe {
-            let task = HeadTask {
-                query: View::rows(shared.rows.qkv.add(new.start * heads.row() + head * group), heads.row()),
-                output: shared.rows.output.add(new.start * heads.query * heads.width + head * group),
-                output_stride: heads.query * heads.width,
-                log_sum: std::ptr::null_mut(),
-                log_sum_stride: 0,
-                head: head * (heads.query / heads.key),
-                count: new.len,
-                start: new.position,
-            };
-            attend(layout, heads, &task, block);
-        }
     });
 }

@@ -15,6 +15,7 @@ mod avx512;
 mod plain;
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 pub use activations::round_row_reference;
 use activations::{Activations, PANEL_ROWS};
@@ -105,19 +106,31 @@ unsafe impl Sync for Task<'_> {}
 /// # Panics
 /// When a slice does not have the size that `m` and the weight say: a mistake of the caller.
 pub fn multiply(cpu: &Cpu, m: usize, x: &[f32], weight: &QuantizedMatrix, bias: Option<&[f32]>, y: &mut [f32]) {
-    let (n, k) = (weight.rows(), weight.columns());
+    assert!(bias.is_none_or(|bias| bias.len() == weight.rows()), "bias is not {}", weight.rows());
+    multiply_pieces(cpu, m, x, weight.columns(), weight.pieces(), bias, y);
+}
+
+/// `y [m, n] = x [m, k] W^T` by the n rows `rows` of the weight, such as those of one expert of many.
+///
+/// # Panics
+/// As [`multiply`], and when the rows begin or end inside of a piece.
+pub fn multiply_rows(cpu: &Cpu, m: usize, x: &[f32], weight: &QuantizedMatrix, rows: Range<usize>, y: &mut [f32]) {
+    multiply_pieces(cpu, m, x, weight.columns(), weight.pieces_of(rows), None, y);
+}
+
+fn multiply_pieces(cpu: &Cpu, m: usize, x: &[f32], k: usize, pieces: &[Piece], bias: Option<&[f32]>, y: &mut [f32]) {
+    let n = pieces.iter().map(|piece| piece.rows).sum();
     assert_eq!(m.checked_mul(k), Some(x.len()), "x is not {m} x {k}");
     assert_eq!(m.checked_mul(n), Some(y.len()), "y is not {m} x {n}");
-    assert!(bias.is_none_or(|bias| bias.len() == n), "bias is not {n}");
     if m == 0 {
         return;
     }
-    let rounds = weight.pieces().iter().any(|piece| piece.kind.layout().is_some());
+    let rounds = pieces.iter().any(|piece| piece.kind.layout().is_some());
     let len = if rounds { Activations::len(m, k) } else { 0 };
     with_scratch(&X, len, |memory| {
         let mut activations = rounds.then(|| Activations::round(cpu, m, x, memory));
         let mut first = 0;
-        for piece in weight.pieces() {
+        for piece in pieces {
             if let (Some(activations), Some(layout)) = (&mut activations, piece.kind.layout()) {
                 activations.prepare(cpu, &layout);
             }
@@ -184,7 +197,7 @@ impl Task<'_> {
     }
 
     /// Up to [`DIRECT_ROWS`] rows: codes are widened in registers.
-    unsafe fn direct(&self, piece: &Piece, k: usize, tiles: std::ops::Range<usize>) {
+    unsafe fn direct(&self, piece: &Piece, k: usize, tiles: Range<usize>) {
         #[cfg(target_arch = "x86_64")]
         if let Some(activations) = self.activations {
             let panel = activations.panel(0, 0);
@@ -198,7 +211,7 @@ impl Task<'_> {
     }
 
     /// Any number of rows: tiles are widened first, some steps at a time.
-    unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: std::ops::Range<usize>) {
+    unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: Range<usize>) {
         let Some(activations) = self.activations else { return };
         let steps = k / STEP;
         let bytes = steps.min(WIDENED_STEPS) * widened_step_bytes(layout);
@@ -253,7 +266,7 @@ impl Task<'_> {
     }
 
     /// A floating-point kind.
-    unsafe fn floats(&self, piece: &Piece, k: usize, tiles: std::ops::Range<usize>) {
+    unsafe fn floats(&self, piece: &Piece, k: usize, tiles: Range<usize>) {
         let x = (self.x, k);
         #[cfg(target_arch = "x86_64")]
         if self.isa.level() == super::Level::Avx512 {
@@ -274,14 +287,7 @@ impl Task<'_> {
 }
 
 /// Writes steps of tile `index` with codes of 8 bits and float32 scales.
-unsafe fn widen(
-    isa: Isa,
-    piece: &Piece,
-    layout: &TileLayout,
-    index: usize,
-    steps: std::ops::Range<usize>,
-    to: *mut u8,
-) {
+unsafe fn widen(isa: Isa, piece: &Piece, layout: &TileLayout, index: usize, steps: Range<usize>, to: *mut u8) {
     #[cfg(target_arch = "x86_64")]
     if is_fast(isa) {
         // SAFETY: the caller's promise.

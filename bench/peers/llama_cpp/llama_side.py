@@ -1,0 +1,67 @@
+"""What llama.cpp does of round_trip: logits of a file with everything in float32, and its own quantization.
+
+    llama_side.py logits MODEL.gguf < [[1, 2, 3], ...]      one list of rows of logits for each list of ids, as JSON
+    llama_side.py quantize IN.gguf OUT.gguf FILE_TYPE
+"""
+
+import ctypes
+import json
+import sys
+
+import llama_cpp
+import numpy as np
+
+
+def load(path):
+    parameters = llama_cpp.llama_model_default_params()
+    parameters.n_gpu_layers = 0
+    model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
+    if not model:
+        sys.exit(f"llama.cpp does not load {path}")
+    return model
+
+
+def logits(path, texts):
+    model = load(path)
+    rows = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    parameters = llama_cpp.llama_context_default_params()
+    longest = max(map(len, texts))
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest
+    parameters.type_k = parameters.type_v = 0  # float32
+    parameters.flash_attn_type = 0
+    parameters.n_threads = parameters.n_threads_batch = 2
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    results = []
+    for ids in texts:
+        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+        batch.n_tokens = len(ids)
+        for position, token in enumerate(ids):
+            batch.token[position], batch.pos[position] = token, position
+            batch.n_seq_id[position], batch.seq_id[position][0], batch.logits[position] = 1, 0, 1
+        if llama_cpp.llama_decode(context, batch) != 0:
+            sys.exit("llama_decode failed")
+        row = lambda position: np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, position), (rows,)).tolist()
+        results.append([row(position) for position in range(len(ids))])
+        llama_cpp.llama_batch_free(batch)
+    return results
+
+
+def quantize(source, target, file_type):
+    parameters = llama_cpp.llama_model_quantize_default_params()
+    parameters.ftype, parameters.nthread, parameters.allow_requantize = file_type, 2, True
+    return llama_cpp.llama_model_quantize(source.encode(), target.encode(), parameters)
+
+
+def main():
+    llama_cpp.llama_backend_init()
+    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
+    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
+    if sys.argv[1] == "logits":
+        print(json.dumps(logits(sys.argv[2], json.load(sys.stdin))))
+    else:
+        sys.exit(quantize(sys.argv[2], sys.argv[3], int(sys.argv[4])))
+
+
+if __name__ == "__main__":
+    main()

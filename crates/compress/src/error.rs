@@ -1,0 +1,60 @@
+//! Why a model was not written in another form.
+
+use std::path::PathBuf;
+
+use tsumugi_base::Hint;
+use tsumugi_files::FilesError;
+use tsumugi_models::ModelError;
+use tsumugi_tokenizer::{ModelTextError, TokenizerError};
+
+/// Each variant carries the values that disagreed.
+#[derive(Debug, thiserror::Error)]
+pub enum CompressError {
+    /// Reading or writing a file.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// What the model is.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Its vocabulary or chat template.
+    #[error(transparent)]
+    Text(#[from] ModelTextError),
+    /// The vocabulary has no form in the format to be written.
+    #[error(transparent)]
+    Vocabulary(#[from] TokenizerError),
+    /// A tensor has numbers that the type cannot hold.
+    #[error("tensor `{tensor}`: {source}")]
+    Tensor {
+        /// Its name in the file to be written.
+        tensor: String,
+        /// Which number.
+        source: FilesError,
+    },
+    /// What is read would be written over.
+    #[error("{} is the model itself, which is read while the other is written", path.display())]
+    Itself {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// The observer asked to stop.
+    #[error("stopped after {done} of {total} tensors; nothing was written")]
+    Stopped {
+        /// How many were done.
+        done: usize,
+        /// How many there are.
+        total: usize,
+    },
+}
+
+impl Hint for CompressError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Files(error) | Self::Tensor { source: error, .. } => error.hint(),
+            Self::Model(error) => error.hint(),
+            Self::Text(error) => error.hint(),
+            Self::Vocabulary(error) => error.hint(),
+            Self::Itself { .. } => Some("give another path to write".into()),
+            Self::Stopped { .. } => None,
+        }
+    }
+}

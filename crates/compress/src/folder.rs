@@ -1,0 +1,116 @@
+//! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files, `generation_config.json`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+use tsumugi_base::FileError;
+use tsumugi_base::io::write_atomic;
+use tsumugi_base::progress::Observer;
+use tsumugi_files::safetensors::{MODEL_FILE, write_safetensors_with};
+use tsumugi_files::{Admitted, ElementType, FilesError, ModelFiles, TensorSpec};
+use tsumugi_models::slots::Layout;
+use tsumugi_models::{ModelError, Translation, read_spec};
+use tsumugi_tensor::threads::Pool;
+use tsumugi_tokenizer::{ChatTemplate, Tokenizer, end_tokens};
+
+use crate::CompressError;
+use crate::stream::{Stream, Written};
+
+/// What the weights of a folder are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FolderType {
+    /// `float32`
+    F32,
+    /// `float16`
+    F16,
+    /// `bfloat16`
+    BF16,
+}
+
+impl FolderType {
+    fn element_type(self) -> ElementType {
+        match self {
+            Self::F32 => ElementType::F32,
+            Self::F16 => ElementType::F16,
+            Self::BF16 => ElementType::BF16,
+        }
+    }
+
+    /// As `config.json` has it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::BF16 => "bfloat16",
+        }
+    }
+}
+
+/// Writes a model as a folder, which is made where it is not there.
+pub fn write_folder(
+    model: &Admitted<ModelFiles>,
+    out: &Path,
+    folder_type: FolderType,
+    pool: &Pool,
+    observer: &dyn Observer,
+) -> Result<Written, CompressError> {
+    check_not_itself(model, out)?;
+    let (family, spec) = read_spec(model)?;
+    let mut config = family.config(&spec).map_err(|what| ModelError::CannotSave { format: family.name(), what })?;
+    let tokenizer = Tokenizer::of_model(model)?;
+    let template = ChatTemplate::of_model(model)?;
+    fs::create_dir_all(out).map_err(|source| FilesError::from(FileError::write(out, source)))?;
+
+    let tensors = model.tensors()?;
+    let translation = Translation::new(model, &tensors, Layout::Folder(family))?;
+    let types = vec![folder_type.element_type(); translation.slots().len()];
+    let specs: Vec<TensorSpec<'_>> = translation
+        .slots()
+        .iter()
+        .zip(&types)
+        .map(|(slot, &element_type)| TensorSpec { name: &slot.tensor, element_type, shape: &slot.shape })
+        .collect();
+    let mut stream = Stream::new("convert", &translation, &types, pool, observer);
+    let file = out.join(MODEL_FILE);
+    let ended = write_safetensors_with(&file, &specs, &BTreeMap::new(), |index, sink| stream.write(index, sink));
+    let written = stream.finish(ended)?;
+
+    let mut generation = Map::new();
+    if let Some(tokenizer) = &tokenizer {
+        match &template {
+            Some(template) => tokenizer.save_with_template(out, template)?,
+            None => tokenizer.save(out)?,
+        }
+        generation.extend(tokenizer.prefix().first().map(|id| ("bos_token_id".to_owned(), json!(id))));
+        let ends = end_tokens(model, tokenizer)?;
+        if !ends.is_empty() {
+            generation.insert("eos_token_id".into(), json!(ends));
+        }
+        write_json(&out.join("generation_config.json"), &Value::Object(generation.clone()))?;
+    }
+    if let Some(config) = config.as_object_mut() {
+        config.extend(generation);
+        config.insert("torch_dtype".into(), folder_type.word().into());
+    }
+    // It comes last: where it is, the others are.
+    write_json(&out.join("config.json"), &config)?;
+    Ok(written)
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), FilesError> {
+    Ok(write_atomic(path, format!("{value:#}\n").as_bytes())?)
+}
+
+/// A model is read while the other is written.
+pub(crate) fn check_not_itself(model: &ModelFiles, out: &Path) -> Result<(), CompressError> {
+    let same =
+        |path: &Path| path.canonicalize().ok().zip(out.canonicalize().ok()).is_some_and(|(one, other)| one == other);
+    if model.files().names().any(|name| same(&model.files().path().join(name)))
+        || same(model.files().path()) && out.is_dir()
+    {
+        return Err(CompressError::Itself { path: out.to_owned() });
+    }
+    Ok(())
+}

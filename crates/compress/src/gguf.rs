@@ -1,0 +1,138 @@
+//! A model as one GGUF file, with vocabulary and chat template, as llama.cpp's converter writes it.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde_json::Value as Json;
+use tsumugi_base::progress::Observer;
+use tsumugi_files::gguf::{Metadata, Value, write_gguf_with};
+use tsumugi_files::{Admitted, ElementType, ModelFiles, TensorFile, TensorSpec, to_f32};
+use tsumugi_models::gguf::{Architecture, architecture_of};
+use tsumugi_models::slots::Layout;
+use tsumugi_models::{DecoderSpec, Translation, read_layout, read_spec};
+use tsumugi_tensor::threads::Pool;
+use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, end_tokens};
+
+use crate::mix::Mix;
+use crate::stream::{Stream, Written};
+use crate::{CompressError, folder};
+
+/// `general.quantization_version`: of the layouts of blocks (ggml.h, `GGML_QNT_VERSION`).
+const QUANTIZATION_VERSION: u32 = 2;
+
+/// A table that is no parameter: name, shape, numbers.
+type Table = (&'static str, [usize; 1], Vec<f32>);
+
+/// Writes a model as a GGUF file whose tensors have the types of `mix`. What was in such a file before keeps its metadata.
+pub fn write_gguf_model(
+    model: &Admitted<ModelFiles>,
+    out: &Path,
+    mix: &Mix,
+    pool: &Pool,
+    observer: &dyn Observer,
+) -> Result<Written, CompressError> {
+    folder::check_not_itself(model, out)?;
+    let (_, spec) = read_spec(model)?;
+    let architecture = match read_layout(model)? {
+        Layout::Gguf(architecture) => architecture,
+        Layout::Folder(_) => architecture_of(&spec)?,
+    };
+    let tensors = model.tensors()?;
+    let translation = Translation::new(model, &tensors, Layout::Gguf(architecture))?;
+    let metadata = metadata(model, architecture, translation.spec(), mix)?;
+    let tables = tables(architecture, translation.spec(), &tensors)?;
+    let slots = translation.slots();
+    let types: Vec<ElementType> = slots.iter().map(|slot| mix.element_type(&slot.tensor, &slot.shape, &spec)).collect();
+    let of_slots = slots.iter().zip(&types).map(|(slot, &element_type)| TensorSpec {
+        name: &slot.tensor,
+        element_type,
+        shape: &slot.shape,
+    });
+    let of_tables = tables.iter().map(|(name, shape, _)| TensorSpec { name, element_type: ElementType::F32, shape });
+    let specs: Vec<TensorSpec<'_>> = of_tables.chain(of_slots).collect();
+    let stage = if mix.most.is_quantized() { "quantize" } else { "convert" };
+    let mut stream = Stream::new(stage, &translation, &types, pool, observer);
+    let ended = write_gguf_with(out, &metadata, &specs, |index, sink| match index.checked_sub(tables.len()) {
+        None => write_numbers(&tables[index].2, sink),
+        Some(index) => stream.write(index, sink),
+    });
+    let written = stream.finish(ended)?;
+    Ok(Written { notes: architecture.unread(&spec), ..written })
+}
+
+fn write_numbers(numbers: &[f32], sink: &mut dyn Write) -> io::Result<()> {
+    numbers.iter().try_for_each(|number| sink.write_all(&number.to_le_bytes()))
+}
+
+/// The tables that the file will have, as they are in one that has them already.
+fn tables(architecture: &Architecture, spec: &DecoderSpec, tensors: &TensorFile) -> Result<Vec<Table>, CompressError> {
+    let table = |(name, computed): (&'static str, Vec<f32>)| {
+        let numbers = tensors.get(name).map_or(Ok(computed), |stored| to_f32(&stored))?;
+        Ok((name, [numbers.len()], numbers))
+    };
+    architecture.tables(spec).into_iter().map(table).collect()
+}
+
+fn metadata(
+    model: &Admitted<ModelFiles>,
+    architecture: &Architecture,
+    spec: &DecoderSpec,
+    mix: &Mix,
+) -> Result<Metadata, CompressError> {
+    let mut metadata = Metadata::default();
+    let general = |metadata: &mut Metadata| {
+        metadata.insert("general.file_type", Value::U32(mix.number));
+        metadata.insert("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
+    };
+    if let Some(stored) = model.gguf() {
+        // What says that the file is a part of a model is no longer true.
+        for (key, value) in stored.iter().filter(|(key, _)| !key.starts_with("split.")) {
+            metadata.insert(key, value.clone());
+        }
+        general(&mut metadata);
+        return Ok(metadata);
+    }
+    for (key, value) in architecture.metadata(spec)?.iter() {
+        metadata.insert(key, value.clone());
+    }
+    metadata.insert("general.type", Value::String("model".into()));
+    if let Some(name) = model.path().canonicalize().ok().as_deref().and_then(Path::file_name) {
+        metadata.insert("general.name", Value::String(name.to_string_lossy().into_owned()));
+    }
+    general(&mut metadata);
+    for (key, value) in vocabulary(model, spec)?.iter() {
+        metadata.insert(key, value.clone());
+    }
+    if let Some(template) = ChatTemplate::of_model(model)? {
+        metadata.insert("tokenizer.chat_template", Value::String(template.source().into()));
+    }
+    Ok(metadata)
+}
+
+/// Vocabulary and special tokens of a folder; without one, the word for none.
+fn vocabulary(model: &Admitted<ModelFiles>, spec: &DecoderSpec) -> Result<Metadata, CompressError> {
+    let Some(tokenizer) = Tokenizer::of_model(model)? else {
+        let mut metadata = Metadata::default();
+        metadata.insert("tokenizer.ggml.model", Value::String("none".into()));
+        return Ok(metadata);
+    };
+    let mut metadata = tokenizer.to_gguf(spec.vocabulary)?;
+    let mut insert = |name: &str, id: Option<TokenId>| {
+        if let Some(id) = id {
+            metadata.insert(format!("tokenizer.ggml.{name}_token_id"), Value::U32(id));
+        }
+    };
+    let config = model.json("tokenizer_config.json")?.unwrap_or(Json::Null);
+    let named = |key: &str| {
+        let token = config.get(key)?;
+        tokenizer.special(token.as_str().or_else(|| token.get("content")?.as_str())?)
+    };
+    let ends = end_tokens(model, &tokenizer)?;
+    let end = named("eos_token").or(ends.first().copied());
+    insert("bos", tokenizer.prefix().first().copied().or_else(|| named("bos_token")));
+    insert("eos", end);
+    insert("eot", ends.into_iter().find(|&id| Some(id) != end));
+    insert("unknown", tokenizer.unknown());
+    insert("padding", named("pad_token"));
+    Ok(metadata)
+}

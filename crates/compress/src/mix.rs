@@ -1,0 +1,167 @@
+//! Which element type each tensor of a quantized file gets: the mixes that llama.cpp's files are named by
+//! (ggml-org/llama.cpp, `src/llama-quant.cpp`, `llama_tensor_get_type`). Tensors that errors do most harm in get more bits.
+
+use tsumugi_files::ElementType;
+use tsumugi_models::DecoderSpec;
+
+use ElementType as E;
+
+/// What a file is called by: the type of most of its matrices, and how generous it is with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mix {
+    /// Its name, as in the names of files.
+    pub name: &'static str,
+    /// `general.file_type` (llama.h, `enum llama_ftype`).
+    pub number: u32,
+    /// The type of most matrices.
+    pub most: ElementType,
+    level: Level,
+}
+
+/// How many tensors get more bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    /// Only the head, or none.
+    Plain,
+    Small,
+    Medium,
+    Large,
+}
+
+/// Every mix.
+pub const ALL: &[Mix] = &[
+    mix("F32", 0, E::F32, Level::Plain),
+    mix("F16", 1, E::F16, Level::Plain),
+    mix("BF16", 32, E::BF16, Level::Plain),
+    mix("Q8_0", 7, E::Q8_0, Level::Plain),
+    mix("Q6_K", 18, E::Q6_K, Level::Plain),
+    mix("Q5_K_M", 17, E::Q5_K, Level::Medium),
+    mix("Q5_K_S", 16, E::Q5_K, Level::Small),
+    mix("Q5_1", 9, E::Q5_1, Level::Plain),
+    mix("Q5_0", 8, E::Q5_0, Level::Plain),
+    mix("Q4_K_M", 15, E::Q4_K, Level::Medium),
+    mix("Q4_K_S", 14, E::Q4_K, Level::Small),
+    mix("Q4_1", 3, E::Q4_1, Level::Plain),
+    mix("Q4_0", 2, E::Q4_0, Level::Plain),
+    mix("Q3_K_L", 13, E::Q3_K, Level::Large),
+    mix("Q3_K_M", 12, E::Q3_K, Level::Medium),
+    mix("Q3_K_S", 11, E::Q3_K, Level::Small),
+    mix("Q2_K", 10, E::Q2_K, Level::Plain),
+];
+
+const fn mix(name: &'static str, number: u32, most: ElementType, level: Level) -> Mix {
+    Mix { name, number, most, level }
+}
+
+/// The mix of that name, in letters of any case.
+pub fn find(name: &str) -> Option<&'static Mix> {
+    ALL.iter().find(|mix| mix.name.eq_ignore_ascii_case(name))
+}
+
+/// What a tensor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Head,
+    Values,
+    AttentionOutput,
+    Down,
+    Other,
+}
+
+/// Parts of names and roles; the first that is in a name counts.
+const ROLES: [(&str, Role); 4] = [
+    ("attn_qkv.weight", Role::Values),
+    ("attn_v.weight", Role::Values),
+    ("attn_output.weight", Role::AttentionOutput),
+    ("ffn_down", Role::Down),
+];
+
+/// Parts of names of matrices that stay as they are.
+const KEPT: [&str; 4] = ["_norm.weight", "ffn_gate_inp.weight", "position_embd.weight", "token_types.weight"];
+
+impl Mix {
+    /// The type of a tensor of a file.
+    pub fn element_type(&self, name: &str, shape: &[usize], spec: &DecoderSpec) -> ElementType {
+        let kept = shape.len() < 2 || !name.ends_with("weight") || KEPT.iter().any(|part| name.contains(part));
+        if kept {
+            return E::F32;
+        }
+        if !self.most.is_quantized() {
+            return self.most;
+        }
+        let columns = shape.last().map_or(0, |&columns| columns as u64);
+        fitting(self.wanted(name, columns, spec), columns)
+    }
+
+    fn wanted(&self, name: &str, columns: u64, spec: &DecoderSpec) -> ElementType {
+        let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0);
+        match role(name, spec.tied) {
+            Role::Head if !columns.is_multiple_of(self.most.block_elements()) || self.most == E::Q8_0 => E::Q8_0,
+            Role::Head => E::Q6_K,
+            Role::Values => self.of_values(layer, spec),
+            Role::AttentionOutput => match (self.most, self.level) {
+                (E::Q2_K, _) => E::Q3_K,
+                (E::Q3_K, Level::Medium) => E::Q4_K,
+                (E::Q3_K, Level::Large) => E::Q5_K,
+                _ => self.most,
+            },
+            Role::Down => self.of_down(layer, spec.layers),
+            Role::Other => self.most,
+        }
+    }
+
+    fn of_values(&self, layer: usize, spec: &DecoderSpec) -> ElementType {
+        let queries_per_key = spec.heads / spec.key_heads.max(1);
+        let wanted = match (self.most, self.level) {
+            (E::Q2_K, _) if queries_per_key >= 4 => E::Q4_K,
+            (E::Q2_K, _) => E::Q3_K,
+            (E::Q3_K, Level::Medium) if layer < 2 => E::Q5_K,
+            (E::Q3_K, Level::Medium) => E::Q4_K,
+            (E::Q3_K, Level::Large) => E::Q5_K,
+            (E::Q4_K | E::Q5_K, Level::Medium) if has_more_bits(layer, spec.layers) => E::Q6_K,
+            (E::Q4_K, Level::Small) if layer < 4 => E::Q5_K,
+            _ => self.most,
+        };
+        // In models of 70 billion parameters eight queries share values, so that these are small.
+        let is_70b = spec.layers == 80 && queries_per_key > 1 && ["llama", "mistral", "qwen2"].contains(&spec.family);
+        if is_70b && [E::Q3_K, E::Q4_K].contains(&wanted) { E::Q5_K } else { wanted }
+    }
+
+    fn of_down(&self, layer: usize, layers: usize) -> ElementType {
+        match (self.most, self.level) {
+            (E::Q2_K, _) => E::Q3_K,
+            (E::Q3_K, Level::Medium) if layer < layers / 16 => E::Q5_K,
+            (E::Q3_K, Level::Medium) => E::Q4_K,
+            (E::Q3_K, Level::Large) => E::Q5_K,
+            (E::Q4_K | E::Q5_K, Level::Medium) if has_more_bits(layer, layers) => E::Q6_K,
+            (E::Q4_K, Level::Small) if layer < layers / 8 => E::Q5_K,
+            _ => self.most,
+        }
+    }
+}
+
+fn role(name: &str, tied: bool) -> Role {
+    if name == "output.weight" || tied && name == "token_embd.weight" {
+        return Role::Head;
+    }
+    ROLES.iter().find(|(part, _)| name.contains(part)).map_or(Role::Other, |(_, role)| *role)
+}
+
+/// The first and the last eighth of the layers, and every third between.
+fn has_more_bits(layer: usize, layers: usize) -> bool {
+    let eighth = layers / 8;
+    layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2
+}
+
+/// Where rows are no whole number of blocks, a type of smaller blocks and no fewer bits.
+fn fitting(wanted: ElementType, columns: u64) -> ElementType {
+    let fits = |element_type: ElementType| columns.is_multiple_of(element_type.block_elements());
+    let smaller = match wanted {
+        E::Q2_K | E::Q3_K => E::Q4_0,
+        E::Q4_K => E::Q5_0,
+        E::Q5_K => E::Q5_1,
+        E::Q6_K => E::Q8_0,
+        other => other,
+    };
+    [wanted, smaller].into_iter().find(|&element_type| fits(element_type)).unwrap_or(E::F16)
+}

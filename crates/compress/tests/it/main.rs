@@ -1,0 +1,4 @@
+//! Models in other formats and in fewer bits.
+
+mod formats;
+mod mixes;
