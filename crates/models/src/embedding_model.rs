@@ -3,7 +3,7 @@
 use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_tensor::{Cpu, Ids, Parameters, Plan, Segment, Tape, Var};
 
-use crate::load::{Precision, read_config};
+use crate::load::Precision;
 use crate::{Decoder, Encoder, ModelError, bert};
 
 /// What gives hidden states for embeddings and scores.
@@ -18,9 +18,7 @@ pub enum EmbeddingModel {
 impl EmbeddingModel {
     /// Loads a model of either kind, packed for serving.
     pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
-        let config = read_config(model)?;
-        let model_type = config.get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if bert::find(model_type).is_some() {
+        if bert::is_encoder(model)? {
             return Encoder::load_to_serve(model, cpu, precision).map(Self::Encoder);
         }
         let decoder = Decoder::load_to_serve(model, cpu, precision)?;

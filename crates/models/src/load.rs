@@ -36,6 +36,9 @@ pub fn read_layout(model: &Admitted<ModelFiles>) -> Result<Layout, ModelError> {
 
 fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architecture>), ModelError> {
     if let Some(metadata) = model.gguf() {
+        if bert::is_gguf(metadata) {
+            return Err(ModelError::IsEncoder { model: model.path().to_owned(), model_type: "bert".into() });
+        }
         let architecture = gguf::architecture(metadata, model.path())?;
         let config = architecture.config(metadata, &model.tensors()?);
         let config = config.map_err(|problem| ModelError::Config { file: model.path().to_owned(), problem })?;

@@ -64,7 +64,8 @@ pub(crate) fn write_folder(
     Ok(())
 }
 
-fn stored_values(parameters: &Parameters, slot: &Slot) -> Vec<f32> {
+/// The numbers of a slot in the order in which its tensor is stored.
+pub(crate) fn stored_values(parameters: &Parameters, slot: &Slot) -> Vec<f32> {
     let values = parameters.values(slot.parameter);
     let values = &values[slot.rows.start * slot.columns..slot.rows.end * slot.columns];
     slot.store(values)
