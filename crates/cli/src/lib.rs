@@ -6,6 +6,7 @@
 //! | `commands` | one file per command and the list of all |
 //! | `flags` | flags that several commands share, spelled the same everywhere |
 //! | `model` | what a `MODEL` on the command line names |
+//! | `texts` | texts on the command line, in a file or on standard input |
 //! | `output` | standard output, errors with hints, exit codes |
 //! | `progress` | a live line on a terminal, plain lines elsewhere |
 //! | `interrupt` | the first Ctrl-C asks, the second kills |
@@ -20,6 +21,7 @@ mod model;
 mod output;
 mod progress;
 pub mod reference;
+mod texts;
 
 pub use output::{Answer, Failure};
 

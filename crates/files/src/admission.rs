@@ -75,7 +75,8 @@ impl<T> Deref for Admitted<T> {
     }
 }
 
-/// A folder whose files were all opened, once. Folders inside of it are not entered.
+/// A folder whose files were all opened, once. Folders inside of it are not entered, but for those of the parts that a model
+/// of sentence-transformers lists in its `modules.json`: their settings are files of the folder, as `1_Pooling/config.json`.
 #[derive(Debug)]
 pub struct OpenFolder {
     path: PathBuf,
@@ -96,14 +97,20 @@ impl OpenFolder {
         let mut names = Vec::new();
         for entry in fs::read_dir(path).map_err(failed)? {
             let Ok(name) = entry.map_err(failed)?.file_name().into_string() else { continue };
-            if name.starts_with('.') || path.join(&name).is_dir() {
+            if name.starts_with('.') {
                 continue;
             }
-            names.push(name);
+            match path.join(&name).is_dir() {
+                true if is_part(&name) => names.push(format!("{name}/{PART_SETTINGS}")),
+                true => {}
+                false => names.push(name),
+            }
             if names.len() > MODEL_FOLDER_FILES_MAX {
                 return Err(FilesError::TooManyFiles { path: path.to_owned(), limit: MODEL_FOLDER_FILES_MAX });
             }
         }
+        let in_parts = names.iter().any(|name| name == "modules.json");
+        names.retain(|name| !name.contains('/') || in_parts && fs::symlink_metadata(path.join(name)).is_ok());
         names.sort();
         Ok(Self::of_files(path, &names))
     }
@@ -147,6 +154,17 @@ impl OpenFolder {
             None => Ok(self.files.get(name)),
         }
     }
+}
+
+/// The one file that is opened of a part.
+const PART_SETTINGS: &str = "config.json";
+
+/// Whether a folder inside of a model's is named like a part of it: `1_Pooling`, `2_Normalize`.
+fn is_part(name: &str) -> bool {
+    name.split_once('_').is_some_and(|(number, kind)| {
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        digits && !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
 }
 
 /// One open file of a folder.

@@ -66,6 +66,8 @@ const SMALL_FILES: &[&str] = &[
     "modules.json",
     "preprocessor_config.json",
     "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_xlm-roberta_config.json",
     "special_tokens_map.json",
     "tekken.json",
     "tokenizer.json",

@@ -103,7 +103,7 @@ pub struct Engine {
 }
 
 /// Rows of a plan: few different ones, and little padding.
-fn padded_rows(rows: usize) -> usize {
+pub(crate) fn padded_rows(rows: usize) -> usize {
     match rows {
         0..=16 => rows.next_power_of_two(),
         17..=64 => rows.next_multiple_of(16),

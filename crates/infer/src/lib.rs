@@ -1,4 +1,4 @@
-//! The engine: cached decoding, sampling, streaming text, token scores.
+//! The engine: cached decoding, sampling, streaming text, token scores, embeddings.
 //!
 //! | module | what |
 //! |---|---|
@@ -6,10 +6,12 @@
 //! | `engine` | token ids to logits over the cache, the same bits however they are computed |
 //! | `sample` | logits to the next token: a list of stages |
 //! | `text` | requests and answers in text; a model folder that answers |
+//! | `embed` | whole texts of ids to vectors and to scores of pairs |
 //! | `score` | nats of given tokens, for perplexity |
 //!
 //! **Invariant:** only `text` knows text. **Invariant:** nothing of training is here.
 
+pub mod embed;
 pub mod engine;
 pub mod kv_cache;
 pub mod sample;

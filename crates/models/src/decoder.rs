@@ -7,15 +7,20 @@ use std::sync::Arc;
 
 use tsumugi_nn::attention::AttentionConfig;
 use tsumugi_nn::experts::ExpertsConfig;
-use tsumugi_nn::{CausalSelfAttention, Embedding, Experts, FeedForward, FeedForwardKind, Linear, Norm, init};
+use tsumugi_nn::{Embedding, Experts, FeedForward, FeedForwardKind, Linear, Norm, SelfAttention, init};
 use tsumugi_tensor::quant::QuantizedMatrix;
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Ids, Parameter, ParameterId, Parameters, ParametersBuilder, RotaryTable, Tape, Var};
 
 use crate::{DecoderSpec, Position};
 
-/// The table of learned positions: looked up and added, so it stays as it is.
-pub(crate) const POSITIONS: &str = "positions.weight";
+/// Tables that are looked up and added, so they stay as they are.
+const ADDED: [&str; 2] = ["positions.weight", "token_types.weight"];
+
+/// Whether products take a parameter, so that it is packed for serving; the embedding of tokens may be a head too.
+pub(crate) fn is_multiplied(parameter: &Parameter) -> bool {
+    parameter.shape.len() > 1 && !ADDED.contains(&parameter.name.as_str())
+}
 
 /// The stream with what the block before fed into it, if there is one, and its norm.
 fn record_norm(norm: &Norm, tape: &mut Tape, parameters: &Parameters, fed: Option<Var>, stream: Var) -> (Var, Var) {
@@ -56,7 +61,7 @@ impl FeedForwardPart {
 #[derive(Debug, Clone)]
 struct Block {
     attention_norm: Norm,
-    attention: CausalSelfAttention,
+    attention: SelfAttention,
     /// Where both parts read one norm, there is none of the second.
     feed_forward_norm: Option<Norm>,
     feed_forward: FeedForwardPart,
@@ -112,7 +117,7 @@ fn declare_block(builder: &mut ParametersBuilder, spec: &DecoderSpec, layer: usi
     let norm = |builder: &mut ParametersBuilder, which: &str| declare_norm(builder, spec, &format!("{name}.{which}"));
     Block {
         attention_norm: norm(builder, "attention_norm"),
-        attention: CausalSelfAttention::declare(builder, &format!("{name}.attention"), config),
+        attention: SelfAttention::declare(builder, &format!("{name}.attention"), config),
         feed_forward_norm: (!spec.parallel).then(|| norm(builder, "feed_forward_norm")),
         feed_forward: FeedForwardPart::declare(builder, spec, &name),
         post_norms: spec
@@ -175,7 +180,7 @@ impl Decoder {
     /// For serving: linear layers' weights packed for the matrix product, the rest as it is.
     #[must_use]
     pub fn pack(mut self, cpu: &tsumugi_tensor::Cpu) -> Self {
-        self.parameters = self.parameters.pack(cpu, |parameter| parameter.name != POSITIONS);
+        self.parameters = self.parameters.pack(cpu, is_multiplied);
         self
     }
 

@@ -45,6 +45,14 @@ pub enum ModelError {
         /// The architectures there are.
         known: String,
     },
+    /// An encoder where a decoder is needed.
+    #[error("{}: `{model_type}` is an encoder: it reads texts, but writes none", model.display())]
+    IsEncoder {
+        /// The folder or file.
+        model: PathBuf,
+        /// Its family.
+        model_type: String,
+    },
     /// A tensor that the config promises is not in the weights.
     #[error("{}: the weights have no tensor `{tensor}`, which its config asks for", model.display())]
     MissingTensor {
@@ -89,6 +97,7 @@ impl Hint for ModelError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Files(error) => error.hint(),
+            Self::IsEncoder { .. } => Some("`tsumugi embed` and `tsumugi rerank` take such a model".into()),
             Self::NoConfig { .. } => {
                 Some("give a folder with config.json and model.safetensors, or a .gguf file".into())
             }

@@ -34,6 +34,11 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    /// How many keys there are.
+    pub fn count(&self) -> usize {
+        self.map.len()
+    }
+
     /// Whether a key is there, null or not.
     pub fn has(&self, key: &str) -> bool {
         self.map.contains_key(key)

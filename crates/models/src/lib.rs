@@ -1,10 +1,13 @@
-//! Decoder families as data; weights in and out.
+//! Families of decoders and encoders as data; weights in and out.
 //!
 //! **Invariant:** a model is token ids to logits: no tokenizer here. **Invariant:** one forward pass per
-//! architecture, for training and for serving ([`Decoder`]); a family is a spec and a table of names.
+//! architecture, for training and for serving ([`Decoder`], [`Encoder`]); a family is a spec and a table of names.
 
+pub mod bert;
 pub mod bloom;
 pub mod decoder;
+pub mod embedding_model;
+pub mod encoder;
 pub mod error;
 pub mod family;
 pub mod gemma;
@@ -30,6 +33,8 @@ pub mod stablelm;
 mod translate;
 
 pub use decoder::Decoder;
+pub use embedding_model::{EmbeddingModel, HiddenPlan, ScorePlan};
+pub use encoder::{Encoder, EncoderSpec};
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
 pub use load::{Precision, read_config, read_layout, read_spec};

@@ -9,14 +9,14 @@ use serde_json::Value;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
 use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Cpu, ParameterId, Parameters};
+use tsumugi_tensor::{Cpu, Parameters};
 
-use crate::decoder::POSITIONS;
+use crate::decoder::is_multiplied;
 use crate::family::{self, Family};
 use crate::gguf::Architecture;
 use crate::hf_config::ConfigReader;
 use crate::slots::{Layout, Slot, filled_slots};
-use crate::{Decoder, DecoderSpec, ModelError, gguf};
+use crate::{Decoder, DecoderSpec, ModelError, bert, gguf};
 
 /// The config of a model in the words of `config.json`; of a GGUF file it is made from the metadata.
 pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
@@ -36,6 +36,9 @@ pub fn read_layout(model: &Admitted<ModelFiles>) -> Result<Layout, ModelError> {
 
 fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architecture>), ModelError> {
     if let Some(metadata) = model.gguf() {
+        if bert::is_gguf(metadata) {
+            return Err(ModelError::IsEncoder { model: model.path().to_owned(), model_type: "bert".into() });
+        }
         let architecture = gguf::architecture(metadata, model.path())?;
         let config = architecture.config(metadata, &model.tensors()?);
         let config = config.map_err(|problem| ModelError::Config { file: model.path().to_owned(), problem })?;
@@ -51,6 +54,9 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
     let map = config.as_object().ok_or_else(|| problem("not a JSON object".into()))?;
     let reader = ConfigReader::new(map);
     let model_type = reader.word_or("model_type", "").map_err(|error| problem(error.0))?;
+    if bert::find(model_type).is_some() {
+        return Err(ModelError::IsEncoder { model: model.path().to_owned(), model_type: model_type.into() });
+    }
     let family = family::find(model_type).ok_or_else(|| {
         let known: Vec<_> = crate::ALL.iter().map(|family| family.name()).collect();
         ModelError::UnknownFamily { file: config_file(model), model_type: model_type.into(), known: known.join(", ") }
@@ -60,7 +66,7 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
 }
 
 /// The file that says what the model is: for messages.
-fn config_file(model: &ModelFiles) -> PathBuf {
+pub(crate) fn config_file(model: &ModelFiles) -> PathBuf {
     if model.gguf().is_some() { model.path().to_owned() } else { model.path().join("config.json") }
 }
 
@@ -70,7 +76,7 @@ impl Decoder {
     pub fn load(model: &Admitted<ModelFiles>, pool: &Pool) -> Result<Self, ModelError> {
         let (_, spec, layout) = described(model)?;
         let tensors = model.tensors()?;
-        check_before_allocating(model, &spec, &tensors)?;
+        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let mut decoder = Self::new(spec);
         let filled = filled_slots(&decoder, layout, model, &tensors)?;
         widen(&mut decoder.parameters, &filled, pool)?;
@@ -102,24 +108,33 @@ impl Decoder {
     fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu) -> Result<Self, ModelError> {
         let (_, spec, layout) = described(model)?;
         let tensors = model.tensors()?;
-        check_before_allocating(model, &spec, &tensors)?;
+        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let described = Self::described(spec.clone());
         let mut filled = filled_slots(&described, layout, model, &tensors)?;
-        let mut packed: BTreeMap<ParameterId, QuantizedMatrix> = BTreeMap::new();
-        filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
-        for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
-            let parameter = described.parameters.get(parts[0].0.parameter);
-            if parameter.name != POSITIONS && parameter.shape.len() > 1 {
-                packed.extend(pack(parts, cpu).map(|matrix| (parts[0].0.parameter, matrix)));
-            }
-        }
-        filled.retain(|(slot, _)| !packed.contains_key(&slot.parameter));
-        let ids: BTreeMap<String, ParameterId> =
-            packed.keys().map(|&id| (described.parameters.get(id).name.clone(), id)).collect();
-        let mut decoder = Self::serving(spec, |parameter| packed.remove(ids.get(&parameter.name)?));
+        let mut packed = pack_stored(&described.parameters, &mut filled, cpu);
+        let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
     }
+}
+
+/// The matrices that products take as they are stored, by the names of their parameters; their slots are taken out of
+/// `filled`.
+pub(crate) fn pack_stored(
+    parameters: &Parameters,
+    filled: &mut Vec<(Slot, TensorView<'_>)>,
+    cpu: &Cpu,
+) -> BTreeMap<String, QuantizedMatrix> {
+    let mut packed = BTreeMap::new();
+    filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
+    for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
+        let parameter = parameters.get(parts[0].0.parameter);
+        if is_multiplied(parameter) {
+            packed.extend(pack(parts, cpu).map(|matrix| (parameter.name.clone(), matrix)));
+        }
+    }
+    filled.retain(|(slot, _)| !packed.contains_key(&parameters.get(slot.parameter).name));
+    packed
 }
 
 /// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take, or
@@ -152,7 +167,12 @@ struct Task<'a> {
     to: Range<usize>,
 }
 
-fn widen(parameters: &mut Parameters, filled: &[(Slot, TensorView<'_>)], pool: &Pool) -> Result<(), FilesError> {
+/// Widens what fills the slots into the parameters.
+pub(crate) fn widen(
+    parameters: &mut Parameters,
+    filled: &[(Slot, TensorView<'_>)],
+    pool: &Pool,
+) -> Result<(), FilesError> {
     let mut tasks = Vec::new();
     for (slot, tensor) in filled {
         // A tensor with swapped axes is read as a whole.
@@ -185,13 +205,12 @@ fn widen(parameters: &mut Parameters, filled: &[(Slot, TensorView<'_>)], pool: &
 const SLACK: u128 = 1 << 20;
 
 /// A config may promise more than fits in memory: the weights' size in the file bounds what is allocated.
-fn check_before_allocating(
+pub(crate) fn check_before_allocating(
     model: &Admitted<ModelFiles>,
-    spec: &DecoderSpec,
+    promised: u128,
     tensors: &TensorFile,
 ) -> Result<(), ModelError> {
     let found = tensors.distinct_elements();
-    let promised = spec.parameters_at_least();
     if promised > found.saturating_mul(2).saturating_add(SLACK) {
         let problem = format!("it describes {promised} weights, but the weight files hold {found}");
         return Err(ModelError::Config { file: config_file(model), problem });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView, read_f32_at, read_f32_into};
-use tsumugi_tensor::ParameterId;
+use tsumugi_tensor::{ParameterId, Parameters};
 
 use crate::family::{Family, Place, Rename};
 use crate::gguf::Architecture;
@@ -76,6 +76,15 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Rows `rows` of a parameter, stored as they are.
+    pub(crate) fn plain(tensor: String, parameters: &Parameters, parameter: ParameterId, rows: Range<usize>) -> Self {
+        let mut shape = parameters.get(parameter).shape.clone();
+        shape[0] = rows.len();
+        let columns = shape[1..].iter().product();
+        let order = RowOrder::Same;
+        Self { tensor, shape, parameter, rows, columns, first: 0, order, transposed: false, added: 0.0 }
+    }
+
     /// The stored row of the slot's `row`.
     pub fn stored(&self, row: usize) -> usize {
         self.first + self.order.stored(row)
@@ -246,18 +255,31 @@ pub fn slots(decoder: &Decoder, layout: Layout) -> Vec<Slot> {
     slots
 }
 
-/// Every slot of a decoder with the stored tensor that fills it, undecoded, its name and shape checked. A tensor that is
-/// there and has no slot is an error too. [`TensorFile::mapped`] gives the bytes of one with the file that holds them.
+/// Every slot of a decoder with the stored tensor that fills it, as [`fill`] has them.
 pub fn filled_slots<'a>(
     decoder: &Decoder,
     layout: Layout,
     model: &Admitted<ModelFiles>,
     tensors: &'a TensorFile,
 ) -> Result<Vec<(Slot, TensorView<'a>)>, ModelError> {
+    let find = |name: &str| layout.find(tensors, name);
+    fill(slots(decoder, layout), model, tensors, find, |name| layout.ignores(name, &decoder.spec))
+}
+
+/// Slots with the stored tensors that fill them, undecoded, their names and shapes checked: `find` gives the tensor of a
+/// name. A tensor that is there, fills no slot and is not one that `ignores` knows is an error too. [`TensorFile::mapped`]
+/// gives the bytes of one with the file that holds them.
+pub(crate) fn fill<'a>(
+    slots: Vec<Slot>,
+    model: &Admitted<ModelFiles>,
+    tensors: &'a TensorFile,
+    find: impl Fn(&str) -> Option<TensorView<'a>>,
+    ignores: impl Fn(&str) -> bool,
+) -> Result<Vec<(Slot, TensorView<'a>)>, ModelError> {
     let mut used = BTreeSet::new();
     let mut filled = Vec::new();
-    for slot in slots(decoder, layout) {
-        let Some(tensor) = layout.find(tensors, &slot.tensor) else {
+    for slot in slots {
+        let Some(tensor) = find(&slot.tensor) else {
             return Err(ModelError::MissingTensor { model: model.path().to_owned(), tensor: slot.tensor });
         };
         if tensor.shape != slot.shape {
@@ -271,7 +293,7 @@ pub fn filled_slots<'a>(
         used.insert(tensor.name);
         filled.push((slot, tensor));
     }
-    let unexpected = || tensors.names().filter(|name| !used.contains(name) && !layout.ignores(name, &decoder.spec));
+    let unexpected = || tensors.names().filter(|name| !used.contains(name) && !ignores(name));
     match unexpected().next() {
         None => Ok(filled),
         Some(first) => Err(ModelError::UnexpectedTensors {

@@ -1,4 +1,4 @@
-//! Causal self-attention with grouped queries (Vaswani et al. 2017; Ainslie et al. 2023).
+//! Self-attention with grouped queries (Vaswani et al. 2017; Ainslie et al. 2023), causal or in both directions as its heads say.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{Linear, Norm};
 
 /// `[r, m]` to `[r, m]`.
 #[derive(Debug, Clone)]
-pub struct CausalSelfAttention {
+pub struct SelfAttention {
     /// Queries, keys and values in one product: `[(h + 2g) d, m]`.
     pub qkv: Linear,
     /// `[m, h d]`
@@ -42,7 +42,7 @@ pub struct AttentionConfig {
     pub layer: usize,
 }
 
-impl CausalSelfAttention {
+impl SelfAttention {
     /// Declares `<name>.qkv`, `<name>.output` and, with norms of heads, `<name>.query_norm` and `<name>.key_norm`.
     pub fn declare(builder: &mut ParametersBuilder, name: &str, config: AttentionConfig) -> Self {
         let AttentionConfig { width, heads, qkv_bias, output_bias, head_norm, rotary, layer } = config;

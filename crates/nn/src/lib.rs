@@ -15,7 +15,7 @@ pub mod linear;
 pub mod norm;
 pub mod position;
 
-pub use attention::CausalSelfAttention;
+pub use attention::SelfAttention;
 pub use embedding::Embedding;
 pub use experts::Experts;
 pub use feed_forward::{FeedForward, FeedForwardKind};

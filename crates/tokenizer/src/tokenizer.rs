@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::characters::CharacterEncoder;
+use crate::frame::{Frame, PairFrame};
 use crate::pipeline::Pipeline;
 use crate::sentencepiece::{Model, SentencePiece};
 use crate::special_tokens::find_all;
@@ -46,8 +47,7 @@ pub(crate) struct Inner {
     pub bytes: TokenBytes,
     pub decoding: Decoding,
     pub unknown: Option<TokenId>,
-    pub prefix: Vec<TokenId>,
-    pub suffix: Vec<TokenId>,
+    pub frame: Frame,
 }
 
 /// What it was read from.
@@ -155,12 +155,17 @@ impl Tokenizer {
 
     /// What belongs before a document: the ids that the file's post-processor puts there (BOS), or none.
     pub fn prefix(&self) -> &[TokenId] {
-        &self.inner.prefix
+        &self.inner.frame.prefix
     }
 
     /// What belongs after a whole text by the file's post-processor (EOS, `[SEP]`), or none.
     pub fn suffix(&self) -> &[TokenId] {
-        &self.inner.suffix
+        &self.inner.frame.suffix
+    }
+
+    /// What belongs around two texts that are read together, as a cross-encoder does.
+    pub fn pair_frame(&self) -> &PairFrame {
+        &self.inner.frame.pair
     }
 
     /// The bytes of a token; a control token gives its text, an id out of range U+FFFD.

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chat;
 pub mod convert;
 pub mod data;
+pub mod embed;
 pub mod generate;
 pub mod models;
 pub mod perplexity;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod pull;
 pub mod quantize;
 pub mod quickstart;
+pub mod rerank;
 pub mod serve;
 pub mod tokenizer;
 pub mod train;
@@ -62,6 +64,8 @@ pub const ALL: &[Entry] = &[
     command::<generate::Generate>(),
     command::<chat::Chat>(),
     command::<serve::Serve>(),
+    command::<embed::Embed>(),
+    command::<rerank::Rerank>(),
     command::<perplexity::Perplexity>(),
     Entry::Group {
         name: "tokenizer",

@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod chat;
 mod data;
+mod embed;
 mod generate;
 mod perplexity;
 mod pull;

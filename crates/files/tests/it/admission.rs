@@ -105,3 +105,24 @@ fn a_folder_of_too_many_files_is_not_a_model() {
     let text = admit(folder.path()).unwrap_err().to_string();
     assert!(text.ends_with("holds more than 800 files, so it is not a model folder"), "{text}");
 }
+
+#[test]
+fn settings_of_the_parts_of_a_sentence_model_are_opened_and_nothing_else_below() {
+    let folder = temporary_folder();
+    for part in ["1_Pooling", "2_Normalize", "checkpoints", "3_../..", "12x_Pooling", "_Pooling"] {
+        fs::create_dir_all(folder.path().join(part)).unwrap();
+    }
+    for file in
+        ["1_Pooling/config.json", "1_Pooling/model.safetensors", "checkpoints/config.json", "12x_Pooling/config.json"]
+    {
+        write(folder.path(), file, "{}");
+    }
+    write(folder.path(), "model.safetensors", weights("a", 1));
+    let names = || admit(folder.path()).unwrap().files().names().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(names(), ["model.safetensors"], "without modules.json it is a folder like any other");
+    write(folder.path(), "modules.json", "[]");
+    assert_eq!(names(), ["1_Pooling/config.json", "model.safetensors", "modules.json"]);
+    let model = admit(folder.path()).unwrap();
+    assert_eq!(model.text("1_Pooling/config.json").unwrap(), Some("{}"));
+    assert_eq!(model.tensors().unwrap().len(), 1);
+}

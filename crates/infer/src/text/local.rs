@@ -12,6 +12,7 @@ use tsumugi_models::{Decoder, ModelError, Precision};
 use tsumugi_tensor::{Cpu, IsaError, KeyValueType};
 use tsumugi_tokenizer::{ChatTemplate, ModelTextError, StreamDecoder, TokenId, Tokenizer, end_tokens};
 
+use super::embed::EmbedError;
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel};
 use super::{chat_file, memory};
@@ -93,6 +94,17 @@ pub enum LoadError {
         /// What it has.
         context: usize,
     },
+    /// What was asked of its embeddings.
+    #[error(transparent)]
+    Embed(#[from] EmbedError),
+    /// A model that scores no pairs.
+    #[error("{}: it gives no single score of two texts: {found}", folder.display())]
+    NoCrossEncoder {
+        /// The folder or file.
+        folder: PathBuf,
+        /// What it has instead.
+        found: String,
+    },
     /// `TSUMUGI_ISA` names what the machine does not have.
     #[error(transparent)]
     Isa(#[from] IsaError),
@@ -107,6 +119,10 @@ impl Hint for LoadError {
             Self::NoTokenizer { .. } => Some("fetch tokenizer.json of the same model into the folder".into()),
             Self::Vocabulary { .. } => Some("tokenizer.json and the weights are of different models".into()),
             Self::Context { context, .. } => Some(format!("give a context from 1 to {context}, or leave it out")),
+            Self::Embed(error) => error.hint(),
+            Self::NoCrossEncoder { .. } => {
+                Some("give a cross-encoder, such as hf:cross-encoder/ms-marco-MiniLM-L6-v2".into())
+            }
             Self::Content { .. } | Self::Isa(_) => None,
         }
     }
@@ -131,8 +147,21 @@ pub fn load_tokenizer(model: &Admitted<ModelFiles>) -> Result<Tokenizer, LoadErr
     Tokenizer::of_model(model)?.ok_or_else(|| LoadError::NoTokenizer { folder: model.path().to_owned() })
 }
 
+/// Every id of the tokenizer must be one of the model's.
+pub(super) fn check_vocabulary(
+    model: &Admitted<ModelFiles>,
+    tokenizer: &Tokenizer,
+    vocabulary: usize,
+) -> Result<(), LoadError> {
+    let tokens = tokenizer.vocabulary_size();
+    if tokens <= vocabulary {
+        return Ok(());
+    }
+    Err(LoadError::Vocabulary { folder: model.path().to_owned(), tokenizer: tokens, model: vocabulary })
+}
+
 /// The name of a folder, or of a file without its ending.
-fn name_of(model: &Admitted<ModelFiles>) -> String {
+pub(super) fn name_of(model: &Admitted<ModelFiles>) -> String {
     let path = model.path().canonicalize().unwrap_or_else(|_| model.path().to_owned());
     let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
     name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
@@ -146,10 +175,7 @@ impl LocalModel {
         let template = ChatTemplate::of_model(model)?;
         let end_tokens = end_tokens(model, &tokenizer)?;
         let (_, spec) = tsumugi_models::read_spec(model)?;
-        if tokenizer.vocabulary_size() > spec.vocabulary {
-            let (folder, tokenizer) = (model.path().to_owned(), tokenizer.vocabulary_size());
-            return Err(LoadError::Vocabulary { folder, tokenizer, model: spec.vocabulary });
-        }
+        check_vocabulary(model, &tokenizer, spec.vocabulary)?;
         if let Some(asked) = options.context.filter(|asked| !(1..=spec.context).contains(asked)) {
             return Err(LoadError::Context { model: name, asked, context: spec.context });
         }

@@ -2,6 +2,7 @@
 //! The scheduler and the cache below know no text; this module and its children do.
 
 mod chat_file;
+mod embed;
 mod fit;
 mod local;
 mod memory;
@@ -12,9 +13,11 @@ use std::ops::ControlFlow;
 use tsumugi_base::Hint;
 use tsumugi_tokenizer::Message;
 
+pub use crate::embed::Pooling;
 use crate::sample::SampleError;
 pub use crate::sample::{SamplingParameters, ranges};
 pub use chat_file::{CHAT_FILE, chat_file};
+pub use embed::{CrossEncoder, EmbedError, Embedder, EmbedderOptions, Embeddings, Scores, cosine};
 pub use fit::fit_to_context;
 pub use local::{ContextCut, LoadError, LocalModel, Options, load_tokenizer};
 pub use memory::CACHE_SHARE;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::characters::CharacterEncoder;
+use crate::frame::Frame;
 use crate::pipeline::{Pipeline, unsupported};
 use crate::token_bytes::{Spelling, TokenBytes};
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
@@ -37,7 +38,7 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
     fill_defaults(&mut file);
     let plain_spelling = spelling(&file);
     let fused = file.pointer("/decoder/type").and_then(Value::as_str) == Some("Fuse");
-    let (engine, byte_level, (prefix, suffix)) = match CharacterEncoder::of_file(&file, &vocabulary, unknown) {
+    let (engine, byte_level, frame) = match CharacterEncoder::of_file(&file, &vocabulary, unknown) {
         Some(characters) => (Engine::Characters(Box::new(characters)), false, frame_of(file)?),
         None => {
             let pipeline = Pipeline::new(file, &vocabulary, &special_tokens, unknown)?;
@@ -49,16 +50,8 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
     let tokens = vocabulary.iter().map(|(content, id)| (*id, spelling.bytes(content)));
     let bytes = TokenBytes::new(tokens, &special_tokens);
     let decoding = if byte_level || fused { Decoding::Bytes(LeadingSpace::Kept) } else { Decoding::Pipeline };
-    let tokenizer = Tokenizer::of(Inner {
-        source: Source::Json(text),
-        engine,
-        special_tokens,
-        bytes,
-        decoding,
-        unknown,
-        prefix,
-        suffix,
-    });
+    let tokenizer =
+        Tokenizer::of(Inner { source: Source::Json(text), engine, special_tokens, bytes, decoding, unknown, frame });
     check_splitting(&tokenizer, byte_level || fused)?;
     Ok(tokenizer)
 }
@@ -76,14 +69,11 @@ fn check_splitting(tokenizer: &Tokenizer, tokens_are_bytes: bool) -> Result<(), 
     Ok(())
 }
 
-/// What a post-processor puts before and after the tokens of a text.
-fn frame_of(mut file: Value) -> Result<(Vec<TokenId>, Vec<TokenId>), TokenizerError> {
+/// What a post-processor puts around texts.
+fn frame_of(mut file: Value) -> Result<Frame, TokenizerError> {
     tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
     let text = file.get("post_processor").unwrap_or(&Value::Null).to_string();
-    let single = tokenizers::post_processor_from_json(&text).map_err(unsupported)?.single;
-    let ids =
-        |part: &[_]| part.iter().map(|&(token, _): &(tokenizers::pipeline::PipelineToken, u8)| token.id()).collect();
-    Ok((ids(&single.prefix), ids(&single.suffix)))
+    Ok(Frame::of(&tokenizers::post_processor_from_json(&text).map_err(unsupported)?))
 }
 
 /// How tokens are spelled that are not byte-level, by what the decoder does with them.

@@ -1,5 +1,6 @@
 //! SentencePiece's `.model` files.
 
+use crate::frame::Frame;
 use crate::sentencepiece::{Model, SentencePiece, shown, special_tokens};
 use crate::token_bytes::TokenBytes;
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
@@ -26,8 +27,7 @@ impl Tokenizer {
             engine: Engine::SentencePiece(Box::new(encoder)),
             special_tokens,
             decoding: Decoding::Bytes(leading_space),
-            prefix: model.begins_with.into_iter().collect(),
-            suffix: model.ends_with.into_iter().collect(),
+            frame: Frame::without_pairs(model.begins_with.into_iter().collect(), model.ends_with.into_iter().collect()),
             source: Source::SentencePiece(Box::new(model)),
         }))
     }

@@ -15,6 +15,7 @@ use tokenizers::pipeline::{
     EncodeOptions, Override, PipelineModel, PipelinePreTokenizer, PipelineToken, PipelineTokenizer,
 };
 
+use crate::frame::Frame;
 use crate::token_bytes::byte_token;
 use crate::{SpecialToken, TokenId, TokenizerError, bpe};
 
@@ -62,11 +63,9 @@ impl Pipeline {
         byte_level(&self.tokenizer)
     }
 
-    /// What the file puts before and after a text.
-    pub fn frame(&self) -> (Vec<TokenId>, Vec<TokenId>) {
-        let ids = |part: &[(PipelineToken, u8)]| part.iter().map(|&(token, _)| token.into()).collect();
-        let single = &self.tokenizer.get_post_processor().single;
-        (ids(&single.prefix), ids(&single.suffix))
+    /// What the file puts around texts.
+    pub fn frame(&self) -> Frame {
+        Frame::of(self.tokenizer.get_post_processor())
     }
 
     /// The ids of `text`.
