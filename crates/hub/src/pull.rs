@@ -89,7 +89,7 @@ impl Hub {
         if let Source::Name(name) = source {
             known(name)?;
         }
-        if let Some((model, folder)) = self.store.find(source) {
+        if let Some((model, folder)) = self.store.find(source).filter(|(model, _)| is_what_is_wanted(source, model)) {
             return Ok(model.loadable(&folder));
         }
         if let Source::HuggingFace(model) = source

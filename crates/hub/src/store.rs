@@ -191,7 +191,8 @@ fn folder_name(source: &str) -> String {
             _ => name.push('_'),
         }
     }
-    if name.len() > CHARS_MAX || source.starts_with("http") {
+    // `@` and `:` before a last part would be the same name.
+    if name.len() > CHARS_MAX || source.starts_with("http") || source.contains('@') {
         let hash = crate::names::sha256_of(source.as_bytes());
         let kept: String = name.chars().take(CHARS_MAX).collect();
         return format!("{kept}--{}", &hash[..16]);
@@ -266,7 +267,8 @@ mod tests {
 
     #[test]
     fn folder_names_are_plain() {
-        assert_eq!(folder_name("hf:org/name@refs/pr/1:a.gguf"), "hf--org--name--refs--pr--1--a.gguf");
+        assert!(folder_name("hf:org/name@refs/pr/1:a.gguf").starts_with("hf--org--name--refs--pr--1--a.gguf--"));
+        assert_ne!(folder_name("hf:org/name@Q8_0"), folder_name("hf:org/name:Q8_0"));
         assert_eq!(folder_name("pypi:a==1.0"), "pypi--a--1.0");
         let address = folder_name("https://example.org/../a?b=c");
         assert!(is_safe_path(&address) && !address.contains('/'), "{address}");

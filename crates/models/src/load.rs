@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
-use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
+use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, TILE_ROWS, WeightKind};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Parameters};
 
@@ -143,7 +143,10 @@ fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> 
     let kind_of = |tensor: &TensorView<'_>| WeightKind::named(tensor.element_type.name());
     let columns = *parts[0].1.shape.last()?;
     let fits = |(slot, tensor): &(Slot, TensorView<'_>)| {
-        !slot.transposed && kind_of(tensor).is_some_and(|kind| QuantizedMatrix::can_hold(kind, columns))
+        // Each part is filled up to whole tiles: many small ones would take many times the file.
+        let fills_tiles = parts.len() <= 4 || slot.rows.len() >= TILE_ROWS;
+        let can_hold = |kind| QuantizedMatrix::can_hold(kind, columns);
+        fills_tiles && !slot.transposed && kind_of(tensor).is_some_and(can_hold)
     };
     if !parts.iter().all(fits) || parts.iter().all(|(_, tensor)| kind_of(tensor) == Some(WeightKind::F32)) {
         return None;

@@ -187,7 +187,11 @@ impl Parameters {
     }
 
     /// Where a parameter lies in any buffer of this layout.
+    ///
+    /// # Panics
+    /// When it is not in the buffer: packed or served as stored.
     pub fn range(&self, id: ParameterId) -> std::ops::Range<usize> {
+        assert!(self.serving[id.0].is_none(), "`{}` is packed", self.entries[id.0].name);
         let entry = &self.entries[id.0];
         entry.offset..entry.offset + entry.len()
     }

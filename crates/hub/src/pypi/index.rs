@@ -72,6 +72,9 @@ fn distribution(file: &Listed, page: &Url, index: &Url) -> Result<Distribution, 
     let answer = |reason: String| HubError::Answer { url: shown(page), expected: "a page of packages", reason };
     let mut url = page.join(&file.href).map_err(|error| answer(format!("`{}`: {error}", file.href)))?;
     url.set_fragment(None);
+    if page.scheme() == "https" && url.scheme() != "https" {
+        return Err(answer(format!("`{}` leads away from https", file.href)));
+    }
     let Some(sha256) = file.sha256.clone() else {
         return Err(HubError::NoHash { index: host_of(index), file: file.file_name.clone() });
     };

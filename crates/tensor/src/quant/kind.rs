@@ -169,7 +169,7 @@ impl TileLayout {
         (block + self.header_bytes() + step % self.super_steps * self.step_bytes(), block)
     }
 
-    /// Register, bit and mask of the lower part of the code of `column` (of the step).
+    /// Register and lowest bit of the lower part of the code of `column` (of the step).
     pub(crate) const fn low_at(&self, column: usize) -> (usize, usize) {
         let per_register = 8 / self.low_bits;
         (column / 4 / per_register, column / 4 % per_register * self.low_bits)

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::block::Block;
-use super::half::{from_bf16, from_f16};
 use super::kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
 use crate::cpu::Cpu;
+use crate::half::{from_bf16, from_f16};
 use crate::memory::{Buffer, bytes_of_mut};
 
 /// A weight `[rows, columns]` for products `x W^T`, or for looking up rows. Several pieces, each of one kind, stand one
@@ -84,7 +84,7 @@ impl QuantizedMatrix {
 
     /// Whether rows of `columns` numbers of this kind can be packed: whole blocks, and whole steps.
     pub fn can_hold(kind: WeightKind, columns: usize) -> bool {
-        kind.row_bytes(columns).is_some() && (kind.layout().is_none() || columns.is_multiple_of(STEP))
+        columns > 0 && kind.row_bytes(columns).is_some() && (kind.layout().is_none() || columns.is_multiple_of(STEP))
     }
 
     /// Packs rows below those that are there.

@@ -4,11 +4,9 @@
 //! To add a kind: a row in `kind.rs`, its bits in `block.rs`, and a line in the list of `kernels/quantized`.
 
 mod block;
-mod half;
 mod kind;
 mod matrix;
 
-pub(crate) use half::{from_bf16, from_f16};
 pub use kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
 pub use matrix::{Piece, QuantizedMatrix, StoredRows};
 pub(crate) use matrix::{code_of, scale_and_offset};

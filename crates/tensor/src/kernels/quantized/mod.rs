@@ -2,10 +2,10 @@
 //! [`QuantizedMatrix`] and `x` is rounded to 8 bits with a scale for every 32 numbers.
 //!
 //! Codes are multiplied as integers, four to a lane, 16 rows of the weight at a time; their sums are exact. Each step of 32
-//! columns (a group of 16 in some kinds) adds `(scale_w scale_x) sum` to a float32 sum, in the order of the columns: one
-//! order for every number of rows, split and thread, and for both ways through the weight (decision 6). For up to
-//! [`DIRECT_ROWS`] rows codes are widened in registers, and the product is as fast as memory is read; for more, a tile is
-//! widened once into the first-level cache and serves all rows.
+//! columns adds `scale_x (scale_w sum)` to a float32 sum (of two groups, where they have 16 columns, the sum of both), in the
+//! order of the columns: one order for every number of rows, split and thread, and for both ways through the weight (decision
+//! 6). With `VPDPBUSD`, codes are widened in registers for up to [`DIRECT_ROWS`] rows, and the product is as fast as memory is
+//! read; for more rows, and elsewhere, a tile is widened into the first-level cache and serves all rows.
 //!
 //! Floating-point kinds are widened to float32 and not rounded; nor is `x` there.
 
@@ -210,8 +210,11 @@ impl Task<'_> {
         }
     }
 
-    /// Any number of rows: tiles are widened first, some steps at a time.
-    unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: Range<usize>) {
+    /// Any number of rows: tiles are widened first, two at a time, some steps at a time.
+    ///
+    /// # Safety
+    /// As [`Self::direct`].
+    unsafe fn widened(&self, piece: &Piece, layout: &TileLayout, k: usize, tiles: std::ops::Range<usize>) {
         let Some(activations) = self.activations else { return };
         let steps = k / STEP;
         let bytes = steps.min(WIDENED_STEPS) * widened_step_bytes(layout);
@@ -221,48 +224,53 @@ impl Task<'_> {
                 let pair = first..(first + 2).min(tiles.end);
                 for begin in (0..steps).step_by(WIDENED_STEPS) {
                     let part = begin..(begin + WIDENED_STEPS).min(steps);
-                    for index in pair.clone() {
-                        // SAFETY: the scratch has room for these steps, and the tile has them.
-                        unsafe {
-                            widen(self.isa, piece, layout, index, part.clone(), memory.add((index - first) * bytes))
-                        };
-                    }
-                    for panel in 0..self.m.div_ceil(PANEL_ROWS) {
-                        // SAFETY: widened just now; the panel has these steps, too.
-                        unsafe {
-                            let out = |index| {
-                                let mut out = self.out(piece, index, panel * PANEL_ROWS);
-                                out.goes_on = begin > 0;
-                                out.bias = if part.end == steps { out.bias } else { std::ptr::null() };
-                                out
-                            };
-                            let panel = activations.panel(panel, begin);
-                            if pair.len() == 2 && is_fast(self.isa) {
-                                avx512::multiply_pair(
-                                    layout,
-                                    memory,
-                                    bytes,
-                                    part.len(),
-                                    panel,
-                                    [out(first), out(first + 1)],
-                                );
-                            } else {
-                                for index in pair.clone() {
-                                    multiply_widened(
-                                        self.isa,
-                                        layout,
-                                        memory.add((index - first) * bytes),
-                                        part.len(),
-                                        panel,
-                                        out(index),
-                                    );
-                                }
-                            }
+                    // SAFETY: the scratch has room for these steps of two tiles, and the tiles have them.
+                    unsafe {
+                        for index in pair.clone() {
+                            let to = memory.add((index - first) * bytes);
+                            widen(self.isa, piece, layout, index, part.clone(), to);
                         }
+                        self.part(piece, layout, pair.clone(), (memory, bytes), part, (steps, activations));
                     }
                 }
             }
         });
+    }
+
+    /// Steps `part` of one or two tiles, widened at `memory`, `bytes` apart, times every panel.
+    ///
+    /// # Safety
+    /// As [`Self::direct`]; the tiles are widened.
+    unsafe fn part(
+        &self,
+        piece: &Piece,
+        layout: &TileLayout,
+        tiles: std::ops::Range<usize>,
+        (memory, bytes): (*const u8, usize),
+        part: std::ops::Range<usize>,
+        (steps, activations): (usize, &Activations<'_>),
+    ) {
+        for index in 0..self.m.div_ceil(PANEL_ROWS) {
+            let panel = activations.panel(index, part.start);
+            // SAFETY: the caller's promise; the panel has these steps, too.
+            unsafe {
+                let out = |tile| Out {
+                    goes_on: part.start > 0,
+                    bias: if part.end == steps { self.out(piece, tile, 0).bias } else { std::ptr::null() },
+                    ..self.out(piece, tile, index * PANEL_ROWS)
+                };
+                #[cfg(target_arch = "x86_64")]
+                if tiles.len() == 2 && is_fast(self.isa) {
+                    let outs = [out(tiles.start), out(tiles.start + 1)];
+                    avx512::multiply_pair(layout, memory, bytes, part.len(), panel, outs);
+                    continue;
+                }
+                for tile in tiles.clone() {
+                    let at = memory.add((tile - tiles.start) * bytes);
+                    multiply_widened(self.isa, layout, at, part.len(), panel, out(tile));
+                }
+            }
+        }
     }
 
     /// A floating-point kind.

@@ -3,7 +3,8 @@
 use super::super::simd::Simd;
 use super::super::{Isa, Level, kernel};
 use super::{Out, Panel, widened_step_bytes};
-use crate::quant::{STEP, TILE_ROWS, TileLayout, WeightKind, code_of, from_bf16, from_f16, scale_and_offset};
+use crate::half::{from_bf16, from_f16};
+use crate::quant::{STEP, TILE_ROWS, TileLayout, WeightKind, code_of, scale_and_offset};
 
 #[inline(always)]
 fn widen_body<S: Simd>(_: S, layout: &TileLayout, tile: &[u8], first: usize, to: &mut [u8]) {
@@ -88,6 +89,7 @@ unsafe fn row_of_panel(
             let at = tile.add(step * widened_step_bytes(layout));
             let scales = at.add(512).cast::<f32>();
             let x_scale = *panel.scales.add(step * panel.width + row);
+            let mut scaled = [0f32; TILE_ROWS];
             for group in 0..groups {
                 let side = *panel.side.add((step * groups + group) * panel.width + row);
                 let mut products = [if layout.minima { 0 } else { side.to_bits() as i32 }; TILE_ROWS];
@@ -99,13 +101,14 @@ unsafe fn row_of_panel(
                         }
                     }
                 }
-                for (lane, (sum, product)) in sums.iter_mut().zip(products).enumerate() {
-                    *sum += product as f32 * *scales.add(group * TILE_ROWS + lane) * x_scale;
+                for lane in 0..TILE_ROWS {
+                    scaled[lane] += products[lane] as f32 * *scales.add(group * TILE_ROWS + lane);
                     if layout.minima {
-                        *sum += *scales.add((groups + group) * TILE_ROWS + lane) * side;
+                        sums[lane] += *scales.add((groups + group) * TILE_ROWS + lane) * side;
                     }
                 }
             }
+            sums.iter_mut().zip(scaled).for_each(|(sum, scaled)| *sum += scaled * x_scale);
         }
     }
 }
@@ -138,6 +141,7 @@ mod avx2 {
                 let at = tile.add(step * widened_step_bytes(layout));
                 let scales = at.add(512).cast::<f32>();
                 let x_scale = _mm256_set1_ps(*panel.scales.add(step * panel.width + row));
+                let mut scaled = [_mm256_setzero_ps(); 2];
                 for group in 0..groups {
                     let side = *panel.side.add((step * groups + group) * panel.width + row);
                     let begin = if layout.minima || signed { 0 } else { side.to_bits() as i32 };
@@ -156,15 +160,19 @@ mod avx2 {
                             *product = _mm256_add_epi32(*product, _mm256_madd_epi16(pairs, ones));
                         }
                     }
-                    for (half, (total, product)) in totals.iter_mut().zip(products).enumerate() {
+                    for half in 0..2 {
                         let lane = group * TILE_ROWS + half * 8;
-                        let scale = _mm256_mul_ps(_mm256_loadu_ps(scales.add(lane)), x_scale);
-                        *total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(product), scale, *total);
+                        let product = _mm256_cvtepi32_ps(products[half]);
+                        // In the order of the AVX-512 kernels: the same bits. (A first sum to 0 is exact.)
+                        scaled[half] = _mm256_fmadd_ps(product, _mm256_loadu_ps(scales.add(lane)), scaled[half]);
                         if layout.minima {
                             let offset = _mm256_loadu_ps(scales.add(groups * TILE_ROWS + lane));
-                            *total = _mm256_fmadd_ps(offset, _mm256_set1_ps(side), *total);
+                            totals[half] = _mm256_fmadd_ps(offset, _mm256_set1_ps(side), totals[half]);
                         }
                     }
+                }
+                for (total, scaled) in totals.iter_mut().zip(scaled) {
+                    *total = _mm256_fmadd_ps(scaled, x_scale, *total);
                 }
             }
         }
