@@ -28,7 +28,7 @@ pub enum CompressError {
         /// Its name in the file to be written.
         tensor: String,
         /// Which number.
-        source: FilesError,
+        source: Box<FilesError>,
     },
     /// What is read would be written over.
     #[error("{} is the model itself, which is read while the other is written", path.display())]
@@ -49,7 +49,8 @@ pub enum CompressError {
 impl Hint for CompressError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Files(error) | Self::Tensor { source: error, .. } => error.hint(),
+            Self::Files(error) => error.hint(),
+            Self::Tensor { source, .. } => source.hint(),
             Self::Model(error) => error.hint(),
             Self::Text(error) => error.hint(),
             Self::Vocabulary(error) => error.hint(),

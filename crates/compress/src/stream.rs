@@ -125,7 +125,9 @@ impl<'a> Stream<'a> {
                 let tensor = || self.translation.slots()[index].tensor.clone();
                 let piece = match piece {
                     Ok(piece) => piece,
-                    Err(source) => return Err(self.give_up(CompressError::Tensor { tensor: tensor(), source })),
+                    Err(source) => {
+                        return Err(self.give_up(CompressError::Tensor { tensor: tensor(), source: Box::new(source) }));
+                    }
                 };
                 sink.write_all(&piece.bytes)?;
                 counted.1.add(piece.squares);

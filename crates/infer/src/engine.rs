@@ -35,7 +35,7 @@ pub struct EngineOptions {
 impl Default for EngineOptions {
     fn default() -> Self {
         let kv = KeyValueType::default();
-        Self { prefill_rows: 128, context: None, cache_positions: None, kept_sequences: 16, kv }
+        Self { prefill_rows: 512, context: None, cache_positions: None, kept_sequences: 16, kv }
     }
 }
 

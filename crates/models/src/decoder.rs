@@ -184,6 +184,11 @@ impl Decoder {
         self
     }
 
+    /// The head's parameter, `[v, m]`.
+    pub fn head(&self) -> ParameterId {
+        self.head
+    }
+
     /// Records ids to final hidden states, `[r, m]`, normalized. `tokens` and `positions` have r ids.
     pub fn record_hidden(&self, tape: &mut Tape, tokens: Ids, positions: Ids) -> Var {
         let parameters = &self.parameters;

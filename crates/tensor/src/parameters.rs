@@ -1,10 +1,12 @@
 //! Parameters: named float32 arrays in one buffer, so that clipping and the optimizer are passes over
 //! memory, with gradients and moments in buffers of the same layout.
 
+use std::collections::BTreeSet;
+
 use crate::cpu::Cpu;
 use crate::kernels::gemm::PackedMatrix;
 use crate::memory::Buffer;
-use crate::quant::QuantizedMatrix;
+use crate::quant::{QuantizedMatrix, WeightKind};
 
 /// Index of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -260,12 +262,21 @@ impl Parameters {
         Self { serving, ..result }
     }
 
-    /// Bytes in memory of all weights.
-    pub fn bytes(&self) -> usize {
-        let elsewhere = self.serving.iter().flatten().map(|serving| match serving {
-            Serving::Packed(packed) => packed.bytes(),
-            Serving::Quantized(quantized) => quantized.bytes(),
+    /// Bytes in memory of one weight.
+    pub fn bytes(&self, id: ParameterId) -> usize {
+        match &self.serving[id.0] {
+            Some(Serving::Packed(packed)) => packed.bytes(),
+            Some(Serving::Quantized(quantized)) => quantized.bytes(),
+            None => size_of::<f32>() * self.entries[id.0].len(),
+        }
+    }
+
+    /// The kinds of the weights that are served as they are stored.
+    pub fn stored_kinds(&self) -> BTreeSet<WeightKind> {
+        let stored = self.serving.iter().flatten().filter_map(|serving| match serving {
+            Serving::Packed(_) => None,
+            Serving::Quantized(quantized) => Some(quantized.pieces().iter().map(|piece| piece.kind)),
         });
-        size_of_val(&self.values[..]) + elsewhere.sum::<usize>()
+        stored.flatten().collect()
     }
 }

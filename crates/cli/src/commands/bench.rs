@@ -9,7 +9,7 @@ use tsumugi_base::io::AtomicFile;
 use tsumugi_base::machine::Machine;
 use tsumugi_base::{FileError, units};
 use tsumugi_infer::engine::BATCH_MAX;
-use tsumugi_models::Decoder;
+use tsumugi_models::{Decoder, Precision};
 use tsumugi_pipeline::roofline::{self, Asked, Roofline, roofline};
 use tsumugi_report::Table;
 use tsumugi_tensor::{Activations, Cpu, Isa};
@@ -24,7 +24,7 @@ use crate::output::{Answer, Failure, print, print_json, tell};
 
 /// Measure this machine, or how near its limit a model comes
 ///
-/// For MODEL: a training step, reading a prompt, and answering, each beside what the processor's operations per second and the
+/// For MODEL: a training step (of float32 weights), reading a prompt, and answering with the weights as they are stored, each beside what the processor's operations per second and the
 /// memory's bandwidth allow (the roofline). Training is on random tokens and weights, and MODEL is not changed.
 /// `TSUMUGI_ISA=avx512|avx2|portable` forces an instruction set. Close everything else: other programs share the cores.
 #[derive(Debug, Args)]
@@ -145,7 +145,7 @@ impl Bench {
         let known = case(model).filter(|_| !Path::new(model).exists());
         let decoder = match known {
             Some(case) => roofline::random_model((case.spec)(), cpu)?,
-            None => Decoder::load(&model::admit(model)?, cpu.pool())?,
+            None => Decoder::load_to_serve(&model::admit(model)?, cpu, Precision::Stored)?,
         };
         let asked = Asked {
             batch: self.batch.or(known.map(|case| case.batch)),

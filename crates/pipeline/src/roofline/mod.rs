@@ -11,6 +11,7 @@ use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_infer::engine::{Engine, EngineOptions};
 use tsumugi_models::{Decoder, DecoderSpec};
+use tsumugi_tensor::quant::WeightKind;
 use tsumugi_tensor::{Compute, Cpu, KEY_BLOCK};
 use tsumugi_train::bench::{Limits, RandomTraining, limits};
 use tsumugi_train::{StepOptions, TrainError, planner};
@@ -98,10 +99,36 @@ pub struct Stage {
     pub share_of_limit: f64,
 }
 
+/// What most products of a stage are computed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Products {
+    Float(Compute),
+    /// Quantized weights and activations rounded to 8 bits.
+    Int8,
+}
+
+impl Products {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Float(compute) => compute.name(),
+            Self::Int8 => "int8",
+        }
+    }
+
+    /// Operations per second at most.
+    fn limit(self, limits: &Limits) -> f64 {
+        match self {
+            Self::Float(compute) => limits.flops_per_second(compute),
+            // Without instructions for four bytes at a time there are at least those for float32.
+            Self::Int8 => limits.int8_operations_per_second.unwrap_or(limits.f32_flops_per_second),
+        }
+    }
+}
+
 /// Operations and bytes of a stage.
 struct Work {
     stage: &'static str,
-    compute: Compute,
+    products: Products,
     tokens: usize,
     flops: f64,
     bytes: f64,
@@ -112,12 +139,12 @@ impl Stage {
     fn new(work: &Work, mut seconds: Vec<f64>, limits: &Limits) -> Self {
         seconds.sort_by(f64::total_cmp);
         let median = seconds[seconds.len() / 2];
-        let by_compute = work.flops / limits.flops_per_second(work.compute);
+        let by_compute = work.flops / work.products.limit(limits);
         let by_memory = work.bytes / limits.memory_bytes_per_second;
         let limit_seconds = by_compute.max(by_memory);
         Self {
             stage: work.stage,
-            compute: work.compute.name(),
+            compute: work.products.name(),
             tokens: work.tokens,
             seconds: median,
             seconds_min: seconds[0],
@@ -169,11 +196,16 @@ pub fn roofline(model: String, decoder: Decoder, asked: Asked, cpu: &Cpu) -> Res
     let parameters = decoder.parameters.count();
     let workload = Workload::new(asked, &spec);
     let mut left_out = Vec::new();
+    let kinds: Vec<&str> = decoder.parameters.stored_kinds().into_iter().map(WeightKind::name).collect();
     let mut timed = answering(decoder, workload, cpu)?;
-    match training(&spec, workload, cpu) {
-        Ok(step) => timed.insert(0, step),
-        Err(error @ TrainError::Memory { .. }) => left_out.push(format!("training step: {error}")),
-        Err(error) => return Err(error.into()),
+    if !kinds.is_empty() {
+        left_out.push(format!("training step: the weights are stored as {}", kinds.join(", ")));
+    } else {
+        match training(&spec, workload, cpu) {
+            Ok(step) => timed.insert(0, step),
+            Err(error @ TrainError::Memory { .. }) => left_out.push(format!("training step: {error}")),
+            Err(error) => return Err(error.into()),
+        }
     }
     if workload.answer == 0 {
         left_out.push(format!("decode: a prompt of {} tokens leaves no room for an answer", workload.prompt));
@@ -197,7 +229,7 @@ fn training(spec: &DecoderSpec, workload: Workload, cpu: &Cpu) -> Result<(Work, 
     let mut training = RandomTraining::new(&spec, workload.batch, StepOptions::default(), cpu)?;
     let work = Work {
         stage: "training step",
-        compute: cpu.compute(),
+        products: Products::Float(cpu.compute()),
         tokens,
         flops: spec.training_flops_per_token(workload.context) * tokens as f64,
         bytes: training_bytes(&spec, training.decoder.parameters.count(), activations),
@@ -227,7 +259,7 @@ fn answering(decoder: Decoder, workload: Workload, cpu: &Cpu) -> Result<Vec<(Wor
     let options = EngineOptions { cache_positions: Some(positions), kept_sequences: 0, ..EngineOptions::default() };
     let position_bytes = Engine::position_bytes(&decoder.spec, options.kv, &cpu);
     check_cache_memory(positions as u64 * position_bytes as u64, batch)?;
-    let (prefill, decode) = answering_work(&decoder.spec, workload, options.prefill_rows, position_bytes);
+    let (prefill, decode) = answering_work(&decoder, workload, options.prefill_rows, position_bytes);
     let mut engine = Engine::new(decoder, cpu, options);
     let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
     for repetition in 0..=workload.repetitions {
@@ -252,15 +284,20 @@ fn check_cache_memory(needed_bytes: u64, batch: usize) -> Result<(), PipelineErr
 
 /// The engine reads a prompt in chunks: each reads the weights once, all but the head's, which only the last token needs, and the
 /// keys and values up to its end. A step of decoding reads the weights once for all answers; its depth is the mean of the answer's.
-fn answering_work(spec: &DecoderSpec, workload: Workload, chunk: usize, position_bytes: usize) -> (Work, Work) {
+fn answering_work(decoder: &Decoder, workload: Workload, chunk: usize, position_bytes: usize) -> (Work, Work) {
     let Workload { batch, prompt, answer, .. } = workload;
-    let head = F32_BYTES * (spec.vocabulary * spec.width) as f64;
-    let blocks = F32_BYTES * spec.product_parameters() as f64 - head;
+    let (spec, parameters) = (&decoder.spec, &decoder.parameters);
+    let head = parameters.bytes(decoder.head()) as f64;
+    let in_blocks =
+        parameters.iter().filter(|(_, parameter)| parameter.name.starts_with("layers.") && parameter.shape.len() > 1);
+    let blocks: f64 = in_blocks.map(|(id, _)| parameters.bytes(id) as f64).sum();
+    let rounds = parameters.stored_kinds().iter().any(|kind| kind.layout().is_some());
+    let products = if rounds { Products::Int8 } else { Products::Float(Compute::F32) };
     let chunk_ends = (1..=prompt.div_ceil(chunk)).map(|count| (count * chunk).min(prompt));
     let positions_read: usize = chunk_ends.clone().sum();
     let prefill = Work {
         stage: "prefill",
-        compute: Compute::F32,
+        products,
         tokens: prompt,
         flops: spec.forward_flops(0..prompt, 1),
         bytes: blocks * chunk_ends.count() as f64 + head + (positions_read * position_bytes) as f64,
@@ -269,7 +306,7 @@ fn answering_work(spec: &DecoderSpec, workload: Workload, chunk: usize, position
     let per_answer = spec.forward_flops(prompt..prompt + answer, answer) / answer.max(1) as f64;
     let decode = Work {
         stage: "decode",
-        compute: Compute::F32,
+        products,
         tokens: batch,
         flops: batch as f64 * per_answer,
         bytes: blocks + head + batch as f64 * depth * position_bytes as f64,
@@ -326,7 +363,10 @@ mod tests {
 
     #[test]
     fn a_stage_is_limited_by_what_takes_longer() {
-        let work = |compute, flops, bytes| Work { stage: "decode", compute, tokens: 6, flops, bytes };
+        let work = |compute, flops, bytes| {
+            let products = Products::Float(compute);
+            Work { stage: "decode", products, tokens: 6, flops, bytes }
+        };
         let stage = Stage::new(&work(Compute::F32, 1000.0, 20.0), vec![50.0, 20.0, 25.0], &LIMITS);
         assert_eq!((stage.limited_by, stage.limit_seconds, stage.share_of_limit), ("compute", 10.0, 0.4));
         assert_eq!((stage.seconds, stage.seconds_min, stage.tokens_per_second), (25.0, 20.0, 0.24));
@@ -355,7 +395,7 @@ mod tests {
     fn bytes_are_those_of_each_pass() {
         let spec = DecoderSpec { context: 512, ..tiny() };
         let workload = Workload { batch: 3, context: 8, prompt: 300, answer: 4, repetitions: 1 };
-        let (prefill, decode) = answering_work(&spec, workload, 128, 10);
+        let (prefill, decode) = answering_work(&Decoder::described(spec.clone()), workload, 128, 10);
         let (n, head) = (4.0 * spec.product_parameters() as f64, 4.0 * (spec.vocabulary * spec.width) as f64);
         assert_eq!(prefill.bytes, 3.0 * (n - head) + head + 10.0 * (128.0 + 256.0 + 300.0));
         let depths = [301.0, 302.0, 303.0, 304.0];

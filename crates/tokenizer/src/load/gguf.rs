@@ -125,7 +125,7 @@ impl<'a> Stored<'a> {
         let (begins_with, ends_with) = self.frame(tokens, (!unigram, unigram));
         // llama.cpp's converter spells the spaces of tokens that always stand for themselves as spaces (Gemma's runs of them).
         let spelled = |text: &str, kind| match kind {
-            PieceKind::UserDefined => text.replace(' ', &SPACE.to_string()),
+            PieceKind::UserDefined => text.replace(' ', SPACE),
             _ => text.to_owned(),
         };
         let piece =
