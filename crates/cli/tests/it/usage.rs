@@ -10,10 +10,10 @@ use crate::support::{binary, tiny_tokenizer, tsumugi};
 #[test]
 fn a_mistyped_command_suggests_the_near_one() {
     let folder = temporary_folder();
-    tsumugi(folder.path(), &["generat", "x"]).is("
+    tsumugi(folder.path(), &["generatte", "x"]).is("
         exit 2
         ---- stderr
-        error: unrecognized subcommand 'generat'
+        error: unrecognized subcommand 'generatte'
 
         hint: a similar subcommand exists: 'generate'
 
@@ -120,7 +120,7 @@ fn the_families_are_listed() {
     let folder = temporary_folder();
     let ran = tsumugi(folder.path(), &["models", "--json"]).json();
     assert_eq!(ran["families"][0]["model_type"], "gpt2");
-    assert_eq!(ran["families"].as_array().unwrap().len(), tsumugi_models::ALL.len());
+    assert_eq!(ran["families"].as_array().unwrap().len(), tsumugi_models::ALL.len() + tsumugi_models::bert::ALL.len());
     assert_eq!(ran["catalogue"][0]["name"], "all-minilm-l6-v2");
     let text = tsumugi(folder.path(), &["models"]).stdout;
     assert!(text.starts_with("gpt2 ") && text.contains("\n\nall-minilm-l6-v2 "), "{text}");
