@@ -10,19 +10,19 @@ use crate::{Decoder, Encoder, ModelError, bert};
 #[derive(Debug)]
 pub enum EmbeddingModel {
     /// Every position sees the whole text.
-    Encoder(Encoder),
+    Encoder(Box<Encoder>),
     /// Every position sees what is before it.
-    Decoder(Decoder),
+    Decoder(Box<Decoder>),
 }
 
 impl EmbeddingModel {
     /// Loads a model of either kind, packed for serving.
     pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
         if bert::is_encoder(model)? {
-            return Encoder::load_to_serve(model, cpu, precision).map(Self::Encoder);
+            return Encoder::load_to_serve(model, cpu, precision).map(|encoder| Self::Encoder(Box::new(encoder)));
         }
         let decoder = Decoder::load_to_serve(model, cpu, precision)?;
-        Ok(Self::Decoder(decoder.pack(cpu)))
+        Ok(Self::Decoder(Box::new(decoder.pack(cpu))))
     }
 
     /// Its weights.
