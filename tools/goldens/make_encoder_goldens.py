@@ -173,6 +173,8 @@ def write_readme(fixture: Fixture, folder: pathlib.Path) -> None:
 
 Origin: random weights made by `tools/goldens/make_encoder_goldens.py` with {origin}; no outside data. Licence: that of this
 repository. `golden.safetensors` and `golden.json` hold what `transformers` computes from them in float32; the script says how.
+
+Files: {", ".join(f"`{path.relative_to(folder)}`" for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "README.md")}.
 """)
 
 

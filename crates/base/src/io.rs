@@ -48,6 +48,11 @@ impl AtomicFile {
         if path.is_dir() {
             return Err(FileError::create(path, io::ErrorKind::IsADirectory.into()));
         }
+        // A new name over a device or a pipe would take it away from everyone.
+        if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+            let reason = io::Error::new(io::ErrorKind::InvalidInput, "it is there and no ordinary file");
+            return Err(FileError::create(path, reason));
+        }
         remove_leftovers(path);
         let open = |partial: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(partial);
         let (partial, file) = create_partial(path, open)?;

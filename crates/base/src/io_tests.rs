@@ -145,3 +145,13 @@ fn an_endless_file_is_cut_at_the_limit() {
     let error = read_to_string_limited(Path::new("/dev/zero"), 1000).unwrap_err();
     assert_eq!(error.to_string(), "/dev/zero has more, but at most 1000 B are read");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_never_replaced() {
+    use std::os::unix::fs::FileTypeExt as _;
+    let null = Path::new("/dev/null");
+    let error = AtomicFile::create(null).unwrap_err();
+    assert!(error.to_string().contains("no ordinary file"), "{error}");
+    assert!(std::fs::metadata(null).unwrap().file_type().is_char_device());
+}

@@ -39,6 +39,18 @@ impl MappedFile {
         Ok(Self { path: path.to_owned(), map })
     }
 
+    /// Gives the memory of these bytes back to the system, which reads them again when they are touched. For what was
+    /// copied elsewhere.
+    pub fn release(&self, range: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        if range.start < range.end && range.end <= self.map.len() {
+            // SAFETY: pages of a private mapping that nobody wrote to are the file's, before and after.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            }; // advice: without it more memory is held
+        }
+    }
+
     /// The file, as it was named.
     pub fn path(&self) -> &Path {
         &self.path

@@ -179,6 +179,13 @@ impl TensorFile {
         })
     }
 
+    /// Gives the memory of a tensor's bytes back to the system: they were copied and will not be read soon.
+    pub fn release(&self, name: &str) {
+        if let Some(Stored { file, tensor }) = self.tensors.get(name) {
+            self.files[*file].release(tensor.entry.bytes.clone());
+        }
+    }
+
     /// The file that holds a tensor: for messages.
     pub fn file_of(&self, name: &str) -> Option<&Path> {
         self.tensors.get(name).map(|stored| self.files[stored.file].path())

@@ -173,7 +173,7 @@ impl Encoder {
         let slots = layout.slots(&described);
         let ignores = |name: &str| layout.ignores(&described, name);
         let mut filled = fill(slots, model, &tensors, |name| layout.find(&tensors, name), ignores)?;
-        let mut packed = pack_stored(&described.parameters, &mut filled, cpu);
+        let mut packed = pack_stored(&described.parameters, &tensors, &mut filled, cpu);
         let quantized = |parameter: &Parameter| -> Option<QuantizedMatrix> { packed.remove(&parameter.name) };
         let mut encoder = Self::declared(spec, |builder| builder.build_serving(quantized));
         widen(&mut encoder.parameters, &filled, cpu.pool())?;

@@ -111,7 +111,7 @@ impl Decoder {
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let described = Self::described(spec.clone());
         let mut filled = filled_slots(&described, layout, model, &tensors)?;
-        let mut packed = pack_stored(&described.parameters, &mut filled, cpu);
+        let mut packed = pack_stored(&described.parameters, &tensors, &mut filled, cpu);
         let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
@@ -122,6 +122,7 @@ impl Decoder {
 /// `filled`.
 pub(crate) fn pack_stored(
     parameters: &Parameters,
+    tensors: &TensorFile,
     filled: &mut Vec<(Slot, TensorView<'_>)>,
     cpu: &Cpu,
 ) -> BTreeMap<String, QuantizedMatrix> {
@@ -130,7 +131,10 @@ pub(crate) fn pack_stored(
     for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
         let parameter = parameters.get(parts[0].0.parameter);
         if is_multiplied(parameter) {
-            packed.extend(pack(parts, cpu).map(|matrix| (parameter.name.clone(), matrix)));
+            let Some(matrix) = pack(parts, cpu) else { continue };
+            packed.insert(parameter.name.clone(), matrix);
+            // Else file and copy would both take memory until the end.
+            parts.iter().for_each(|(_, tensor)| tensors.release(tensor.name));
         }
     }
     filled.retain(|(slot, _)| !packed.contains_key(&parameters.get(slot.parameter).name));

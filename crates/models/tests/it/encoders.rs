@@ -47,7 +47,7 @@ fn hidden_states_and_scores_equal_transformers_on_every_instruction_set() {
         };
         for isa in Isa::available() {
             let cpu = Cpu::with_isa(isa, 2);
-            let model = EmbeddingModel::Encoder(load(&folder).unwrap());
+            let model = EmbeddingModel::Encoder(Box::new(load(&folder).unwrap()));
             for index in 0..2 {
                 let (tokens, types) = (ids(&format!("ids_{index}")), ids(&format!("types_{index}")));
                 let texts = [Segment { start: 0, len: tokens.len() }];
@@ -152,7 +152,7 @@ fn a_text_has_the_same_bits_beside_others_with_any_threads() {
             let cpu = Cpu::with_isa(isa, threads);
             assert!(hidden(&cpu, &model, &texts, 32) == alone, "{}, {threads} threads", isa.name());
         }
-        let plain = EmbeddingModel::Encoder(load(folder.path()).unwrap());
+        let plain = EmbeddingModel::Encoder(Box::new(load(folder.path()).unwrap()));
         assert!(worst(&hidden(&one, &plain, &texts, 27).concat(), &alone.concat()) < 1e-5, "packed is another model");
     }
 }
