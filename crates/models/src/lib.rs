@@ -33,7 +33,7 @@ pub use decoder::Decoder;
 pub use error::ModelError;
 pub use family::{Family, Place, Rename};
 pub use load::{Precision, read_config, read_layout, read_spec};
-pub use plans::{LogitsPlan, LossPlan};
+pub use plans::{ChunkedLogitsPlan, LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
 pub use translate::Translation;
 

@@ -1,4 +1,4 @@
-//! A decoder's tapes, planned: for training and scoring (loss), and for the engine (logits).
+//! A decoder's tapes, planned: for training and scoring (loss), for the engine and for comparing predictions (logits).
 
 use tsumugi_tensor::{
     Activations, CachedRows, Cpu, Ids, KeyValueBlocks, Parameters, Plan, PlanError, Segment, Tape, Var,
@@ -182,4 +182,60 @@ pub struct CachedBatch<'a> {
     pub selected: &'a [u32],
     /// Which rows belong to which sequence.
     pub cached: &'a [CachedRows],
+}
+
+/// Tokens to logits of any rows, some at a time: all logits of a long window of a large vocabulary take gigabytes.
+pub struct ChunkedLogitsPlan {
+    body: Plan,
+    tokens: Ids,
+    positions: Ids,
+    hidden: Var,
+    head: Plan,
+    /// `[chunk, m]`
+    chunk: Var,
+    logits: Var,
+    /// What is copied to `chunk`.
+    gathered: Vec<f32>,
+    width: usize,
+    vocabulary: usize,
+}
+
+impl ChunkedLogitsPlan {
+    /// For `rows` rows and logits of up to `chunk` of them at once.
+    pub fn new(decoder: &Decoder, rows: usize, chunk: usize) -> Self {
+        let (width, vocabulary) = (decoder.spec.width, decoder.spec.vocabulary);
+        let gathered = vec![0.0; chunk * width];
+        let mut body = Tape::new();
+        let (tokens, positions) = (body.ids(rows), body.ids(rows));
+        let hidden = decoder.record_hidden(&mut body, tokens, positions);
+        let mut head = Tape::new();
+        let chunk = head.input(&[chunk, width]);
+        let logits = decoder.record_logits(&mut head, chunk);
+        let (body, head) = (Plan::forward_only(body, &[hidden]), Plan::forward_only(head, &[logits]));
+        Self { body, tokens, positions, hidden, head, chunk, logits, gathered, width, vocabulary }
+    }
+
+    /// Runs all but the head, without a cache, each segment on its own.
+    pub fn run(&mut self, cpu: &Cpu, parameters: &Parameters, tokens: &[u32], positions: &[u32], segments: &[Segment]) {
+        self.body.set_ids(self.tokens, tokens);
+        self.body.set_ids(self.positions, positions);
+        self.body.set_segments(segments);
+        self.body.evaluate(cpu, parameters);
+    }
+
+    /// Logits `[selected, v]` of these rows of the last run.
+    ///
+    /// # Panics
+    /// When they are more than the chunk, or one is beyond the rows: a mistake of the caller.
+    pub fn logits(&mut self, cpu: &Cpu, parameters: &Parameters, selected: impl Iterator<Item = usize>) -> &[f32] {
+        let hidden = self.body.value(self.hidden);
+        let mut end = 0;
+        for row in selected {
+            self.gathered[end..end + self.width].copy_from_slice(&hidden[row * self.width..][..self.width]);
+            end += self.width;
+        }
+        self.head.set(self.chunk, &self.gathered);
+        self.head.evaluate(cpu, parameters);
+        &self.head.value(self.logits)[..end / self.width * self.vocabulary]
+    }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use tsumugi_base::units;
-use tsumugi_eval::{EvalError, PerplexityOptions, perplexity_of_model};
+use tsumugi_eval::{Comparison, EvalError, Measured, PerplexityOptions, compare_models, perplexity_of_model};
 
 use super::Command;
 use crate::flags::{Compute, Json, Threads, positive};
@@ -17,6 +17,9 @@ use crate::{interrupt, model};
 /// A text longer than the context is read in windows; with a stride smaller than the window, each token has at least
 /// window minus stride tokens before it. The first token is not scored. Bits per byte can be compared between models
 /// with different tokenizers, perplexity cannot.
+///
+/// With `--against` both models predict the same tokens, and the KL divergence says how far MODEL is from the other: in
+/// nats per token, 0 if it predicts the same. Against itself, MODEL shows what `--compute auto` costs.
 #[derive(Debug, Args)]
 pub struct Perplexity {
     /// A model folder or GGUF file
@@ -29,6 +32,9 @@ pub struct Perplexity {
     /// Tokens from one window's begin to the next one's [default: the window]
     #[arg(long, value_name = "N", value_parser = positive)]
     stride: Option<usize>,
+    /// The model that MODEL was made from, with the same tokens: measure how far MODEL is from it. Computed in float32
+    #[arg(long, value_name = "MODEL")]
+    against: Option<String>,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
@@ -41,21 +47,27 @@ impl Command for Perplexity {
     const NAME: &'static str = "perplexity";
     const EXAMPLES: &'static str = "
         tsumugi perplexity runs/quickstart/base held-out.txt
-        tsumugi perplexity runs/quickstart/base held-out.txt --stride 64 --json";
+        tsumugi perplexity runs/quickstart/base held-out.txt --stride 64 --json
+        tsumugi perplexity smollm2.Q4_K_M.gguf held-out.txt --window 512 --against SmolLM2-135M";
 
     fn run(self) -> Result<Answer, Failure> {
-        let folder = model::admit(&self.model)?;
+        let files = model::admit(&self.model)?;
+        let against = self.against.as_deref().map(model::admit).transpose()?;
         let text = tsumugi_data::read_text(&self.file)?;
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };
+        let compute = (self.threads.get(), self.compute.precision());
         let progress = Progress::new();
-        let measured =
-            perplexity_of_model(&folder, (self.threads.get(), self.compute.precision()), &text, options, &progress);
+        if let Some(against) = against {
+            let compared = compare_models((&files, &against), compute, &text, options, &progress);
+            drop(progress);
+            let compared = compared.map_err(failure)?;
+            return if self.json.json { print_json(&compared) } else { print_comparison(&compared) }
+                .map(|()| Answer::Done);
+        }
+        let measured = perplexity_of_model(&files, compute, &text, options, &progress);
         drop(progress);
-        let measured = measured.map_err(|error| match error {
-            EvalError::Stopped { .. } => Failure::Stopped { message: format!("{error}; there is no result") },
-            other => other.into(),
-        })?;
+        let measured = measured.map_err(failure)?;
         if self.json.json {
             print_json(&measured)?;
         } else {
@@ -71,4 +83,38 @@ impl Command for Perplexity {
         }
         Ok(Answer::Done)
     }
+}
+
+fn failure(error: EvalError) -> Failure {
+    match error {
+        EvalError::Stopped { .. } => Failure::Stopped { message: format!("{error}; there is no result") },
+        other => other.into(),
+    }
+}
+
+fn print_comparison(compared: &Comparison) -> Result<(), Failure> {
+    let Comparison { model, reference, divergence } = compared;
+    print_line(&format!(
+        "{:>7} {:>12} {:>13} {:>15} {:>10}",
+        "", "perplexity", "bits per byte", "bits per weight", "weights"
+    ))?;
+    for (name, Measured { perplexity, weight_bytes, bits_per_weight }) in [("against", reference), ("model", model)] {
+        print_line(&format!(
+            "{name:>7} {:>12.3} {:>13.4} {bits_per_weight:>15.2} {:>10}",
+            perplexity.perplexity,
+            perplexity.bits_per_byte,
+            units::bytes(*weight_bytes),
+        ))?;
+    }
+    print_line(&format!(
+        "KL divergence {:.6} nats per token, 99th percentile {:.6}, maximum {:.6}; the same token is likeliest for {:.2} %; \
+         over {} tokens (window {}, stride {})",
+        divergence.mean_nats,
+        divergence.percentile_99_nats,
+        divergence.maximum_nats,
+        100.0 * divergence.same_top,
+        units::count(model.perplexity.tokens_scored),
+        model.perplexity.window,
+        model.perplexity.stride,
+    ))
 }

@@ -36,6 +36,40 @@ fn it_measures_and_the_numbers_agree_with_each_other() {
 }
 
 #[test]
+fn a_quantized_model_is_measured_against_the_one_it_was_made_from() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    assert_eq!(tsumugi(path, &["quantize", "model", "small.gguf", "--type", "Q8_0"]).code, 0);
+    let against = |model: &str, more: &[&str]| {
+        let asked = ["perplexity", model, "drama.txt", "--against", "model"];
+        tsumugi(path, &[asked.as_slice(), more].concat())
+    };
+    let measured = against("small.gguf", &["--json"]).json();
+    let alone = tsumugi(path, &["perplexity", "small.gguf", "drama.txt", "--json"]).json();
+    let number = |pointer: &str| measured.pointer(pointer).unwrap().as_f64().unwrap();
+    assert!((number("/perplexity") / alone["perplexity"].as_f64().unwrap() - 1.0).abs() < 1e-5, "{measured}");
+    assert_eq!(number("/reference/bits_per_weight"), 32.0);
+    // Rows of 16 are no whole block: some tensors are F16.
+    assert!((8.5..16.0).contains(&number("/bits_per_weight")), "{measured}");
+    let bytes = number("/weight_bytes") / number("/reference/weight_bytes");
+    assert!((bytes - number("/bits_per_weight") / 32.0).abs() < 1e-9, "{measured}");
+    let [mean, p99, maximum] = ["mean", "percentile_99", "maximum"].map(|of| number(&format!("/divergence/{of}_nats")));
+    assert!(0.0 < mean && mean < p99 && p99 <= maximum && maximum < 0.01, "{measured}");
+    assert!((0.5..=1.0).contains(&number("/divergence/same_top")), "{measured}");
+
+    let itself = against("model", &["--compute", "f32"]);
+    assert_eq!(itself.code, 0, "{}", itself.stderr);
+    assert!(itself.stderr.contains("KL divergence: 0 of "), "{}", itself.stderr);
+    let said = "KL divergence 0.000000 nats per token, 99th percentile 0.000000, maximum 0.000000; the same token is \
+                likeliest for 100.00 %; over ";
+    let lines: Vec<&str> = itself.stdout.lines().collect();
+    assert!(lines.len() == 4 && lines[3].starts_with(said), "{}", itself.stdout);
+    assert_eq!(lines[1].trim_start().strip_prefix("against"), lines[2].trim_start().strip_prefix("model"));
+}
+
+#[test]
 fn sizes_that_cannot_be_are_refused() {
     let folder = temporary_folder();
     let path = folder.path();

@@ -1,4 +1,5 @@
-//! Perplexity against its definition.
+//! Perplexity and KL divergence against their definitions.
 #![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
+mod divergence;
 mod perplexity;

@@ -14,14 +14,14 @@ use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
 use tsumugi_tokenizer::{Tokenizer, special_tokens};
 
-const TEXT: &str = "The quality of mercy is not strain'd, it droppeth as the gentle rain — from heaven.";
-const CONTEXT: usize = 24;
+pub const TEXT: &str = "The quality of mercy is not strain'd, it droppeth as the gentle rain — from heaven.";
+pub const CONTEXT: usize = 24;
 
-fn cpu() -> Cpu {
+pub fn cpu() -> Cpu {
     Cpu::detect(Some(2)).unwrap()
 }
 
-fn decoder() -> Decoder {
+pub fn decoder() -> Decoder {
     let mut decoder = Decoder::new(Llama::sized(261, CONTEXT, 32, 2, 4, 2));
     decoder.initialize(4, cpu().pool());
     for value in decoder.parameters.buffer_mut() {
@@ -30,12 +30,23 @@ fn decoder() -> Decoder {
     decoder
 }
 
-fn with_bos() -> Tokenizer {
+pub fn with_bos() -> Tokenizer {
     byte_tokenizer(&special_tokens::all()).unwrap()
 }
 
-fn scored(decoder: &Decoder, tokenizer: &Tokenizer, options: PerplexityOptions) -> Perplexity {
+pub fn scored(decoder: &Decoder, tokenizer: &Tokenizer, options: PerplexityOptions) -> Perplexity {
     perplexity(&cpu(), decoder, tokenizer, TEXT, options, &Silent).unwrap()
+}
+
+/// Has had enough from the beginning.
+pub struct Stop;
+
+impl Observer for Stop {
+    fn event(&self, _: &Event) {}
+
+    fn stop_requested(&self) -> bool {
+        true
+    }
 }
 
 #[test]
@@ -130,13 +141,6 @@ fn damaged_weights_are_an_error_and_stopping_stops() {
     let found = perplexity(&cpu(), &damaged, &with_bos(), TEXT, PerplexityOptions::default(), &Silent);
     assert!(matches!(found, Err(EvalError::NotANumber { index: 1, .. })), "{found:?}");
     assert!(found.unwrap_err().hint().is_some_and(|hint| hint.contains("fetch the model again")));
-    struct Stop;
-    impl Observer for Stop {
-        fn event(&self, _: &Event) {}
-        fn stop_requested(&self) -> bool {
-            true
-        }
-    }
     let stopped = perplexity(&cpu(), &decoder(), &with_bos(), TEXT, PerplexityOptions::default(), &Stop);
     assert!(matches!(stopped, Err(EvalError::Stopped { tokens_scored: 0, .. })));
 }
