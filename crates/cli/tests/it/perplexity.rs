@@ -51,8 +51,10 @@ fn a_quantized_model_is_measured_against_the_one_it_was_made_from() {
     let number = |pointer: &str| measured.pointer(pointer).unwrap().as_f64().unwrap();
     assert!((number("/perplexity") / alone["perplexity"].as_f64().unwrap() - 1.0).abs() < 1e-5, "{measured}");
     assert_eq!(number("/reference/bits_per_weight"), 32.0);
-    assert!((8.5..10.0).contains(&number("/bits_per_weight")), "{measured}");
-    assert!(number("/weight_bytes") < number("/reference/weight_bytes") / 3.0);
+    // Rows of 16 are no whole block: some tensors are F16.
+    assert!((8.5..16.0).contains(&number("/bits_per_weight")), "{measured}");
+    let bytes = number("/weight_bytes") / number("/reference/weight_bytes");
+    assert!((bytes - number("/bits_per_weight") / 32.0).abs() < 1e-9, "{measured}");
     let [mean, p99, maximum] = ["mean", "percentile_99", "maximum"].map(|of| number(&format!("/divergence/{of}_nats")));
     assert!(0.0 < mean && mean < p99 && p99 <= maximum && maximum < 0.01, "{measured}");
     assert!((0.5..=1.0).contains(&number("/divergence/same_top")), "{measured}");
