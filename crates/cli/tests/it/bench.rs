@@ -82,5 +82,5 @@ fn what_belongs_to_a_model_needs_one() {
         hint: check the path; it is taken relative to the current folder
     ");
     let unknown = tsumugi(folder.path(), &["bench", "gpt-513"]);
-    assert!(unknown.code == 2 && unknown.stderr.contains("there is no model gpt-513"), "{}", unknown.stderr);
+    assert!(unknown.code == 2 && unknown.stderr.contains("`gpt-513` is no path that exists"), "{}", unknown.stderr);
 }

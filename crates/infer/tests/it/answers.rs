@@ -15,7 +15,7 @@ use tsumugi_tokenizer::Message;
 
 use crate::support::{VOCABULARY, admit, decoder, write_chat_model};
 
-const CONTEXT: usize = 200;
+const CONTEXT: usize = 700;
 
 fn tiny() -> Decoder {
     decoder(Llama::sized(VOCABULARY, CONTEXT, 48, 2, 4, 2), 3)
@@ -234,7 +234,7 @@ fn cancelling_ends_it_at_once_and_the_next_answer_is_whole() {
 #[test]
 fn the_reading_of_a_long_prompt_can_be_ended() {
     let model = model();
-    let long = Request { prompt: Prompt::Text("x".repeat(150)), max_tokens: Some(5), ..request("") };
+    let long = Request { prompt: Prompt::Text("x".repeat(600)), max_tokens: Some(5), ..request("") };
     let mut events = Vec::new();
     let cancelled = model
         .generate(&long, &mut |event| {
@@ -243,7 +243,7 @@ fn the_reading_of_a_long_prompt_can_be_ended() {
         })
         .unwrap();
     assert_eq!((cancelled.finish_reason, cancelled.completion_tokens), (FinishReason::Cancelled, 0));
-    assert_eq!(events, ["Reading { tokens: 128 }"], "and nothing after it");
+    assert_eq!(events, ["Reading { tokens: 512 }"], "and nothing after it");
     let whole = run(&model, &long);
     assert_eq!(whole.0.text, run(&self::model(), &long).0.text, "what was read stays, and changes nothing");
 }
