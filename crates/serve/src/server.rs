@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
+use tsumugi_base::hosts::is_loopback;
 use tsumugi_infer::text::TextModel;
 
 use crate::routes::{App, router};
@@ -74,7 +75,7 @@ async fn listen_and_answer(
     let asked = SocketAddr::new(options.address, options.port);
     let listener = TcpListener::bind(asked).await.map_err(|source| ServeError::Listen { address: asked, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address: asked, source })?;
-    let open_to_network = !address.ip().to_canonical().is_loopback() && options.api_keys.is_empty();
+    let open_to_network = !is_loopback(address.ip()) && options.api_keys.is_empty();
 
     let worker_queue = queue.clone();
     std::thread::Builder::new()

@@ -6,7 +6,7 @@ use tsumugi_base::limits::{LISTING_BYTES_MAX, LISTING_FILES_MAX};
 use tsumugi_base::progress::Observer;
 
 use super::{below, explained, no_repository};
-use crate::download::Digest;
+use crate::digest::Digest;
 use crate::error::HubError;
 use crate::http::{Ask, Client, HttpError, shown};
 use crate::names::{SHA1_DIGITS, SHA256_DIGITS, is_hex, is_safe_path};

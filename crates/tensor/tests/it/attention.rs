@@ -1,11 +1,12 @@
 //! Attention: forward and backward against float64, segments, windows, soft caps, linear biases, both directions,
 //! grouped queries, chunks over a cache.
 
+use tsumugi_base::half;
 use tsumugi_tensor::kernels::attention as kernel;
 use tsumugi_tensor::ops::attention::{attention_reference, score_reference, sight_reference};
 use tsumugi_tensor::{
     BlockLayout, CachedRows, Compute, Cpu, Heads, KEY_BLOCK, KeyValueBlocks, KeyValueType, Parameters, Plan, Segment,
-    Tape, half,
+    Tape,
 };
 
 use crate::support::{assert_close, assert_same_bits, every_cpu, noise, panics};
