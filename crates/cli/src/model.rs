@@ -39,7 +39,7 @@ const WHAT_IT_IS: &str =
     "the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file";
 
 /// What `quickstart --out` leaves is three models in one folder.
-fn not_a_collection(path: &Path) -> Result<(), Failure> {
+pub fn not_a_collection(path: &Path) -> Result<(), Failure> {
     let chat = path.join("chat");
     if !path.join("config.json").exists() && !path.join("tokenizer.json").exists() && chat.join("config.json").exists()
     {
