@@ -23,11 +23,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tsumugi_base::hosts::is_loopback;
-use tsumugi_infer::text::TextModel;
 
 use crate::routes::{App, router};
 use crate::worker::Queue;
-use crate::{Options, Ready, ServeError};
+use crate::{Model, Options, Ready, ServeError};
 
 /// To send a whole header; an idle keep-alive connection counts too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,7 +46,7 @@ const COUNTING_THREADS: usize = 2;
 /// Listens, says so, answers until `shutdown`.
 pub fn run(
     options: Options,
-    models: Vec<Arc<dyn TextModel>>,
+    models: Vec<Model>,
     on_ready: impl FnOnce(Ready),
     shutdown: impl Fn() -> bool,
 ) -> Result<(), ServeError> {
@@ -67,7 +66,7 @@ pub fn run(
 
 async fn listen_and_answer(
     options: Options,
-    models: Vec<Arc<dyn TextModel>>,
+    models: Vec<Model>,
     queue: Arc<Queue>,
     on_ready: impl FnOnce(Ready),
     shutdown: impl Fn() -> bool,
