@@ -9,6 +9,7 @@ depend on the model, the seed and the processor's instruction set alone; the pac
 """
 
 import argparse
+import fcntl
 import html
 import os
 import pathlib
@@ -18,17 +19,17 @@ import select
 import struct
 import subprocess
 import sys
-import time
-import fcntl
 import termios
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-COLUMNS, ROWS = 92, 22
-MESSAGES = ["What is a token, for a language model?", "And why do words split into several?"]
+COLUMNS, ROWS = 96, 16
+MESSAGES = ["Name three primary colours.", "And the capital of Japan?"]
 COMMAND_SHOWN = "tsumugi chat smollm2-135m"
 KEY_SECONDS = 0.045  # between two keys that are typed
 FRAME_SECONDS = 0.08  # shorter changes are one
 WAIT_SECONDS_MAX = 1.2  # longer waits are cut to this
+COMMAND_SECONDS = 0.8  # the command alone, before the program prints
 END_SECONDS = 4.0  # the last state, before it begins anew
 QUIET_SECONDS = 1.5  # without output: it waits for the next message
 PATIENCE_SECONDS = 120.0
@@ -99,12 +100,12 @@ def play(command, environment):
     begun, printed = time.monotonic(), []
 
     def read(seconds):
-        """Whether something came within so many seconds."""
+        """Whether something came within so many seconds; None when the program has ended."""
         if not select.select([controller], [], [], seconds)[0]:
             return False
         try:
             piece = os.read(controller, 65536)
-        except OSError:  # the program has ended
+        except OSError:
             return None
         printed.append((time.monotonic() - begun, piece))
         return bool(piece) or None
@@ -136,10 +137,9 @@ def play(command, environment):
 
 def frames(printed):
     """(seconds, lines) of each state of the screen; seconds from the beginning of the picture."""
-    screen, states, shown, last = Screen(), [], 0.0, 0.0
+    screen = Screen()
     screen.write(f"$ {COMMAND_SHOWN}\n")
-    states.append((0.0, screen.lines()))
-    shown, decoded = 0.8, b""
+    states, shown, last, decoded = [(0.0, screen.lines())], COMMAND_SECONDS, 0.0, b""
     for seconds, piece in printed:
         shown += min(seconds - last, WAIT_SECONDS_MAX)
         last, decoded = seconds, decoded + piece
@@ -217,7 +217,7 @@ def main():
     asked = parser.parse_args()
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(ROWS)}
     environment.pop("NO_COLOR", None)
-    command = [asked.binary, "chat", asked.model, "--temperature", "0", "--max-tokens", "90"]
+    command = [asked.binary, "chat", asked.model, "--temperature", "0"]
     states, total = frames(play(command, environment))
     picture = svg(states, total)
     pathlib.Path(asked.out).write_text(picture)
