@@ -8,7 +8,7 @@ use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
 use crate::harness::{Bench, noise, time};
 
 /// Rows and columns of weights; the first is larger than the caches.
-const WEIGHTS: [(usize, usize); 4] = [(32_768, 2048), (1536, 576), (576, 1536), (3584, 1280)];
+const WEIGHTS: [(usize, usize); 4] = [(131_072, 2048), (1536, 576), (576, 1536), (3584, 1280)];
 /// Rows of `x`: a step of one sequence, of four, of sixteen; a prompt.
 const ROWS: [usize; 4] = [1, 4, 16, 512];
 

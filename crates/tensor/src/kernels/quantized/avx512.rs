@@ -212,8 +212,8 @@ unsafe fn add_scaled(products: __m512i, scale: __m512, before: __m512, group: us
     }
 }
 
-/// How far ahead a weight is asked for, which is read once.
-const PREFETCH_BYTES: usize = 4096;
+/// How far ahead a weight is asked for, which is read once: what memory answers with in the time of a miss, and some more.
+const PREFETCH_BYTES: usize = 16 << 10;
 
 #[inline(always)]
 fn mask(columns: usize) -> u16 {
