@@ -3,7 +3,7 @@
 use super::kind::WeightKind as K;
 
 /// A block of a quantized kind. Codes of kinds around zero are too high by `2^zero_bits`.
-pub(super) struct Block {
+pub struct Block {
     /// One code for each number.
     pub codes: [u8; 256],
     /// For each group; only where units are shared by groups.
@@ -14,11 +14,13 @@ pub(super) struct Block {
     pub units: [u16; 2],
 }
 
+#[inline(always)]
 fn half(block: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([block[at], block[at + 1]])
 }
 
 /// Of every `run` bytes the lowest `bits` bits are the next codes, then the bits above them.
+#[inline(always)]
 fn unpack(packed: &[u8], bits: usize, run: usize, shift: usize, codes: &mut [u8]) {
     let places = 8 / bits;
     for (codes, packed) in codes.chunks_exact_mut(run * places).zip(packed.chunks_exact(run)) {
@@ -31,6 +33,7 @@ fn unpack(packed: &[u8], bits: usize, run: usize, shift: usize, codes: &mut [u8]
 }
 
 /// Eight scales and eight minima of 6 bits (Q4_K, Q5_K).
+#[inline(always)]
 fn six_bits(packed: &[u8], scales: &mut [i8; 16], minima: &mut [u8; 16]) {
     for group in 0..4 {
         scales[group] = (packed[group] & 63) as i8;
@@ -41,9 +44,13 @@ fn six_bits(packed: &[u8], scales: &mut [i8; 16], minima: &mut [u8; 16]) {
 }
 
 impl Block {
+    /// All zero.
+    pub const EMPTY: Self = Self { codes: [0; 256], scales: [0; 16], minima: [0; 16], units: [0; 2] };
+
     /// Of one block of `kind`.
+    #[inline(always)]
     pub fn read(kind: K, block: &[u8]) -> Self {
-        let mut out = Self { codes: [0; 256], scales: [0; 16], minima: [0; 16], units: [0; 2] };
+        let mut out = Self::EMPTY;
         let codes = &mut out.codes;
         match kind {
             K::F32 | K::F16 | K::BF16 => unreachable!("not quantized"),
