@@ -81,18 +81,18 @@ fn put_codes(blocks: &[Block; TILE_ROWS], layout: &TileLayout, within: usize, pa
     }
 }
 
-/// `bits` bits of each code from bit `from` on; as many registers as fit into one of them share it.
+/// `bits` bits of each code from bit `from` on; as many registers as fit into one of them share it. Eight bytes at a time.
 #[inline(always)]
 fn put_bits(registers: &[[u8; 64]; STEP / 4], from: usize, bits: usize, packed: &mut [u8]) {
-    let mask = u8::MAX >> (8 - bits);
+    let mask = u64::from(u8::MAX >> (8 - bits)) * 0x0101_0101_0101_0101;
     for (shared, to) in registers.chunks_exact(8 / bits).zip(packed.as_chunks_mut::<64>().0) {
-        let mut all = [0u8; 64];
-        for (place, register) in shared.iter().enumerate() {
-            for (all, code) in all.iter_mut().zip(register) {
-                *all |= (code >> from & mask) << (place * bits);
+        for (at, to) in to.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let mut all = 0;
+            for (place, register) in shared.iter().enumerate() {
+                all |= (u64::from_le_bytes(register.as_chunks().0[at]) >> from & mask) << (place * bits);
             }
+            *to = all.to_le_bytes();
         }
-        *to = all;
     }
 }
 
