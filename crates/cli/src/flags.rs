@@ -2,9 +2,11 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use tsumugi_infer::text::{Options, SamplingParameters, ranges};
+use tsumugi_infer::text::{Options, Placement, SamplingParameters, ranges};
 use tsumugi_models::Precision;
 use tsumugi_tensor::KeyValueType;
+
+use crate::output::Failure;
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -69,24 +71,47 @@ pub struct Serving {
     /// [default: f16; f32 with `--compute f32`]
     #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
     kv: Option<KeyValueType>,
+    /// Where the weights lie: `packed` copies them into the layout that is read fastest; `mapped` leaves them in the file,
+    /// which takes no time and no memory, but answers are slower; `auto` packs what fits into 70 % of the free memory
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    weights: Weights,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
     threads: Threads,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    Auto,
+    Packed,
+    Mapped,
+}
+
 impl Serving {
     /// For the loader.
-    pub fn options(self) -> Options {
+    pub fn options(self) -> Result<Options, Failure> {
         let precision = self.compute.precision();
         let exact = if precision == Precision::Float32 { KeyValueType::F32 } else { KeyValueType::default() };
-        Options {
+        let placement = match self.weights {
+            Weights::Auto => Placement::Auto,
+            Weights::Packed => Placement::Packed,
+            Weights::Mapped => Placement::Mapped,
+        };
+        if precision == Precision::Float32 && placement != Placement::Auto {
+            return Err(Failure::new(
+                "--weights says where stored weights lie, but `--compute f32` widens them all",
+                "leave one of the two out",
+            ));
+        }
+        Ok(Options {
             threads: self.threads.get(),
             context: self.context,
             precision,
+            placement,
             kv: self.kv.unwrap_or(exact),
             ..Options::default()
-        }
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_files::{Admitted, ModelFiles, NoScan};
-use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel};
+use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel, TooLarge};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::output::{Failure, tell};
@@ -87,6 +87,9 @@ pub fn load(model: &str, options: Options, beside: usize) -> Result<LocalModel, 
     if let Some(cut) = loaded.context_cut() {
         tell(&cut_text(loaded.name(), cut));
     }
+    if let Some(too_large) = loaded.too_large() {
+        tell(&mapped_text(loaded.name(), too_large));
+    }
     Ok(loaded)
 }
 
@@ -100,9 +103,24 @@ fn cut_text(name: &str, cut: ContextCut) -> String {
     )
 }
 
+fn mapped_text(name: &str, TooLarge { weights, available }: TooLarge) -> String {
+    format!(
+        "note: the weights of {name}, {}, stay in the mapped file: of {} of free memory the context needs a part; \
+         `--weights packed` copies them, for faster answers",
+        units::bytes(weights),
+        units::bytes(available),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_that_stay_in_the_file_are_said_with_the_reason() {
+        let text = mapped_text("llama", TooLarge { weights: 20 << 30, available: 8 << 30 });
+        assert!(text.starts_with("note: the weights of llama, 20") && text.contains("--weights packed"), "{text}");
+    }
 
     #[test]
     fn a_context_that_was_cut_is_said_with_what_it_would_take() {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
-use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, TILE_ROWS, WeightKind};
+use tsumugi_tensor::quant::{MappedRows, QuantizedMatrix, StoredRows, TILE_ROWS, WeightKind};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Parameters};
 
@@ -87,9 +87,13 @@ impl Decoder {
 /// What a model that is served computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Matrices as the file stores them; where that is in blocks, the vectors that they multiply are rounded to 8 bits.
+    /// Matrices as the file stores them, packed for products; where they are in blocks, the vectors that they multiply are
+    /// rounded to 8 bits.
     #[default]
     Stored,
+    /// The same, bit for bit, but matrices stay in the mapped file, and products pack what they need each time: no memory of
+    /// ours and nothing to wait for, but slower answers.
+    Mapped,
     /// All weights widened to float32, and nothing rounded: the reference.
     Float32,
 }
@@ -98,43 +102,75 @@ impl Decoder {
     /// Loads a model to serve it.
     pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
         match precision {
-            Precision::Stored => Self::load_stored(model, cpu),
+            Precision::Stored => Self::load_stored(model, cpu, pack),
+            Precision::Mapped => Self::load_stored(model, cpu, map),
             Precision::Float32 => Self::load(model, cpu.pool()),
         }
     }
 
-    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), packed for
-    /// the product. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
-    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu) -> Result<Self, ModelError> {
+    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), as `place`
+    /// makes them. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
+    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, place: PlaceRows) -> Result<Self, ModelError> {
         let (_, spec, layout) = described(model)?;
         let tensors = model.tensors()?;
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let described = Self::described(spec.clone());
         let mut filled = filled_slots(&described, layout, model, &tensors)?;
-        let mut packed = pack_stored(&described.parameters, &tensors, &mut filled, cpu);
+        let mut packed = place_stored(&described.parameters, &tensors, &mut filled, cpu, place);
         let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
     }
 }
 
+/// Puts the rows of one tensor below those of a matrix.
+pub(crate) type PlaceRows = fn(&mut QuantizedMatrix, WeightKind, &Slot, &TensorView<'_>, &TensorFile, &Cpu);
+
+/// Copies them, packed for products.
+pub(crate) fn pack(
+    matrix: &mut QuantizedMatrix,
+    kind: WeightKind,
+    slot: &Slot,
+    tensor: &TensorView<'_>,
+    tensors: &TensorFile,
+    cpu: &Cpu,
+) {
+    let row_at = &|row| slot.stored(row);
+    matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at, rows: slot.rows.len() });
+    // Else file and copy would both take memory until the end. Another slot of the tensor reads it again.
+    tensors.release(tensor.name);
+}
+
+/// Leaves them where they are.
+pub(crate) fn map(
+    matrix: &mut QuantizedMatrix,
+    kind: WeightKind,
+    slot: &Slot,
+    tensor: &TensorView<'_>,
+    tensors: &TensorFile,
+    _: &Cpu,
+) {
+    let bytes = Arc::new(tensors.mapped(tensor.name).expect("the tensor is one of these"));
+    let (rows, slot) = (slot.rows.len(), slot.clone());
+    matrix.push_mapped(MappedRows { kind, bytes, row_at: Box::new(move |row| slot.stored(row)), rows });
+}
+
 /// The matrices that products take as they are stored, by the names of their parameters; their slots are taken out of
 /// `filled`.
-pub(crate) fn pack_stored(
+pub(crate) fn place_stored(
     parameters: &Parameters,
     tensors: &TensorFile,
     filled: &mut Vec<(Slot, TensorView<'_>)>,
     cpu: &Cpu,
+    place: PlaceRows,
 ) -> BTreeMap<String, QuantizedMatrix> {
     let mut packed = BTreeMap::new();
     filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
     for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
         let parameter = parameters.get(parts[0].0.parameter);
         if is_multiplied(parameter) {
-            let Some(matrix) = pack(parts, cpu) else { continue };
+            let Some(matrix) = matrix_of(parts, tensors, cpu, place) else { continue };
             packed.insert(parameter.name.clone(), matrix);
-            // Else file and copy would both take memory until the end.
-            parts.iter().for_each(|(_, tensor)| tensors.release(tensor.name));
         }
     }
     filled.retain(|(slot, _)| !packed.contains_key(&parameters.get(slot.parameter).name));
@@ -143,7 +179,12 @@ pub(crate) fn pack_stored(
 
 /// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take, or
 /// all are float32.
-fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> {
+fn matrix_of(
+    parts: &[(Slot, TensorView<'_>)],
+    tensors: &TensorFile,
+    cpu: &Cpu,
+    place: PlaceRows,
+) -> Option<QuantizedMatrix> {
     let kind_of = |tensor: &TensorView<'_>| WeightKind::named(tensor.element_type.name());
     let columns = *parts[0].1.shape.last()?;
     let fits = |(slot, tensor): &(Slot, TensorView<'_>)| {
@@ -157,8 +198,7 @@ fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> 
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
-        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
+        place(&mut matrix, kind_of(tensor)?, slot, tensor, tensors, cpu);
     }
     Some(matrix)
 }

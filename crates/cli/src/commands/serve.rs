@@ -47,7 +47,7 @@ impl Command for Serve {
     fn run(self) -> Result<Answer, Failure> {
         let mut models: Vec<Arc<dyn TextModel>> = Vec::new();
         for name in &self.models {
-            models.push(Arc::new(model::load(name, self.serving.options(), self.models.len())?));
+            models.push(Arc::new(model::load(name, self.serving.options()?, self.models.len())?));
         }
         let options = Options {
             address: self.address,

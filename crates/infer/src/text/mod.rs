@@ -20,7 +20,7 @@ pub use chat_file::{CHAT_FILE, chat_file};
 pub use embed::{CrossEncoder, EmbedError, Embedder, EmbedderOptions, Embeddings, Scores, cosine};
 pub use fit::fit_to_context;
 pub use local::{ContextCut, LoadError, LocalModel, Options, load_tokenizer};
-pub use memory::CACHE_SHARE;
+pub use memory::{CACHE_SHARE, Placement, TooLarge};
 
 /// What the model continues.
 #[derive(Debug, Clone, PartialEq)]
