@@ -105,9 +105,9 @@ impl<R: BufRead> Lines<'_, R> {
     /// The next line without its end; none at the end of the file.
     fn next(&mut self) -> Result<Option<&[u8]>, NgramError> {
         self.line.clear();
-        self.number += 1;
         let mut limited = (&mut self.input).take(NGRAM_WORD_BYTES_MAX as u64);
         let count = limited.read_until(b'\n', &mut self.line).map_err(|source| FileError::read(self.path, source))?;
+        self.number += u64::from(count > 0);
         if count == NGRAM_WORD_BYTES_MAX {
             return Err(self.error("the line is too long for an n-gram"));
         }

@@ -35,41 +35,44 @@ pub(super) struct ColumnWriter {
 }
 
 impl ColumnWriter {
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        if self.buffer.len() + bytes.len() > self.scratch.buffer_bytes {
+    #[inline]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) -> Result<(), FileError> {
+        if self.buffer.len() + N > self.scratch.buffer_bytes {
             self.spill()?;
         }
-        self.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(&bytes);
         Ok(())
     }
 
+    #[inline]
     pub(super) fn u32(&mut self, value: u32) -> Result<(), FileError> {
-        self.bytes(&value.to_le_bytes())
+        self.put(value.to_le_bytes())
     }
 
+    #[inline]
     pub(super) fn f32(&mut self, value: f32) -> Result<(), FileError> {
-        self.u32(value.to_bits())
+        self.put(value.to_le_bytes())
     }
 
     /// A place in a column, below 2^40.
+    #[inline]
     pub(super) fn place(&mut self, value: u64) -> Result<(), FileError> {
         debug_assert!(value < 1 << 40);
-        self.bytes(&value.to_le_bytes()[..5])
+        let [a, b, c, d, e, ..] = value.to_le_bytes();
+        self.put([a, b, c, d, e])
     }
 
     /// Seven bits a byte, the lowest first: counts are mostly small.
+    #[inline]
     pub(super) fn varint(&mut self, mut value: u64) -> Result<(), FileError> {
-        let mut bytes = [0; 10];
-        let mut length = 0;
         while value >= 0x80 {
-            bytes[length] = value as u8 | 0x80;
+            self.put([value as u8 | 0x80])?;
             value >>= 7;
-            length += 1;
         }
-        bytes[length] = value as u8;
-        self.bytes(&bytes[..=length])
+        self.put([value as u8])
     }
 
+    #[cold]
     fn spill(&mut self) -> Result<(), FileError> {
         let failed = |source| FileError::write(&self.scratch.folder, source);
         let file = match &mut self.file {

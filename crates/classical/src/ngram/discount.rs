@@ -15,6 +15,7 @@ impl Discounts {
     pub const FALLBACK: Self = Self([0.5, 1.0, 1.5]);
 
     /// `D(count)`; nothing is taken from 0.
+    #[inline]
     pub(super) fn of(self, count: u64) -> f32 {
         match count {
             0 => 0.0,

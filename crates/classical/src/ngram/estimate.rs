@@ -24,7 +24,7 @@ use tsumugi_base::FileError;
 use super::column::{Column, ColumnReader, ColumnWriter, Scratch};
 use super::discount::Discounts;
 use super::levels::{Level, Node};
-use super::{BEGIN, UNKNOWN, WordId};
+use super::{BEGIN, WordId};
 
 /// What is known of the n-grams of one order, beside their words and counts. Linear, not logarithms.
 pub(super) struct Weights {
@@ -88,17 +88,17 @@ fn unigrams(level: &Level, discounts: Discounts, scratch: &Scratch) -> Result<Co
     for _ in 0..level.len {
         sums.add(reader.next()?, discounts);
     }
-    let uniform = 1.0 / (level.kept - 1) as f64; // `<s>` never follows
+    let smoothing = sums.smoothing();
+    let uniform = (1.0 / (level.kept - 1) as f64) as f32; // `<s>` never follows
     let mut reader = level.reader();
     let mut probabilities = scratch.writer();
     for _ in 0..level.len {
         let node = reader.next()?;
         let probability = match node.word {
-            UNKNOWN => sums.gamma() * uniform,
             BEGIN => 1.0, // so that a sentence may be scored with it
-            _ => sums.probability(node, discounts, uniform),
+            _ => smoothing.probability(node, discounts, uniform),
         };
-        probabilities.f32(probability as f32)?;
+        probabilities.f32(probability)?;
     }
     probabilities.finish()
 }
@@ -119,16 +119,49 @@ impl Sums {
         self.left += if node.is_pruned() { count as f64 } else { f64::from(discounts.of(count)) };
     }
 
-    /// γ; 1 where nothing follows.
-    fn gamma(&self) -> f64 {
-        if self.counts == 0 { 1.0 } else { self.left / self.counts as f64 }
+    fn smoothing(&self) -> Smoothing {
+        match self.counts {
+            0 => Smoothing { per_count: 0.0, gamma: 1.0 }, // nothing follows
+            counts => {
+                Smoothing { per_count: (counts as f64).recip() as f32, gamma: (self.left / counts as f64) as f32 }
+            }
+        }
     }
+}
 
+/// What a context makes of counts and of the probabilities of the lower order.
+#[derive(Debug, Clone, Copy)]
+struct Smoothing {
+    /// One by the sum of the counts.
+    per_count: f32,
+    /// γ.
+    gamma: f32,
+}
+
+impl Smoothing {
     #[inline]
-    fn probability(&self, node: Node, discounts: Discounts, lower: f64) -> f64 {
+    fn probability(self, node: Node, discounts: Discounts, lower: f32) -> f32 {
         let count = node.count();
-        (count as f64 - f64::from(discounts.of(count))) / self.counts as f64 + self.gamma() * lower
+        let kept = (count as f64 - f64::from(discounts.of(count))) * f64::from(self.per_count);
+        (kept + f64::from(self.gamma) * f64::from(lower)) as f32
     }
+}
+
+/// N-grams that are worked on together.
+const BATCH: usize = 128;
+
+/// An n-gram whose context is in the slice.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    node: Node,
+    /// The node on the level below that its parent's context is, counted from the slice's first.
+    below: u32,
+    /// Of its siblings.
+    is_first: bool,
+    /// Its context, counted from the slice's first.
+    place: u32,
+    /// The probability of its ending, then its own.
+    lower: f32,
 }
 
 /// One order and what it is joined with.
@@ -239,26 +272,34 @@ impl Order<'_> {
     fn join_slice(&self, slice: Slice, scratch: &Scratch) -> Result<Joined, FileError> {
         let mut contexts = self.load(slice)?;
         let mut places = scratch.writer();
-        self.walk(&contexts.slice.clone(), |below, node, cursor, _| {
-            let place = contexts.find(below, node.word, cursor);
-            contexts.sums[place].add(node, self.discounts);
-            places.u32(place as u32)
+        self.walk(&contexts.slice.clone(), |batch| {
+            contexts.find(batch);
+            for item in batch.iter() {
+                contexts.sums[item.place as usize].add(item.node, self.discounts);
+            }
+            batch.iter().try_for_each(|item| places.u32(item.place))
         })?;
-        contexts.words = Vec::new();
-        contexts.begins = Vec::new();
+        let (begin, sums) = (contexts.slice.contexts.start, contexts.sums);
+        let slice = contexts.slice;
+        let smoothing: Vec<Smoothing> = sums.iter().map(Sums::smoothing).collect();
+        drop(sums);
 
-        let (begin, mut places) = (contexts.slice.contexts.start, places.finish()?.reader());
+        let mut places = places.finish()?.reader();
         let (mut absolute, mut probabilities) = (scratch.writer(), scratch.writer());
-        self.walk(&contexts.slice, |_, node, _, lower| {
-            let place = places.u32()?;
-            absolute.place(begin + u64::from(place))?;
-            let sums = &contexts.sums[place as usize];
-            probabilities.f32(sums.probability(node, self.discounts, f64::from(lower)) as f32)
+        self.walk(&slice, |batch| {
+            for item in batch.iter_mut() {
+                item.place = places.u32()?;
+            }
+            for item in batch.iter_mut() {
+                item.lower = smoothing[item.place as usize].probability(item.node, self.discounts, item.lower);
+            }
+            batch.iter().try_for_each(|item| {
+                absolute.place(begin + u64::from(item.place))?;
+                probabilities.f32(item.lower)
+            })
         })?;
         let mut backoffs = scratch.writer();
-        for sums in &contexts.sums {
-            backoffs.f32(sums.gamma() as f32)?;
-        }
+        smoothing.iter().try_for_each(|smoothing| backoffs.f32(smoothing.gamma))?;
         Ok(Joined {
             contexts: absolute.finish()?,
             probabilities: probabilities.finish()?,
@@ -266,30 +307,36 @@ impl Order<'_> {
         })
     }
 
-    /// Calls `visit` for every n-gram whose context is in the slice, with the node on the level below that its parent's
-    /// context is, a number that begins at 0 for each parent, and the parent's probability.
+    /// Calls `visit` with every n-gram whose context is in the slice, in order and in batches: what an n-gram needs lies
+    /// anywhere in memory, and in a loop over a batch the waits overlap.
     fn walk(
         &self,
         slice: &Slice,
-        mut visit: impl FnMut(u64, Node, &mut usize, f32) -> Result<(), FileError>,
+        mut visit: impl FnMut(&mut [Item]) -> Result<(), FileError>,
     ) -> Result<(), FileError> {
         let (mut parents, mut nodes) = (self.parents.reader(), self.nodes.reader());
         let mut contexts = self.parent_contexts.map(Column::reader);
         let mut probabilities = self.parent_probabilities.reader();
+        let mut batch = Vec::with_capacity(BATCH);
         for _ in 0..self.parents.len {
             let children = parents.next()?.children();
             let below = context(&mut contexts)?;
-            let probability = probabilities.f32()?;
+            let lower = probabilities.f32()?;
             let is_here = slice.below.contains(&below);
-            let mut cursor = 0;
-            for _ in 0..children {
+            for child in 0..children {
                 let node = nodes.next()?;
-                if is_here {
-                    visit(below, node, &mut cursor, probability)?;
+                if !is_here {
+                    continue;
                 }
+                if batch.len() == BATCH {
+                    visit(&mut batch)?;
+                    batch.clear();
+                }
+                let below = (below - slice.below.start) as u32;
+                batch.push(Item { node, below, is_first: child == 0, place: 0, lower });
             }
         }
-        Ok(())
+        visit(&mut batch)
     }
 
     /// Puts the parts of the slices into the order of the level.
@@ -331,24 +378,29 @@ fn copy(from: &Column, to: &mut ColumnWriter) -> Result<(), FileError> {
 }
 
 impl Contexts {
-    /// The child of `below` with this word, as a place in the slice. Siblings come in order: the search goes on at `cursor`.
-    #[inline]
-    fn find(&self, below: u64, word: WordId, cursor: &mut usize) -> usize {
+    /// Sets the place in the slice of each item's context: the child of `below` with the item's word.
+    fn find(&self, batch: &mut [Item]) {
         if self.begins.is_empty() {
-            return word as usize; // the level of single words is in the order of the ids
+            // The level of single words is in the order of the ids.
+            batch.iter_mut().for_each(|item| item.place = item.node.word);
+            return;
         }
-        let below = (below - self.slice.below.start) as usize;
-        let (begin, end) = (self.begins[below] as usize, self.begins[below + 1] as usize);
-        let words = &self.words[begin..end];
-        let (mut low, mut step) = (*cursor, 1);
-        while low + step < words.len() && words[low + step] <= word {
-            low += step;
-            step *= 2;
+        let mut ranges = [(0, 0); BATCH];
+        for (range, item) in ranges.iter_mut().zip(batch.iter()) {
+            let below = item.below as usize;
+            *range = (self.begins[below], self.begins[below + 1]);
         }
-        let high = (low + step).min(words.len());
-        let found = low + words[low..high].partition_point(|&candidate| candidate < word);
-        debug_assert_eq!(words[found], word, "every context is an n-gram too");
-        *cursor = found;
-        begin + found
+        let mut last = 0;
+        for (item, &(begin, end)) in batch.iter_mut().zip(&ranges) {
+            let word = item.node.word;
+            // Siblings are sorted: the search goes on behind the one before. And they are different, from 0 on, so that none
+            // is further back than its id says.
+            let from = if item.is_first { begin } else { last.max(begin) };
+            let to = end.min(begin.saturating_add(word).saturating_add(1));
+            let words = &self.words[from as usize..to as usize];
+            item.place = from + words.partition_point(|&candidate| candidate < word) as u32;
+            debug_assert_eq!(self.words[item.place as usize], word, "every context is an n-gram too");
+            last = item.place + 1;
+        }
     }
 }
