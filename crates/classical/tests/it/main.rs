@@ -1,5 +1,7 @@
 //! The integration tests of `tsumugi-classical`.
 
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
+
 mod broken_files;
 mod kenlm;
 mod random_texts;
