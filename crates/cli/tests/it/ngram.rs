@@ -45,7 +45,7 @@ fn what_cannot_be_done_is_told() {
         assert!(ran.stderr.contains(expected) && ran.stderr.contains("hint: "), "{}", ran.stderr);
     };
     let train = ["ngram", "train", "text.txt", "--out", "m.ngram"];
-    fails(&train, "no discounts for n-grams of 1 words");
+    fails(&train, "no discounts for n-grams of 2 words");
     let with = |more: &[&'static str]| train.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
     fails(&with(&["--discount-fallback", "0.5", "2.5"]), "more than the count");
     fails(&with(&["--prune", "1", "0"]), "the pruning thresholds [1, 0]");
