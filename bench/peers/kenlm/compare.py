@@ -12,8 +12,8 @@ from pathlib import Path
 def run(command, stdin=None, stdout=None):
     """Seconds of wall and of processors, peak MiB."""
     began = time.monotonic()
-    process = subprocess.Popen(command, stdin=stdin and open(stdin, "rb"), stdout=stdout and open(stdout, "wb"),
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdin=stdin and open(stdin, "rb"),
+                               stdout=open(stdout, "wb") if stdout else subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(map(str, command))}")

@@ -42,8 +42,8 @@ pub(super) struct Resources<'a> {
     pub(super) memory_bytes: u64,
 }
 
-/// Bytes of a slice per context: its word, its sums, and at most one begin of children.
-const CONTEXT_BYTES: u64 = 4 + 16 + 4;
+/// Bytes of a slice per context: its word, at most one begin of children, its sums, and what is made of them.
+const CONTEXT_BYTES: u64 = 4 + 4 + (size_of::<Sums>() + size_of::<Smoothing>()) as u64;
 
 /// A level with fewer contexts is done before threads would have begun.
 const PARALLEL_CONTEXTS: u64 = 1 << 16;

@@ -140,8 +140,8 @@ fn count(
     scratch: &Scratch,
     observer: &dyn Observer,
 ) -> Result<Counted, NgramError> {
-    // A quarter stays for the vocabulary, the buffers of columns and what is read.
-    let mut counter = Counter::new(options.order, options.memory_bytes / 4 * 3, scratch, options.threads);
+    // The other half is for the vocabulary, the buffers of columns, what is read, and vectors that grow by doubling.
+    let mut counter = Counter::new(options.order, options.memory_bytes / 2, scratch, options.threads);
     let mut reading = Reading::new(options, observer, texts);
     if options.threads < 2 {
         reading.run(texts, &mut |batch| {
