@@ -100,3 +100,10 @@ pub const UNPACKED_BYTES_MAX: u64 = 64 << 30;
 
 /// Largest configuration file of pip.
 pub const PIP_CONFIGURATION_BYTES_MAX: u64 = 1 << 20;
+
+/// Longest word of a text from which n-grams are counted. Web pages have pictures of some MB in one "word"; longer ones are
+/// another format.
+pub const NGRAM_WORD_BYTES_MAX: usize = 64 << 20;
+
+/// Longest n-gram of a model: far more than anything published, and bounded because every order costs buffers.
+pub const NGRAM_ORDER_MAX: usize = 32;

@@ -152,6 +152,24 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number of bytes: `512M`, `2G`, `1.5GiB`, in units of 1,024.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let expected = || "it must be a size: 512M, 2G".to_string();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text[digits.len()..].to_ascii_uppercase();
+    let power = match unit.strip_suffix("IB").or_else(|| unit.strip_suffix('B')).unwrap_or(&unit) {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(expected()),
+    };
+    let number: f64 = digits.parse().map_err(|_| expected())?;
+    let size = number * 1024_f64.powi(power);
+    if (1.0..=(1_u64 << 50) as f64).contains(&size) { Ok(size as u64) } else { Err(expected()) }
+}
+
 /// A stop string; an empty one is in every text.
 pub fn stop_text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("every answer would end at once".into()) } else { Ok(text.into()) }
@@ -176,4 +194,18 @@ fn min_p(text: &str) -> Result<f32, String> {
 
 fn penalty(text: &str) -> Result<f32, String> {
     number(text, ranges::REPETITION_PENALTY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes() {
+        let sizes = ["7", "512M", "1.5GiB", "2gb", "1K"].map(|text| bytes(text).unwrap());
+        assert_eq!(sizes, [7, 512 << 20, 3 << 29, 2 << 30, 1024]);
+        for text in ["", "G", "-1", "0", "1X", "nan", "inf", "99999T", "1 G"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod chat;
 mod data;
 mod embed;
 mod generate;
+mod ngram;
 mod perplexity;
 mod pull;
 mod quickstart;
