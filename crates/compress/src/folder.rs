@@ -65,12 +65,12 @@ pub fn write_folder(
 
     let tensors = model.tensors()?;
     let translation = Translation::new(model, &tensors, Layout::Folder(family))?;
-    let types = vec![folder_type.element_type(); translation.slots().len()];
+    let types = vec![folder_type.element_type(); translation.tensors().len()];
     let specs: Vec<TensorSpec<'_>> = translation
-        .slots()
+        .tensors()
         .iter()
         .zip(&types)
-        .map(|(slot, &element_type)| TensorSpec { name: &slot.tensor, element_type, shape: &slot.shape })
+        .map(|(tensor, &element_type)| TensorSpec { name: tensor.name(), element_type, shape: tensor.shape() })
         .collect();
     let mut stream = Stream::new("convert", &translation, &types, pool, observer);
     let file = out.join(MODEL_FILE);

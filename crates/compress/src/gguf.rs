@@ -35,21 +35,22 @@ pub fn write_gguf_model(
     let (_, spec) = read_spec(model)?;
     let architecture = match read_layout(model)? {
         Layout::Gguf(architecture) => architecture,
-        Layout::Folder(_) => architecture_of(&spec)?,
+        Layout::Folder(_) | Layout::FusedExperts(_) => architecture_of(&spec)?,
     };
     let tensors = model.tensors()?;
     let translation = Translation::new(model, &tensors, Layout::Gguf(architecture))?;
     let metadata = metadata(model, architecture, translation.spec(), mix)?;
     let tables = tables(architecture, translation.spec(), &tensors)?;
-    let slots = translation.slots();
-    let types: Vec<ElementType> = slots.iter().map(|slot| mix.element_type(&slot.tensor, &slot.shape, &spec)).collect();
-    let of_slots = slots.iter().zip(&types).map(|(slot, &element_type)| TensorSpec {
-        name: &slot.tensor,
+    let parameters = translation.tensors();
+    let types: Vec<ElementType> =
+        parameters.iter().map(|tensor| mix.element_type(tensor.name(), tensor.shape(), &spec)).collect();
+    let of_parameters = parameters.iter().zip(&types).map(|(tensor, &element_type)| TensorSpec {
+        name: tensor.name(),
         element_type,
-        shape: &slot.shape,
+        shape: tensor.shape(),
     });
     let of_tables = tables.iter().map(|(name, shape, _)| TensorSpec { name, element_type: ElementType::F32, shape });
-    let specs: Vec<TensorSpec<'_>> = of_tables.chain(of_slots).collect();
+    let specs: Vec<TensorSpec<'_>> = of_tables.chain(of_parameters).collect();
     let stage = if mix.most.is_quantized() { "quantize" } else { "convert" };
     let mut stream = Stream::new(stage, &translation, &types, pool, observer);
     let ended = write_gguf_with(out, &metadata, &specs, |index, sink| match index.checked_sub(tables.len()) {
