@@ -1,11 +1,13 @@
 //! A model as one GGUF file, with vocabulary and chat template, as llama.cpp's converter writes it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::Value as Json;
 use tsumugi_base::progress::Observer;
-use tsumugi_files::gguf::{Metadata, Value, write_gguf_with};
+use tsumugi_files::gguf::{Metadata, Value, part_count, write_gguf_with};
 use tsumugi_files::{Admitted, ElementType, ModelFiles, TensorFile, TensorSpec, to_f32};
 use tsumugi_models::gguf::{Architecture, architecture_of};
 use tsumugi_models::slots::Layout;
@@ -13,12 +15,15 @@ use tsumugi_models::{DecoderSpec, Translation, read_layout, read_spec};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, end_tokens};
 
-use crate::mix::Mix;
+use crate::mix::{Choice, Mix};
 use crate::stream::{Stream, Written};
 use crate::{CompressError, folder};
 
 /// `general.quantization_version`: of the layouts of blocks (ggml.h, `GGML_QNT_VERSION`).
 const QUANTIZATION_VERSION: u32 = 2;
+
+/// What a file says whose model has no vocabulary.
+const NO_VOCABULARY: &str = "none";
 
 /// A table that is no parameter: name, shape, numbers.
 type Table = (&'static str, [usize; 1], Vec<f32>);
@@ -32,6 +37,9 @@ pub fn write_gguf_model(
     observer: &dyn Observer,
 ) -> Result<Written, CompressError> {
     folder::check_not_itself(model, out)?;
+    if !is_model_name(out) {
+        return Err(CompressError::NotGgufName { path: out.to_owned() });
+    }
     let (_, spec) = read_spec(model)?;
     let architecture = match read_layout(model)? {
         Layout::Gguf(architecture) => architecture,
@@ -42,8 +50,9 @@ pub fn write_gguf_model(
     let metadata = metadata(model, architecture, translation.spec(), mix)?;
     let tables = tables(architecture, translation.spec(), &tensors)?;
     let parameters = translation.tensors();
-    let types: Vec<ElementType> =
-        parameters.iter().map(|tensor| mix.element_type(tensor.name(), tensor.shape(), &spec)).collect();
+    let choices: Vec<Choice> =
+        parameters.iter().map(|tensor| mix.choose(tensor.name(), tensor.shape(), &spec)).collect();
+    let types: Vec<ElementType> = choices.iter().map(|choice| choice.element_type).collect();
     let of_parameters = parameters.iter().zip(&types).map(|(tensor, &element_type)| TensorSpec {
         name: tensor.name(),
         element_type,
@@ -58,7 +67,54 @@ pub fn write_gguf_model(
         Some(index) => stream.write(index, sink),
     });
     let written = stream.finish(ended)?;
-    Ok(Written { notes: architecture.unread(&spec), ..written })
+    let shapes = parameters.iter().map(|tensor| tensor.shape());
+    let mut notes = architecture.unread(&spec);
+    notes.extend(other_types(choices.iter().zip(shapes), &written));
+    notes.extend(no_vocabulary(&metadata).then(|| folder::NO_VOCABULARY.to_owned()));
+    Ok(Written { notes, ..written })
+}
+
+/// Whether [`ModelFiles::admit`] takes a file of this name for a whole model.
+fn is_model_name(out: &Path) -> bool {
+    out.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(".gguf") && part_count(name) == 1)
+}
+
+fn no_vocabulary(metadata: &Metadata) -> bool {
+    metadata.get("tokenizer.ggml.model").and_then(Value::as_str).is_none_or(|model| model == NO_VOCABULARY)
+}
+
+/// The tensors that did not get the type that they were meant to have, and the bits that a weight has for it: sentences.
+fn other_types<'a>(choices: impl Iterator<Item = (&'a Choice, &'a [usize])>, written: &Written) -> Vec<String> {
+    let mut counts: BTreeMap<(ElementType, ElementType), (usize, u64, BTreeSet<usize>)> = BTreeMap::new();
+    let mut bits_saved = 0.0;
+    let bits = |element_type: ElementType| {
+        8.0 * element_type.block_bytes() as f64 / element_type.block_elements() as f64
+    };
+    for (choice, shape) in choices.filter(|(choice, _)| choice.element_type != choice.wanted) {
+        let weights = shape.iter().product::<usize>() as u64;
+        let (tensors, all, columns) = counts.entry((choice.wanted, choice.element_type)).or_default();
+        (*tensors, *all) = (*tensors + 1, *all + weights);
+        columns.extend(shape.last());
+        bits_saved += (bits(choice.element_type) - bits(choice.wanted)) * weights as f64;
+    }
+    let sentence = |((wanted, got), (tensors, weights, columns)): (&(ElementType, ElementType), &_)| {
+        let (share, columns): (_, &BTreeSet<usize>) = (100.0 * *weights as f64 / written.weights as f64, columns);
+        let columns = columns.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
+        format!(
+            "{tensors} tensors with {share:.1} % of the weights are {} instead of {}: their rows of {columns} numbers are \
+             no whole number of blocks of {}",
+            got.name(),
+            wanted.name(),
+            wanted.block_elements(),
+        )
+    };
+    let mut sentences: Vec<String> = counts.iter().map(sentence).collect();
+    if !sentences.is_empty() {
+        let bits = written.bits_per_weight();
+        let as_wanted = bits - bits_saved / written.weights.max(1) as f64;
+        sentences.push(format!("so there are {bits:.2} bits per weight, where these types would take {as_wanted:.2}"));
+    }
+    sentences
 }
 
 fn write_numbers(numbers: &[f32], sink: &mut dyn Write) -> io::Result<()> {
@@ -114,7 +170,7 @@ fn metadata(
 fn vocabulary(model: &Admitted<ModelFiles>, spec: &DecoderSpec) -> Result<Metadata, CompressError> {
     let Some(tokenizer) = Tokenizer::of_model(model)? else {
         let mut metadata = Metadata::default();
-        metadata.insert("tokenizer.ggml.model", Value::String("none".into()));
+        metadata.insert("tokenizer.ggml.model", Value::String(NO_VOCABULARY.into()));
         return Ok(metadata);
     };
     let mut metadata = tokenizer.to_gguf(spec.vocabulary)?;

@@ -26,7 +26,7 @@ pub struct Written {
     pub relative_error: f64,
     /// The same of each element type, most bytes first.
     pub types: Vec<WrittenType>,
-    /// What other programs do not read of it: sentences.
+    /// What is not as one might expect, or not read by other programs: sentences.
     pub notes: Vec<String>,
 }
 

@@ -18,13 +18,9 @@ const NAMES: &[Rename] = &[
     rename("transformer.h.{}.input_layernorm.weight", "layers.{}.attention_norm.weight", Place::Whole),
     rename("transformer.h.{}.input_layernorm.bias", "layers.{}.attention_norm.bias", Place::Whole),
     rename("transformer.h.{}.self_attention.query_key_value.weight", "layers.{}.attention.qkv.weight", Place::Groups),
-    rename("transformer.h.{}.self_attention.query_key_value.bias", "layers.{}.attention.qkv.bias", Place::Groups),
     rename("transformer.h.{}.self_attention.dense.weight", "layers.{}.attention.output.weight", Place::Whole),
-    rename("transformer.h.{}.self_attention.dense.bias", "layers.{}.attention.output.bias", Place::Whole),
     rename("transformer.h.{}.mlp.dense_h_to_4h.weight", "layers.{}.feed_forward.up.weight", Place::Whole),
-    rename("transformer.h.{}.mlp.dense_h_to_4h.bias", "layers.{}.feed_forward.up.bias", Place::Whole),
     rename("transformer.h.{}.mlp.dense_4h_to_h.weight", "layers.{}.feed_forward.down.weight", Place::Whole),
-    rename("transformer.h.{}.mlp.dense_4h_to_h.bias", "layers.{}.feed_forward.down.bias", Place::Whole),
     rename("transformer.ln_f.weight", "final_norm.weight", Place::Whole),
     rename("transformer.ln_f.bias", "final_norm.bias", Place::Whole),
     rename("lm_head.weight", "head.weight", Place::Whole),
@@ -95,6 +91,7 @@ impl Family for Falcon {
             return Err(ConfigProblem(format!("num_attention_heads {heads} does not divide hidden_size {width}")));
         }
         config.only("alibi", &json!(false))?;
+        config.only("bias", &json!(false))?;
         let context = config.size_or("max_position_embeddings", 2048)?;
         let layers = config.either("n_layer", "num_hidden_layers")?;
         let mut spec = Self::sized(config.size("vocab_size")?, context, width, layers, heads);
@@ -105,8 +102,6 @@ impl Family for Falcon {
         spec.epsilon = config.positive_or("layer_norm_epsilon", 1e-5)? as f32;
         spec.position =
             Position::Rotary(rope_config::read(config, spec.head_width, context, &Rotary::plain(10_000.0))?);
-        spec.qkv_bias = config.flag_or("bias", false)?;
-        (spec.output_bias, spec.feed_forward_bias) = (spec.qkv_bias, spec.qkv_bias);
         spec.tied = config.flag_or("tie_word_embeddings", true)?;
         Ok(spec)
     }
@@ -124,7 +119,7 @@ impl Family for Falcon {
             "activation": activation_word(activation),
             "layer_norm_epsilon": spec.epsilon,
             "alibi": false,
-            "bias": spec.qkv_bias,
+            "bias": false,
             "tie_word_embeddings": spec.tied,
             "hidden_dropout": spec.dropout,
             "attention_dropout": 0.0,

@@ -63,7 +63,7 @@ impl Command for Convert {
         interrupt::listen("stopping")?;
         let (folder_type, name) = self.element_type.of_both();
         let progress = Progress::new();
-        let written = if self.out.extension().is_some_and(|ending| ending == "gguf") {
+        let written = if self.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
             let mix = mix::find(name).unwrap_or(&mix::ALL[0]);
             write_gguf_model(&model, &self.out, mix, &pool, &progress)
         } else {

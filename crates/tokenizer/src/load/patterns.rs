@@ -39,6 +39,9 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 /// BLOOM: words with the space before them, up to punctuation.
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 
+/// The same as its `tokenizer.json` spells it, with a class within the class.
+const BLOOM_PUBLISHED: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
+
 /// DeepSeek's last pattern: letters with their marks, punctuation and symbols, whitespace. With control characters as they
 /// are, which is how the encoder knows it.
 const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
@@ -112,7 +115,9 @@ fn steps(pre_tokenizer: &Value) -> Vec<Value> {
         Some("Digits") if flag("individual_digits", false) => vec![digit()],
         Some("Split") if !flag("invert", false) => {
             match pre_tokenizer.pointer("/pattern/Regex").and_then(Value::as_str) {
-                Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => vec![split(pattern)],
+                Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => {
+                    vec![split(if pattern == BLOOM_PUBLISHED { BLOOM } else { pattern })]
+                }
                 _ => vec![pre_tokenizer.clone()],
             }
         }
@@ -148,6 +153,7 @@ mod tests {
         let nested = json!({"type": "Sequence", "pretokenizers": [digits, byte_level(false, true)]});
         assert_eq!(named(nested), Some("smollm"));
         assert_eq!(named(split("a+")), None);
+        assert_eq!(named(split(BLOOM_PUBLISHED)), Some("bloom"));
         assert_eq!(gguf_pattern(&json!({})), None);
     }
 }
