@@ -1,6 +1,5 @@
 //! A model as one GGUF file, with vocabulary and chat template, as llama.cpp's converter writes it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,6 +14,7 @@ use tsumugi_models::{DecoderSpec, Translation, read_layout, read_spec};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, end_tokens};
 
+use crate::fallbacks::fallbacks;
 use crate::mix::{Choice, Mix};
 use crate::stream::{Stream, Written};
 use crate::{CompressError, folder};
@@ -67,9 +67,8 @@ pub fn write_gguf_model(
         Some(index) => stream.write(index, sink),
     });
     let written = stream.finish(ended)?;
-    let shapes = parameters.iter().map(|tensor| tensor.shape());
     let mut notes = architecture.unread(&spec);
-    notes.extend(other_types(choices.iter().zip(shapes), &written));
+    notes.extend(fallbacks(choices.iter().zip(parameters), &written));
     notes.extend(no_vocabulary(&metadata).then(|| folder::NO_VOCABULARY.to_owned()));
     Ok(Written { notes, ..written })
 }
@@ -81,40 +80,6 @@ fn is_model_name(out: &Path) -> bool {
 
 fn no_vocabulary(metadata: &Metadata) -> bool {
     metadata.get("tokenizer.ggml.model").and_then(Value::as_str).is_none_or(|model| model == NO_VOCABULARY)
-}
-
-/// The tensors that did not get the type that they were meant to have, and the bits that a weight has for it: sentences.
-fn other_types<'a>(choices: impl Iterator<Item = (&'a Choice, &'a [usize])>, written: &Written) -> Vec<String> {
-    let mut counts: BTreeMap<(ElementType, ElementType), (usize, u64, BTreeSet<usize>)> = BTreeMap::new();
-    let mut bits_saved = 0.0;
-    let bits = |element_type: ElementType| {
-        8.0 * element_type.block_bytes() as f64 / element_type.block_elements() as f64
-    };
-    for (choice, shape) in choices.filter(|(choice, _)| choice.element_type != choice.wanted) {
-        let weights = shape.iter().product::<usize>() as u64;
-        let (tensors, all, columns) = counts.entry((choice.wanted, choice.element_type)).or_default();
-        (*tensors, *all) = (*tensors + 1, *all + weights);
-        columns.extend(shape.last());
-        bits_saved += (bits(choice.element_type) - bits(choice.wanted)) * weights as f64;
-    }
-    let sentence = |((wanted, got), (tensors, weights, columns)): (&(ElementType, ElementType), &_)| {
-        let (share, columns): (_, &BTreeSet<usize>) = (100.0 * *weights as f64 / written.weights as f64, columns);
-        let columns = columns.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
-        format!(
-            "{tensors} tensors with {share:.1} % of the weights are {} instead of {}: their rows of {columns} numbers are \
-             no whole number of blocks of {}",
-            got.name(),
-            wanted.name(),
-            wanted.block_elements(),
-        )
-    };
-    let mut sentences: Vec<String> = counts.iter().map(sentence).collect();
-    if !sentences.is_empty() {
-        let bits = written.bits_per_weight();
-        let as_wanted = bits - bits_saved / written.weights.max(1) as f64;
-        sentences.push(format!("so there are {bits:.2} bits per weight, where these types would take {as_wanted:.2}"));
-    }
-    sentences
 }
 
 fn write_numbers(numbers: &[f32], sink: &mut dyn Write) -> io::Result<()> {

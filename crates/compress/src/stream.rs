@@ -136,7 +136,7 @@ impl<'a> Stream<'a> {
                 self.weights_done += piece.numbers() as u64;
             }
             if self.meter.is_due() {
-                let details = vec![("tensor".into(), tensor().into())];
+                let details = vec![("tensor".into(), tensor())];
                 self.observer.event(&self.meter.step(self.weights_done, details));
             }
         }

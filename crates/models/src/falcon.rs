@@ -54,7 +54,8 @@ fn read_key_heads(config: &ConfigReader<'_>, heads: usize) -> Result<usize, Conf
         config.only("num_ln_in_parallel_attn", &json!(1))?;
         if !config.has("num_ln_in_parallel_attn") {
             return Err(ConfigProblem(
-                "`num_ln_in_parallel_attn` is not there, which stands for 2: only 1 norm of each layer is supported".into(),
+                "`num_ln_in_parallel_attn` is not there, which stands for 2: only 1 norm of each layer is supported"
+                    .into(),
             ));
         }
         return config.size_or("num_kv_heads", config.size_or("n_head_kv", heads)?);

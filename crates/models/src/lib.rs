@@ -41,7 +41,7 @@ pub use family::{Family, Place, Rename};
 pub use load::{Precision, read_config, read_layout, read_spec};
 pub use plans::{ChunkedLogitsPlan, LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
-pub use translate::{Piece, Translation};
+pub use translate::{NewTensor, Piece, Translation};
 
 /// Every decoder family, in the order of `tsumugi models`.
 pub const ALL: &[&dyn Family] = &[

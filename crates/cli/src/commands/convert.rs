@@ -15,7 +15,7 @@ use crate::{interrupt, model};
 
 /// Write a model in another format: a Hugging Face folder as a GGUF file, or the other way
 ///
-/// A path that ends in .gguf becomes a GGUF file, any other a folder. Vocabulary, chat template and special tokens go with
+/// A path that ends in .gguf becomes a GGUF file, any other a folder, which must not be there yet. Vocabulary, chat template and special tokens go with
 /// the weights. Fewer bits than 16: `tsumugi quantize`.
 #[derive(Debug, Args)]
 pub struct Convert {

@@ -225,7 +225,11 @@ const WITH_EXPERTS: [&str; 3] = ["llama", "qwen2moe", "qwen3moe"];
 /// What Llama's relatives share, with a base of the rotation for files that do not say it.
 fn relative(file: &Described<'_>, model_type: &str, base: f64, tables: Tables) -> Result<Map<String, Json>, String> {
     if file.has_experts() && !WITH_EXPERTS.contains(&file.architecture) {
-        return Err(format!("experts are known in models of {}, not of {}", WITH_EXPERTS.join(", "), file.architecture));
+        return Err(format!(
+            "experts are known in models of {}, not of {}",
+            WITH_EXPERTS.join(", "),
+            file.architecture
+        ));
     }
     let (width, heads) = (file.size("embedding_length")?, file.size("attention.head_count")?);
     let context = file.size("context_length")?;

@@ -133,7 +133,7 @@ pub fn smollm3(spec: &DecoderSpec) -> Entries {
 }
 
 fn turns_as_llama_cpp(spec: &DecoderSpec) -> bool {
-    (0..spec.layers).all(|layer| spec.turns(layer) == !every_fourth(layer))
+    (0..spec.layers).all(|layer| spec.turns(layer) != every_fourth(layer))
 }
 
 /// `FalconModel`.

@@ -46,6 +46,9 @@ const BLOOM_PUBLISHED: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
 /// are, which is how the encoder knows it.
 const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
 
+/// Runs of punctuation, and of what is that in ASCII only.
+const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|`]+";
+
 /// Names of one pattern, and the pre-tokenizers that cut text by it.
 type Named = (&'static [&'static str], fn() -> Vec<Value>);
 
@@ -80,7 +83,7 @@ pub(super) const GGUF: &[Named] = &[
     (&["deepseek-v3", "hunyuan-dense"], || {
         vec![split(r"\p{N}{1,3}"), split("[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+"), split(DEEPSEEK)]
     }),
-    (&["falcon"], || vec![split(r"[\p{P}\$\+<=>\^~\|`]+"), gpt2(), split("[0-9][0-9][0-9]")]),
+    (&["falcon"], || vec![split(PUNCTUATION), gpt2(), split("[0-9][0-9][0-9]")]),
     (&["default"], || vec![split(r"[\p{P}\$\+<=>\^~\|]+"), gpt2(), split(r"\p{N}+"), split("[0-9][0-9][0-9]")]),
 ];
 
@@ -113,6 +116,7 @@ fn steps(pre_tokenizer: &Value) -> Vec<Value> {
         Some("ByteLevel") if !flag("use_regex", true) => Vec::new(),
         Some("ByteLevel") if !flag("add_prefix_space", true) => vec![gpt2()],
         Some("Digits") if flag("individual_digits", false) => vec![digit()],
+        Some("Punctuation") if pre_tokenizer.get("behavior") == Some(&json!("Contiguous")) => vec![split(PUNCTUATION)],
         Some("Split") if !flag("invert", false) => {
             match pre_tokenizer.pointer("/pattern/Regex").and_then(Value::as_str) {
                 Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => {
@@ -154,6 +158,9 @@ mod tests {
         assert_eq!(named(nested), Some("smollm"));
         assert_eq!(named(split("a+")), None);
         assert_eq!(named(split(BLOOM_PUBLISHED)), Some("bloom"));
+        let runs = json!({"type": "Punctuation", "behavior": "Contiguous"});
+        let falcon = [runs, byte_level(false, true), split("[0-9][0-9][0-9]")];
+        assert_eq!(named(json!({"type": "Sequence", "pretokenizers": falcon})), Some("falcon"));
         assert_eq!(gguf_pattern(&json!({})), None);
     }
 }
