@@ -52,7 +52,7 @@ impl Falcon {
 fn read_key_heads(config: &ConfigReader<'_>, heads: usize) -> Result<usize, ConfigProblem> {
     if config.flag_or("new_decoder_architecture", false)? {
         config.only("num_ln_in_parallel_attn", &json!(1))?;
-        if !config.has("num_ln_in_parallel_attn") {
+        if config.size_if_there("num_ln_in_parallel_attn")?.is_none() {
             return Err(ConfigProblem(
                 "`num_ln_in_parallel_attn` is not there, which stands for 2: only 1 norm of each layer is supported"
                     .into(),
