@@ -25,13 +25,31 @@ pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
 
 /// The family and the spec that the config of a model describes.
 pub fn read_spec(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, DecoderSpec), ModelError> {
-    let (family, spec, _) = described(model)?;
+    let Described { family, spec, .. } = described(model)?;
     Ok((family, spec))
 }
 
 /// How the tensors of a model are laid out.
 pub fn read_layout(model: &Admitted<ModelFiles>) -> Result<Layout, ModelError> {
-    Ok(described(model)?.2)
+    Ok(described(model)?.layout(&model.tensors()?))
+}
+
+/// What a model says that it is.
+struct Described {
+    family: &'static dyn Family,
+    spec: DecoderSpec,
+    /// Of a GGUF file.
+    architecture: Option<&'static Architecture>,
+}
+
+impl Described {
+    /// How its tensors are laid out.
+    fn layout(&self, tensors: &TensorFile) -> Layout {
+        match self.architecture {
+            Some(architecture) => Layout::Gguf(architecture),
+            None => Layout::of_folder(self.family, tensors),
+        }
+    }
 }
 
 fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architecture>), ModelError> {
@@ -48,7 +66,7 @@ fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architec
     Ok((config.ok_or_else(|| ModelError::NoConfig { folder: model.path().to_owned() })?, None))
 }
 
-fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, DecoderSpec, Layout), ModelError> {
+fn described(model: &Admitted<ModelFiles>) -> Result<Described, ModelError> {
     let (config, architecture) = read(model)?;
     let problem = |problem: String| ModelError::Config { file: config_file(model), problem };
     let map = config.as_object().ok_or_else(|| problem("not a JSON object".into()))?;
@@ -62,7 +80,7 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
         ModelError::UnknownFamily { file: config_file(model), model_type: model_type.into(), known: known.join(", ") }
     })?;
     let spec = family.spec(&reader).map_err(|error| problem(error.0))?;
-    Ok((family, spec, architecture.map_or(Layout::Folder(family), Layout::Gguf)))
+    Ok(Described { family, spec, architecture })
 }
 
 /// The file that says what the model is: for messages.
@@ -74,10 +92,10 @@ impl Decoder {
     /// Loads a model; weights are widened to float32, by the threads of `pool`. Tied heads that a file repeats are not
     /// read twice.
     pub fn load(model: &Admitted<ModelFiles>, pool: &Pool) -> Result<Self, ModelError> {
-        let (_, spec, layout) = described(model)?;
-        let tensors = model.tensors()?;
-        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
-        let mut decoder = Self::new(spec);
+        let (described, tensors) = (described(model)?, model.tensors()?);
+        let layout = described.layout(&tensors);
+        check_before_allocating(model, described.spec.parameters_at_least(), &tensors)?;
+        let mut decoder = Self::new(described.spec);
         let filled = filled_slots(&decoder, layout, model, &tensors)?;
         widen(&mut decoder.parameters, &filled, pool)?;
         Ok(decoder)
@@ -111,12 +129,12 @@ impl Decoder {
     /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), as `place`
     /// makes them. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
     fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, place: PlaceRows) -> Result<Self, ModelError> {
-        let (_, spec, layout) = described(model)?;
-        let tensors = model.tensors()?;
+        let (described, tensors) = (described(model)?, model.tensors()?);
+        let (layout, spec) = (described.layout(&tensors), described.spec);
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
-        let described = Self::described(spec.clone());
-        let mut filled = filled_slots(&described, layout, model, &tensors)?;
-        let mut packed = place_stored(&described.parameters, &tensors, &mut filled, cpu, place);
+        let decoder = Self::described(spec.clone());
+        let mut filled = filled_slots(&decoder, layout, model, &tensors)?;
+        let mut packed = place_stored(&decoder.parameters, &tensors, &mut filled, cpu, place);
         let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
