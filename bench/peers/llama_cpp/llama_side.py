@@ -1,4 +1,4 @@
-"""What llama.cpp does of round_trip: logits of a file with everything in float32, and its own quantization.
+"""What llama.cpp does of round_trip and divergence: logits of a file with everything in float32, and its own quantization.
 
     llama_side.py logits MODEL.gguf < [[1, 2, 3], ...]      one list of rows of logits for each list of ids, as JSON
     llama_side.py quantize IN.gguf OUT.gguf FILE_TYPE
@@ -11,6 +11,10 @@ import sys
 import llama_cpp
 import numpy as np
 
+llama_cpp.llama_backend_init()
+SILENT = llama_cpp.llama_log_callback(lambda level, text, data: None)
+llama_cpp.llama_log_set(SILENT, ctypes.c_void_p(0))
+
 
 def load(path):
     parameters = llama_cpp.llama_model_default_params()
@@ -21,17 +25,26 @@ def load(path):
     return model
 
 
-def logits(path, texts):
+def tokens(path, text):
+    """Ids of a text, without a beginning."""
+    vocabulary = llama_cpp.llama_model_get_vocab(load(path))
+    text = text.encode()
+    ids = (llama_cpp.llama_token * (len(text) + 1))()
+    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, len(ids), False, False)
+    return list(ids[:count])
+
+
+def logits(path, texts, threads=2):
+    """For each list of ids the rows of logits, `[ids, vocabulary]`."""
     model = load(path)
-    rows = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
+    vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
     parameters = llama_cpp.llama_context_default_params()
     longest = max(map(len, texts))
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = longest
     parameters.type_k = parameters.type_v = 0  # float32
     parameters.flash_attn_type = 0
-    parameters.n_threads = parameters.n_threads_batch = 2
+    parameters.n_threads = parameters.n_threads_batch = threads
     context = llama_cpp.llama_init_from_model(model, parameters)
-    results = []
     for ids in texts:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
         batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
@@ -41,10 +54,8 @@ def logits(path, texts):
             batch.n_seq_id[position], batch.seq_id[position][0], batch.logits[position] = 1, 0, 1
         if llama_cpp.llama_decode(context, batch) != 0:
             sys.exit("llama_decode failed")
-        row = lambda position: np.ctypeslib.as_array(llama_cpp.llama_get_logits_ith(context, position), (rows,)).tolist()
-        results.append([row(position) for position in range(len(ids))])
+        yield np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), vocabulary)).copy()
         llama_cpp.llama_batch_free(batch)
-    return results
 
 
 def quantize(source, target, file_type):
@@ -54,11 +65,8 @@ def quantize(source, target, file_type):
 
 
 def main():
-    llama_cpp.llama_backend_init()
-    silent = llama_cpp.llama_log_callback(lambda level, text, data: None)
-    llama_cpp.llama_log_set(silent, ctypes.c_void_p(0))
     if sys.argv[1] == "logits":
-        print(json.dumps(logits(sys.argv[2], json.load(sys.stdin))))
+        print(json.dumps([rows.tolist() for rows in logits(sys.argv[2], json.load(sys.stdin))]))
     else:
         sys.exit(quantize(sys.argv[2], sys.argv[3], int(sys.argv[4])))
 

@@ -1,5 +1,6 @@
 //! What every other crate stands on and that knows no word of the field: errors with hints, atomic files,
-//! JSON lines, counter-based randomness, progress events, run records, units, limits, test support.
+//! JSON lines, counter-based randomness, progress events, run records, numbers of 16 bits, hosts, units, limits, test
+//! support.
 //!
 //! # How an error is made here
 //!
@@ -30,6 +31,8 @@
 //! Only the binary prints: [`error_chain`], an empty line, `hint: …`.
 
 mod error;
+pub mod half;
+pub mod hosts;
 pub mod io;
 pub mod jsonl;
 pub mod limits;

@@ -2,12 +2,17 @@
 //! name that it was pulled by; for the commands that only need a tokenizer also a vocabulary file.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_files::{Admitted, ModelFiles, NoScan};
-use tsumugi_infer::text::{CACHE_SHARE, ContextCut, LocalModel, Options, TextModel, TooLarge};
+use tsumugi_infer::text::{
+    CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, Placement, TextModel, TooLarge,
+};
+use tsumugi_models::Precision;
+use tsumugi_serve::Model;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
 use crate::output::{Failure, tell};
@@ -39,7 +44,7 @@ const WHAT_IT_IS: &str =
     "the path of a folder with config.json, model.safetensors and tokenizer.json, or of a .gguf file";
 
 /// What `quickstart --out` leaves is three models in one folder.
-fn not_a_collection(path: &Path) -> Result<(), Failure> {
+pub fn not_a_collection(path: &Path) -> Result<(), Failure> {
     let chat = path.join("chat");
     if !path.join("config.json").exists() && !path.join("tokenizer.json").exists() && chat.join("config.json").exists()
     {
@@ -79,11 +84,26 @@ fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -
     })
 }
 
+/// A model of either kind, one of `beside` that share the memory: what says that it is for vectors makes vectors.
+pub fn load_to_serve(model: &str, options: Options, beside: usize) -> Result<Model, Failure> {
+    let admitted = admit(model)?;
+    if !Embedder::is_for(&admitted)? {
+        return Ok(Model::Text(Arc::new(load_admitted(&admitted, options, beside)?)));
+    }
+    let mapped = options.precision == Precision::Stored && options.placement == Placement::Mapped;
+    let precision = if mapped { Precision::Mapped } else { options.precision };
+    let options = EmbedderOptions { threads: options.threads, precision, ..Default::default() };
+    Ok(Model::Vectors(Arc::new(Embedder::load(&admitted, options)?)))
+}
+
 /// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
 pub fn load(model: &str, options: Options, beside: usize) -> Result<LocalModel, Failure> {
-    let model = admit(model)?;
+    load_admitted(&admit(model)?, options, beside)
+}
+
+fn load_admitted(model: &Admitted<ModelFiles>, options: Options, beside: usize) -> Result<LocalModel, Failure> {
     let cache_share = Some(CACHE_SHARE / beside.max(1) as f64);
-    let loaded = LocalModel::load(&model, Options { cache_share, ..options })?;
+    let loaded = LocalModel::load(model, Options { cache_share, ..options })?;
     if let Some(cut) = loaded.context_cut() {
         tell(&cut_text(loaded.name(), cut));
     }

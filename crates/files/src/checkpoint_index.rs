@@ -82,9 +82,10 @@ impl Hint for IndexError {
             Self::MissingTensor { .. } => {
                 Some("index and shards are of different versions; fetch them together".into())
             }
-            Self::BadShardName { .. } => Some("no writer of checkpoints makes this; do not trust the folder".into()),
+            Self::BadShardName { .. } | Self::TooManyShards { .. } => {
+                Some("no writer of checkpoints makes this; do not trust the folder".into())
+            }
             Self::Json { .. } | Self::Empty { .. } => Some("the file is damaged; fetch or copy it again".into()),
-            Self::TooManyShards { .. } => None,
         }
     }
 }

@@ -193,7 +193,9 @@ impl Hint for FilesError {
             Self::Torch(error) => error.hint(),
             Self::Index(error) => error.hint(),
             Self::NotAModel { path } => {
-                let folder = path.parent().filter(|folder| folder.join("config.json").is_file())?;
+                let Some(folder) = path.parent().filter(|folder| folder.join("config.json").is_file()) else {
+                    return Some("give the path of a model; `tsumugi pull` lists models that can be fetched".into());
+                };
                 let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
                 Some(format!("give the folder: {}", folder.display()))
             }

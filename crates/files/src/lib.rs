@@ -49,6 +49,4 @@ pub use safetensors::{SafetensorsError, write_model, write_safetensors};
 pub use stored_tensor::{PlacedTensor, TensorEntry, TensorSpec, TensorView};
 pub use tensor_file::{MappedBytes, TensorFile};
 pub use torch::TorchError;
-pub use widen::{
-    bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16, narrow_f32_into, read_f32_at, read_f32_into, to_f32,
-};
+pub use widen::{narrow_f32_into, read_f32_at, read_f32_into, to_f32};

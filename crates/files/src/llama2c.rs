@@ -135,3 +135,32 @@ impl Header {
         PlacedTensor { entry: TensorEntry { name, element_type: ElementType::F32, shape, bytes }, strided }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tsumugi_base::testing::mutations;
+
+    use super::*;
+
+    /// A file of zeros behind these seven numbers.
+    fn file(numbers: [i32; NUMBERS]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let [dim, hidden_dim, layers, heads, kv_heads, vocabulary, context] = numbers.map(|number| number as usize);
+        let header = Header { dim, hidden_dim, layers, heads, kv_heads, vocabulary, context, tied: true };
+        bytes.resize(header.end().unwrap() as usize, 0);
+        bytes
+    }
+
+    #[test]
+    fn broken_headers_are_none_or_name_places_in_the_file() {
+        let whole = file([8, 5, 2, 2, 1, 3, 4]);
+        assert_eq!(Header::of(&whole).unwrap().tensors().len(), 3 * 3 + 2 * 3 + 5);
+        let mut accepted = 0;
+        for mutation in mutations(&whole, 31, 20_000) {
+            let Some(header) = Header::of(&mutation.bytes) else { continue };
+            accepted += 1;
+            assert!(header.tensors().iter().all(|tensor| tensor.entry.bytes.end <= mutation.bytes.len()));
+        }
+        assert!((20..19_000).contains(&accepted), "{accepted}");
+    }
+}

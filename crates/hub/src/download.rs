@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use sha1::Sha1;
-use sha2::{Digest as _, Sha256};
 use tsumugi_base::io::create_folder;
 use tsumugi_base::limits::DOWNLOAD_BYTES_MAX;
 use tsumugi_base::progress::{Event, Meter, Observer};
@@ -15,9 +13,9 @@ use tsumugi_base::{FileAction, FileError};
 use ureq::http::StatusCode;
 use url::Url;
 
+use crate::digest::{Digest, Hashes};
 use crate::error::HubError;
 use crate::http::{Answer, Ask, Client, HttpError, broken, host_of, shown};
-use crate::names::hex;
 use crate::settings::Secret;
 
 /// How often a connection may break without anything new having arrived.
@@ -25,22 +23,6 @@ const BREAKS_MAX: u32 = 5;
 const BUFFER_BYTES: usize = 256 << 10;
 /// Between two looks at a lock that another process holds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(200);
-
-/// A hash that a file must have, in hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Digest {
-    Sha256(String),
-    /// Git's name of a file: SHA-1 of `blob SIZE\0` and its bytes.
-    GitBlob(String),
-}
-
-impl Digest {
-    pub(crate) fn digits(&self) -> &str {
-        match self {
-            Self::Sha256(digits) | Self::GitBlob(digits) => digits,
-        }
-    }
-}
 
 /// What to fetch.
 #[derive(Debug)]
@@ -149,8 +131,7 @@ struct Partial {
     file: File,
     bytes: u64,
     fetched_bytes: u64,
-    sha256: Sha256,
-    sha1: Option<Sha1>,
+    hashes: Hashes,
     /// The server's name for the version that it is of (a strong `ETag`).
     version: Option<String>,
 }
@@ -167,14 +148,13 @@ impl Partial {
         let file = open.map_err(failed)?;
         let there = file.metadata().map_err(failed)?.len();
         let version = fs::read_to_string(version_path(what.partial)).ok();
-        let sha1 = None;
-        let mut partial = Self { file, bytes: 0, fetched_bytes: 0, sha256: Sha256::new(), sha1, version };
+        let hashes = Hashes::new(what.digest, what.bytes);
+        let mut partial = Self { file, bytes: 0, fetched_bytes: 0, hashes, version };
         let may_resume = what.digest.is_some() || partial.version.is_some();
         if there == 0 || !may_resume || what.bytes.is_some_and(|bytes| there > bytes) {
             partial.restart(what, progress)?;
             return Ok(partial);
         }
-        partial.begin_hashes(what);
         let mut buffer = vec![0; BUFFER_BYTES];
         while partial.bytes < there {
             progress.stop_if_asked()?;
@@ -188,15 +168,8 @@ impl Partial {
         Ok(partial)
     }
 
-    fn begin_hashes(&mut self, what: &Download<'_>) {
-        self.sha256 = Sha256::new();
-        let size = what.bytes.filter(|_| matches!(what.digest, Some(Digest::GitBlob(_))));
-        self.sha1 = size.map(|size| Sha1::new().chain_update(format!("blob {size}\0")));
-    }
-
     fn hash(&mut self, bytes: &[u8]) {
-        self.sha256.update(bytes);
-        self.sha1.iter_mut().for_each(|sha1| sha1.update(bytes));
+        self.hashes.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
@@ -207,7 +180,7 @@ impl Partial {
         progress.take_back(self.bytes);
         self.bytes = 0;
         self.version = None;
-        self.begin_hashes(what);
+        self.hashes = Hashes::new(what.digest, what.bytes);
         Ok(())
     }
 
@@ -319,27 +292,34 @@ impl Partial {
 
     /// Whether it is what was promised.
     fn check(&self, what: &Download<'_>) -> Result<Arrived, HubError> {
-        let wrong = |kind: &'static str, found: String, expected: String| {
-            let file = what.name.to_owned();
-            HubError::Wrong { file, what: kind, found, expected }
-        };
-        if let Some(bytes) = what.bytes.filter(|&bytes| bytes != self.bytes) {
-            return Err(wrong("size", self.bytes.to_string(), bytes.to_string()));
+        if let Some(expected) = what.bytes.filter(|&bytes| bytes != self.bytes) {
+            let (file, found, expected) = (what.name.to_owned(), self.bytes.to_string(), expected.to_string());
+            return Err(HubError::Wrong { file, what: "size", found, expected });
         }
-        let sha256 = hex(&self.sha256.clone().finalize());
-        match (what.digest, &self.sha1) {
-            (Some(Digest::Sha256(expected)), _) if *expected != sha256 => {
-                return Err(wrong("SHA-256", sha256, expected.clone()));
-            }
-            (Some(Digest::GitBlob(expected)), Some(sha1)) => {
-                let found = hex(&sha1.clone().finalize());
-                if found != *expected {
-                    return Err(wrong("git hash", found, expected.clone()));
-                }
-            }
-            _ => {}
-        }
+        let sha256 = self.hashes.check(what.name, what.digest)?;
         Ok(Arrived { bytes: self.bytes, sha256, fetched_bytes: self.fetched_bytes })
+    }
+}
+
+/// Whether the file at `path` is there in this size, and has this hash.
+pub(crate) fn is_what_was_promised(
+    path: &Path,
+    bytes: u64,
+    digest: &Digest,
+    progress: &Progress<'_>,
+) -> Result<bool, HubError> {
+    let failed = |source| FileError::read(path, source);
+    let mut file = File::open(path).map_err(failed)?;
+    let (mut hashes, mut buffer) = (Hashes::new(Some(digest), Some(bytes)), vec![0; BUFFER_BYTES]);
+    let mut read_bytes = 0;
+    loop {
+        progress.stop_if_asked()?;
+        let count = file.read(&mut buffer).map_err(failed)?;
+        if count == 0 {
+            return Ok(read_bytes == bytes && hashes.check("", Some(digest)).is_ok());
+        }
+        hashes.update(&buffer[..count]);
+        read_bytes += count as u64;
     }
 }
 

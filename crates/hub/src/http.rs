@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tsumugi_base::hosts::{is_loopback_host, may_be_this_machine};
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::{Hint, units};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::tls::{RootCerts, TlsConfig};
-use url::{Host, Url};
+use url::Url;
 
 use crate::settings::{HttpSettings, Secret};
 
@@ -272,12 +273,11 @@ fn may_have(url: &Url, secret: &Secret) -> bool {
 
 /// This machine itself: what comes from there passes no network.
 fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    is_loopback_host(host_without_brackets(url))
+}
+
+fn host_without_brackets(url: &Url) -> &str {
+    url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
 }
 
 /// Where a redirect leads.
@@ -289,7 +289,7 @@ fn redirected(url: &Url, location: Option<&str>) -> Result<Url, HttpError> {
         return Err(refuse(format!("from https to {}", shown(&next))));
     }
     // Nobody outside may make us ask the services of this machine.
-    if is_loopback(&next) && !is_loopback(url) {
+    if may_be_this_machine(host_without_brackets(&next)) && !is_loopback(url) {
         return Err(refuse(format!("into this machine, to {}", shown(&next))));
     }
     Ok(next)
@@ -405,6 +405,10 @@ mod tests {
             (Some("https://localhost/a"), "into this machine, to https://localhost/a"),
             (Some("https://127.1/a"), "into this machine, to https://127.0.0.1/a"),
             (Some("https://[::1]/a"), "into this machine, to https://[::1]/a"),
+            (Some("https://[::]/a"), "into this machine, to https://[::]/a"),
+            (Some("https://0/a"), "into this machine, to https://0.0.0.0/a"),
+            (Some("https://[::ffff:127.0.0.1]/a"), "into this machine, to https://[::ffff:7f00:1]/a"),
+            (Some("https://localhost./a"), "into this machine, to https://localhost./a"),
         ] {
             let error = redirected(&from, location).unwrap_err();
             assert_eq!(error.to_string(), format!("https://hub.example/a/b redirects {reason}"));
@@ -430,7 +434,10 @@ mod tests {
         let error = refusing.check_encrypted(&url("http://hub.example/a")).unwrap_err();
         assert!(error.to_string().starts_with("http://hub.example/a is not encrypted"));
         assert!(refusing.check_encrypted(&url("http://localhost:1/a")).is_ok());
-        assert!(refusing.check_encrypted(&url("ftp://hub.example/a")).is_err());
+        assert!(refusing.check_encrypted(&url("http://[::ffff:127.0.0.1]:1/a")).is_ok());
+        for outside in ["ftp://hub.example/a", "http://0.0.0.0/a", "http://[::]/a", "http://localhost.example/a"] {
+            assert!(refusing.check_encrypted(&url(outside)).is_err(), "{outside}");
+        }
         let allowing = Client::new(HttpSettings { allow_http: true, ..HttpSettings::default() });
         assert!(allowing.check_encrypted(&url("http://hub.example/a")).is_ok());
     }

@@ -17,6 +17,7 @@
 
 pub mod catalogue;
 mod choose;
+mod digest;
 mod download;
 mod error;
 mod http;
@@ -28,6 +29,7 @@ mod pypi;
 mod settings;
 mod source;
 mod store;
+mod verified;
 
 pub use error::HubError;
 pub use http::HttpError;

@@ -8,13 +8,25 @@ pub(crate) fn is_safe_path(name: &str) -> bool {
     name.len() <= BYTES_MAX && name.split('/').all(is_safe_part)
 }
 
-/// One part of such a path. No `:`, which on Windows names a drive or a stream; no control characters.
+/// One part of such a path. No `:`, which on Windows names a drive or a stream; no control characters; no dot or space at its
+/// end, which Windows drops, so that two names would be one file (and `..` is refused with them).
 fn is_safe_part(part: &str) -> bool {
     const BYTES_MAX: usize = 200; // file systems allow 255; `.incomplete` and the like are added
     let is_plain = |c: char| !c.is_control() && !"\\:*?\"<>|".contains(c);
-    let is_dots = part.chars().all(|c| c == '.');
-    !is_dots && part.len() <= BYTES_MAX && part.chars().all(is_plain)
+    let is_sized = (1..=BYTES_MAX).contains(&part.len());
+    is_sized && part.chars().all(is_plain) && !part.ends_with(['.', ' ']) && !is_device(part)
 }
+
+/// Whether Windows opens a device by this name, in every folder and whatever its ending: `aux`, `NUL.json`, `com1`. ("Naming
+/// Files, Paths, and Namespaces" in Microsoft's documentation; the digits may be superscripts.)
+fn is_device(part: &str) -> bool {
+    let stem = part.split('.').next().unwrap_or(part).trim_end().to_ascii_lowercase();
+    let port = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
+    let is_port = port.is_some_and(|number| number.chars().count() == 1 && number.contains(PORT_DIGITS));
+    is_port || ["aux", "con", "conin$", "conout$", "nul", "prn"].contains(&stem.as_str())
+}
+
+const PORT_DIGITS: [char; 13] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '\u{b9}', '\u{b2}', '\u{b3}'];
 
 /// Whether `text` is `digits` lower-case hexadecimal digits: a hash, which may name a file.
 pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
@@ -68,12 +80,17 @@ mod tests {
 
     #[test]
     fn a_path_that_could_leave_its_folder_is_not_safe() {
-        for name in ["a", "a/b.json", "1_Pooling/config.json", ".gitattributes", "a b", "ü"] {
+        let plain = ["a", "a/b.json", "1_Pooling/config.json", ".gitattributes", "a b", "ü"];
+        for name in plain.into_iter().chain(["auxiliary", "console.json", "com", "com10", "a.aux", "null", "lpt/x"]) {
             assert!(is_safe_path(name), "{name}");
         }
         let long = "a".repeat(201);
         for name in
             ["", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/..", "...", "C:a", "a\\b", "a\0", "a\n", &long]
+        {
+            assert!(!is_safe_path(name), "{name:?}");
+        }
+        for name in ["aux", "a/NUL/b", "con.json", "Com1.tar.gz", "prn .x", "lpt\u{b9}", "conin$", "a.", "a /b", "b.."]
         {
             assert!(!is_safe_path(name), "{name:?}");
         }

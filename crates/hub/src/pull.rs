@@ -10,7 +10,8 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_files::mmap::MappedFile;
 
 use crate::catalogue::{self, CatalogueFile, Entry, Origin, Piece};
-use crate::download::{Digest, Download, Progress, fetch, put_into_place};
+use crate::digest::Digest;
+use crate::download::{Download, Progress, fetch, put_into_place};
 use crate::error::HubError;
 use crate::http::{Client, HttpError};
 use crate::huggingface::{self, Snapshot};
@@ -131,6 +132,16 @@ impl Hub {
         }
     }
 
+    fn pull_files(
+        &self,
+        model: &HuggingFaceModel,
+        promised: &[(&str, &str)],
+        observer: &dyn Observer,
+    ) -> Result<Snapshot, HubError> {
+        let settings = &self.settings.huggingface;
+        huggingface::pull(&self.client, settings, model, promised, &self.store.verified(), observer)
+    }
+
     /// The files stay in the hub's cache; the store has the record.
     fn pull_from_hub(
         &self,
@@ -139,7 +150,7 @@ impl Hub {
         observer: &dyn Observer,
     ) -> Result<Pulled, HubError> {
         let settings = &self.settings.huggingface;
-        let snapshot = match huggingface::pull(&self.client, settings, model, &[], observer) {
+        let snapshot = match self.pull_files(model, &[], observer) {
             Ok(snapshot) => snapshot,
             Err(error) if is_without_hub(&error) => match huggingface::cached(settings, model) {
                 Some(snapshot) => {
@@ -226,7 +237,7 @@ impl Hub {
         let model = HuggingFaceModel::parse(model)?;
         let promised: Vec<(&str, &str)> =
             entry.files.iter().filter_map(|file| Some((file.name, file.sha256?))).collect();
-        let snapshot = huggingface::pull(&self.client, &self.settings.huggingface, &model, &promised, observer)?;
+        let snapshot = self.pull_files(&model, &promised, observer)?;
         let new = self.store.begin(source)?;
         let linked = entry.files.iter().map(|file| linked(&new, file, &snapshot)).collect::<Result<Vec<_>, _>>()?;
         let model = record(source, &model.to_string(), snapshot.commit, linked);

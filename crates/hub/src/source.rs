@@ -158,7 +158,7 @@ impl PackageFile {
             return Err(format!("`{package}` is no name of a package"));
         }
         let is_of_version = |c: char| c.is_ascii_alphanumeric() || ".!+-_".contains(c);
-        if version.is_empty() || version.len() > 100 || !version.chars().all(is_of_version) {
+        if version.is_empty() || version.len() > 100 || version.ends_with('.') || !version.chars().all(is_of_version) {
             return Err(format!("`{version}` is no version"));
         }
         Ok(Self { package: normalized_package(package), version: version.into(), file })

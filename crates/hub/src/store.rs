@@ -5,6 +5,7 @@
 //! $TSUMUGI_HOME/models/hf--org--name/pulled.json        its files lie in the hub's cache
 //! $TSUMUGI_HOME/downloads/                              what has not arrived whole
 //! $TSUMUGI_HOME/locks/                                  one pull of a model at a time
+//! $TSUMUGI_HOME/verified/                               which files of the hub's cache have been hashed
 //! ```
 //!
 //! A folder is made beside its place and renamed, with its record in it: a model is there whole or not at all.
@@ -22,6 +23,7 @@ use crate::download::Lock;
 use crate::error::HubError;
 use crate::names::is_safe_path;
 use crate::source::Source;
+use crate::verified::Verified;
 
 const RECORD: &str = "pulled.json";
 
@@ -81,6 +83,11 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(home: PathBuf) -> Self {
         Self { home }
+    }
+
+    /// What is known of the hub's cache.
+    pub(crate) fn verified(&self) -> Verified {
+        Verified::new(self.home.join("verified"))
     }
 
     fn models(&self) -> PathBuf {

@@ -219,7 +219,7 @@ impl KeyValueBlocks for KvCache {
     fn block_mut(&mut self, layer: usize, sequence: usize, head: usize, index: usize) -> &mut [f32] {
         let (page, range) = self.place(layer, sequence, head, index);
         assert_eq!(self.users[page], 1, "a shared page is never written");
-        &mut self.buffers[page / self.in_a_buffer][range]
+        self.buffers[page / self.in_a_buffer].part_mut(range)
     }
 }
 

@@ -139,7 +139,7 @@ pub(crate) fn is_gguf(metadata: &Metadata) -> bool {
 }
 
 /// Whether a model is an encoder.
-pub(crate) fn is_encoder(model: &Admitted<ModelFiles>) -> Result<bool, ModelError> {
+pub fn is_encoder(model: &Admitted<ModelFiles>) -> Result<bool, ModelError> {
     if let Some(metadata) = model.gguf() {
         return Ok(is_gguf(metadata));
     }

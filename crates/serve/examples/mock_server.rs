@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tsumugi_base::Hint;
-use tsumugi_infer::text::TextModel;
-use tsumugi_serve::{Options, serve};
+use tsumugi_serve::{Model, Options, serve};
 
 #[path = "../tests/it/mock.rs"]
 mod mock;
@@ -39,7 +38,8 @@ fn main() -> std::process::ExitCode {
     };
     let chat = mock::MockModel { pause, ..mock::MockModel::new("shakespeare-mock", context_length) };
     let base = mock::MockModel { pause, has_chat_template: false, ..mock::MockModel::new("base-mock", context_length) };
-    let models: Vec<Arc<dyn TextModel>> = vec![Arc::new(chat), Arc::new(base)];
+    let vectors = Model::Vectors(Arc::new(mock::MockVectors));
+    let models = vec![Model::Text(Arc::new(chat)), Model::Text(Arc::new(base)), vectors];
     let served = serve(options, models, |ready| println!("listening on {}", ready.url()), || false);
     if let Err(error) = served {
         eprintln!("error: {error}");

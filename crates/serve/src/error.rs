@@ -3,12 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tsumugi_base::Hint;
-use tsumugi_infer::text::TextModel;
 
-use crate::Options;
+use crate::{Model, Options};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +76,7 @@ fn listen_hint(address: SocketAddr, kind: io::ErrorKind) -> Option<String> {
 }
 
 /// What can be refused before a socket is opened.
-pub(crate) fn check(options: &Options, models: &[Arc<dyn TextModel>]) -> Result<(), ServeError> {
+pub(crate) fn check(options: &Options, models: &[Model]) -> Result<(), ServeError> {
     if models.is_empty() {
         return Err(ServeError::NoModels);
     }

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
+use tsumugi_base::hosts::{is_loopback, is_loopback_host};
 
 use crate::Options;
 use crate::openai::error::ApiError;
@@ -47,7 +48,7 @@ enum Hosts {
 
 impl Hosts {
     fn of(options: &Options) -> Self {
-        match (options.address.to_canonical().is_loopback(), options.api_keys.is_empty()) {
+        match (is_loopback(options.address), options.api_keys.is_empty()) {
             (true, _) => Self::Loopback,
             (false, true) => Self::Addresses,
             (false, false) => Self::Any,
@@ -57,8 +58,8 @@ impl Hosts {
     fn allow(self, authority: &str) -> bool {
         let named = host_of(authority);
         match self {
-            Self::Loopback => named.is_some_and(|host| is_local_name(host) || ip(host).is_some_and(is_loopback)),
-            Self::Addresses => named.is_some_and(|host| is_local_name(host) || ip(host).is_some()),
+            Self::Loopback => named.is_some_and(is_loopback_host),
+            Self::Addresses => named.is_some_and(|host| is_loopback_host(host) || host.parse::<IpAddr>().is_ok()),
             Self::Any => true,
         }
     }
@@ -111,21 +112,6 @@ fn host_of(authority: &str) -> Option<&str> {
             Some((host, port)) => is_port(Some(port)).then_some(host),
         },
     }
-}
-
-fn ip(host: &str) -> Option<IpAddr> {
-    host.parse().ok()
-}
-
-/// `::ffff:127.0.0.1` too.
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.to_canonical().is_loopback()
-}
-
-/// `localhost` or `NAME.localhost` (RFC 6761: always this machine).
-fn is_local_name(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
 }
 
 fn is_port(text: Option<&str>) -> bool {
@@ -192,6 +178,9 @@ mod tests {
             "localhost:99999",
             "localhost:",
             "0.0.0.0",
+            "[::]:80",
+            "[::ffff:0.0.0.0]",
+            ".localhost",
             "[::2]",
             "[::1",
             "::1]",

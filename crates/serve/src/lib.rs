@@ -1,7 +1,7 @@
 //! OpenAI-compatible HTTP server and the chat page.
 //!
 //! [`serve`] blocks: the async code stays inside this crate. Requests are read and checked on one
-//! thread, and generation, which is CPU work, runs on one other thread that takes jobs from a bounded queue,
+//! thread, and what models compute, which is CPU work, runs on one other thread that takes jobs from a bounded queue,
 //! so a model never runs twice at once and a full server says so instead of growing.
 //!
 //! | module | what |
@@ -9,11 +9,11 @@
 //! | `server` | the listening socket, connections with time limits, shutdown |
 //! | `routes` | paths, the headers of every answer, `/health`, `/tsumugi/info` |
 //! | `guard` | who may ask: API keys, `Host`, `Origin` |
-//! | `worker` | the queue and the thread that generates |
+//! | `worker` | the queue and the thread that computes |
 //! | `openai` | `/v1/...`: requests in, answers out, errors in the API's shape |
 //! | `web` | the chat page, embedded |
 //!
-//! **Invariant:** a model is known only through [`TextModel`]; no tensor, cache or file is named here.
+//! **Invariant:** a model is known only through [`TextModel`] or [`VectorModel`]; no tensor, cache or file is named here.
 //! **Invariant:** nothing that a client sends can panic the server, make it allocate without a limit, or
 //! keep the model busy after the client has gone.
 
@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 pub use error::ServeError;
 use tsumugi_base::limits::REQUEST_BYTES_MAX;
-use tsumugi_infer::text::{SamplingParameters, TextModel};
+use tsumugi_infer::text::{SamplingParameters, TextModel, VectorModel};
 
 /// How to serve. `Options::default()` is what `tsumugi serve MODEL` does.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,12 +96,31 @@ impl Ready {
     }
 }
 
+/// A model to serve.
+#[derive(Clone)]
+pub enum Model {
+    /// It answers in text.
+    Text(Arc<dyn TextModel>),
+    /// It makes vectors of texts.
+    Vectors(Arc<dyn VectorModel>),
+}
+
+impl Model {
+    /// The name that requests say.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Text(model) => model.name(),
+            Self::Vectors(model) => model.name(),
+        }
+    }
+}
+
 /// Serves `models` until `shutdown` returns true (it is asked about twenty times a second).
 ///
 /// Running answers then get two seconds to end; what is still waiting gets 503.
 pub fn serve(
     options: Options,
-    models: Vec<Arc<dyn TextModel>>,
+    models: Vec<Model>,
     on_ready: impl FnOnce(Ready),
     shutdown: impl Fn() -> bool,
 ) -> Result<(), ServeError> {

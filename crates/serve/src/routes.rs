@@ -13,28 +13,46 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{Json, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use tsumugi_infer::text::TextModel;
+use tsumugi_infer::text::{TextModel, VectorModel};
 
 use crate::openai::error::ApiError;
 use crate::worker::Queue;
-use crate::{Options, guard, openai, web};
+use crate::{Model, Options, guard, openai, web};
 
 /// What every handler sees.
 pub struct App {
     pub options: Options,
-    pub models: Vec<Arc<dyn TextModel>>,
+    pub models: Vec<Model>,
     pub queue: Arc<Queue>,
     /// Seconds since 1970 when the server started: `created` of the models.
     pub started: u64,
 }
 
 impl App {
-    pub fn new(options: Options, models: Vec<Arc<dyn TextModel>>, queue: Arc<Queue>) -> Self {
+    pub fn new(options: Options, models: Vec<Model>, queue: Arc<Queue>) -> Self {
         Self { options, models, queue, started: now() }
     }
 
+    /// The model of text that a request names.
+    pub fn text_model(&self, name: &str) -> Result<&Arc<dyn TextModel>, ApiError> {
+        match self.model(name)? {
+            Model::Text(model) => Ok(model),
+            Model::Vectors(_) => Err(ApiError::wrong_kind(format!("`{name}` makes vectors: ask it at /v1/embeddings"))),
+        }
+    }
+
+    /// The model of vectors that a request names.
+    pub fn vector_model(&self, name: &str) -> Result<&Arc<dyn VectorModel>, ApiError> {
+        match self.model(name)? {
+            Model::Vectors(model) => Ok(model),
+            Model::Text(_) => Err(ApiError::wrong_kind(format!(
+                "`{name}` answers in text and makes no vectors; `tsumugi serve` beside it a model that does"
+            ))),
+        }
+    }
+
     /// The model that a request names.
-    pub fn model(&self, name: &str) -> Result<&Arc<dyn TextModel>, ApiError> {
+    pub fn model(&self, name: &str) -> Result<&Model, ApiError> {
         self.models.iter().find(|model| model.name() == name).ok_or_else(|| {
             let names: Vec<String> = self.models.iter().map(|model| format!("`{}`", model.name())).collect();
             let asked: String = name.chars().take(100).collect();
@@ -57,6 +75,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/v1/completions", post(openai::completions::handle))
         .route("/v1/chat/completions", post(openai::chat::handle))
+        .route("/v1/embeddings", post(openai::embeddings::handle))
         .merge(web::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
@@ -90,7 +109,7 @@ async fn finish(request: Request, next: Next) -> Response {
 
 fn allowed(path: &str) -> &'static str {
     match path {
-        "/v1/completions" | "/v1/chat/completions" => "POST",
+        "/v1/completions" | "/v1/chat/completions" | "/v1/embeddings" => "POST",
         _ => "GET, HEAD",
     }
 }
@@ -100,11 +119,15 @@ async fn health(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({ "status": "ok", "running": running, "waiting": waiting }))
 }
 
-/// What the chat page needs and the OpenAI API does not tell.
+/// What the chat page needs and the OpenAI API does not tell: of the models those that answer in text.
 async fn info(State(app): State<Arc<App>>) -> Json<Value> {
     let models: Vec<Value> = app
         .models
         .iter()
+        .filter_map(|model| match model {
+            Model::Text(model) => Some(model),
+            Model::Vectors(_) => None,
+        })
         .map(|model| {
             json!({
                 "id": model.name(), "context_length": model.context_length(), "chat": model.has_chat_template(),
@@ -149,6 +172,6 @@ async fn wrong_method(method: Method, request: Request) -> ApiError {
 async fn unknown_path(request: Request) -> ApiError {
     let path: String = request.uri().path().chars().take(100).collect();
     ApiError::unknown_path(format!(
-        "there is nothing at {path}; the API is at /v1/models, /v1/completions and /v1/chat/completions, the page at /",
+        "there is nothing at {path}; the API is at /v1/models, /v1/completions, /v1/chat/completions and /v1/embeddings, the page at /",
     ))
 }

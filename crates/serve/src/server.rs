@@ -22,11 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
-use tsumugi_infer::text::TextModel;
+use tsumugi_base::hosts::is_loopback;
 
 use crate::routes::{App, router};
 use crate::worker::Queue;
-use crate::{Options, Ready, ServeError};
+use crate::{Model, Options, Ready, ServeError};
 
 /// To send a whole header; an idle keep-alive connection counts too.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ const COUNTING_THREADS: usize = 2;
 /// Listens, says so, answers until `shutdown`.
 pub fn run(
     options: Options,
-    models: Vec<Arc<dyn TextModel>>,
+    models: Vec<Model>,
     on_ready: impl FnOnce(Ready),
     shutdown: impl Fn() -> bool,
 ) -> Result<(), ServeError> {
@@ -66,7 +66,7 @@ pub fn run(
 
 async fn listen_and_answer(
     options: Options,
-    models: Vec<Arc<dyn TextModel>>,
+    models: Vec<Model>,
     queue: Arc<Queue>,
     on_ready: impl FnOnce(Ready),
     shutdown: impl Fn() -> bool,
@@ -74,7 +74,7 @@ async fn listen_and_answer(
     let asked = SocketAddr::new(options.address, options.port);
     let listener = TcpListener::bind(asked).await.map_err(|source| ServeError::Listen { address: asked, source })?;
     let address = listener.local_addr().map_err(|source| ServeError::Listen { address: asked, source })?;
-    let open_to_network = !address.ip().to_canonical().is_loopback() && options.api_keys.is_empty();
+    let open_to_network = !is_loopback(address.ip()) && options.api_keys.is_empty();
 
     let worker_queue = queue.clone();
     std::thread::Builder::new()

@@ -1,8 +1,8 @@
-//! The queue and the one thread that generates.
+//! The queue and the one thread that computes: text, and vectors of texts.
 //!
-//! Generation is CPU work that uses every core, so two at once would only make both late. A job leaves when its
-//! client leaves: dropping [`Generation`] takes a waiting job out of the queue and breaks a running one at its
-//! next token, or at the next chunk of its prompt. Updates go through an unbounded channel, whose content an answer's length bounds: a slow reader must
+//! Both are CPU work that uses every core, so two at once would only make both late. A job leaves when its client leaves:
+//! dropping [`Generation`] or [`Vectors`] takes a waiting job out of the queue and breaks a running one at its next token, at
+//! the next chunk of its prompt, or after [`PORTION`] texts. Updates go through an unbounded channel, whose content an answer's length bounds: a slow reader must
 //! not make the next client wait.
 
 use std::collections::VecDeque;
@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tsumugi_infer::text::{Completion, Event, GenerateError, Request, TextModel};
+use tokio::sync::oneshot;
+use tsumugi_infer::text::{
+    Completion, EmbedError, Embeddings, Event, GenerateError, Request, TextInput, TextModel, VectorModel,
+};
 
 /// What the worker tells of one job, in this order: `PromptRead`, any number of `Text`, then `Done` or `Failed`.
 /// The channel closing without a last word means that the server stops.
@@ -24,15 +27,35 @@ pub enum Update {
     Failed(GenerateError),
 }
 
-/// One request on its way; dropping it cancels.
+/// Texts between two looks at whether their client is still there.
+const PORTION: usize = 64;
+
+/// One request for text on its way; dropping it cancels.
 pub struct Generation {
     pub updates: UnboundedReceiver<Update>,
-    cancelled: Arc<AtomicBool>,
+    _cancel: CancelOnDrop,
 }
 
-impl Drop for Generation {
+/// One request for vectors on its way; dropping it cancels. The channel closing without an answer means that the server stops.
+pub struct Vectors {
+    pub answer: oneshot::Receiver<Result<Embeddings, VectorsFailed>>,
+    _cancel: CancelOnDrop,
+}
+
+/// Why there are no vectors.
+#[derive(Debug)]
+pub enum VectorsFailed {
+    /// The model said so.
+    Refused(EmbedError),
+    /// A panic inside of the model: our mistake.
+    Panicked,
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -46,9 +69,8 @@ pub enum Refused {
 }
 
 struct Job {
-    model: Arc<dyn TextModel>,
-    request: Request,
-    updates: UnboundedSender<Update>,
+    /// Computes and answers; told whether its client has gone.
+    run: Box<dyn FnOnce(&AtomicBool) + Send>,
     cancelled: Arc<AtomicBool>,
 }
 
@@ -77,8 +99,29 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a request at the end of the queue.
+    /// Puts a request for text at the end of the queue.
     pub fn submit(&self, model: Arc<dyn TextModel>, request: Request) -> Result<Generation, Refused> {
+        let (sender, updates) = unbounded_channel();
+        let cancel = self.push(Box::new(move |cancelled| generate(model.as_ref(), &request, &sender, cancelled)))?;
+        Ok(Generation { updates, _cancel: cancel })
+    }
+
+    /// Puts a request for vectors at the end of the queue.
+    pub fn submit_inputs(&self, model: Arc<dyn VectorModel>, inputs: Vec<TextInput>) -> Result<Vectors, Refused> {
+        let (sender, answer) = oneshot::channel();
+        let cancel = self.push(Box::new(move |cancelled| {
+            let embedded = catch_unwind(AssertUnwindSafe(|| embed(model.as_ref(), &inputs, cancelled)));
+            let answer = match embedded {
+                Ok(Some(answer)) => answer.map_err(VectorsFailed::Refused),
+                Ok(None) => return, // nobody waits for it
+                Err(_) => Err(VectorsFailed::Panicked),
+            };
+            let _ = sender.send(answer); // as for text: who has gone does not listen
+        }))?;
+        Ok(Vectors { answer, _cancel: cancel })
+    }
+
+    fn push(&self, run: Box<dyn FnOnce(&AtomicBool) + Send>) -> Result<CancelOnDrop, Refused> {
         let mut state = self.state();
         if state.stopping {
             return Err(Refused::Stopping);
@@ -89,11 +132,10 @@ impl Queue {
         if !idle && waiting >= self.max_waiting {
             return Err(Refused::Full { waiting });
         }
-        let (sender, updates) = unbounded_channel();
         let cancelled = Arc::new(AtomicBool::new(false));
-        state.waiting.push_back(Job { model, request, updates: sender, cancelled: cancelled.clone() });
+        state.waiting.push_back(Job { run, cancelled: cancelled.clone() });
         self.changed.notify_one();
-        Ok(Generation { updates, cancelled })
+        Ok(CancelOnDrop(cancelled))
     }
 
     /// (being answered, waiting)
@@ -121,7 +163,7 @@ impl Queue {
     /// The worker's loop: answers jobs until [`Queue::stop`].
     pub fn work(&self) {
         while let Some(job) = self.next() {
-            answer(&job);
+            (job.run)(&job.cancelled);
             self.state().running = None;
         }
     }
@@ -144,23 +186,45 @@ impl Queue {
     }
 }
 
-/// Runs one job. A panic inside the model is our mistake: its client gets an error and the others go on.
-fn answer(job: &Job) {
+/// Answers with text. A panic inside the model is our mistake: its client gets an error and the others go on.
+fn generate(model: &dyn TextModel, request: &Request, updates: &UnboundedSender<Update>, cancelled: &AtomicBool) {
     let mut on_event = |event: Event<'_>| {
         let sent = match event {
             Event::Reading { .. } | Event::Text("") => Ok(()),
-            Event::PromptRead { .. } => job.updates.send(Update::PromptRead),
-            Event::Text(text) => job.updates.send(Update::Text(text.to_owned())),
+            Event::PromptRead { .. } => updates.send(Update::PromptRead),
+            Event::Text(text) => updates.send(Update::Text(text.to_owned())),
         };
-        let gone = sent.is_err() || job.updates.is_closed() || job.cancelled.load(Ordering::Relaxed);
+        let gone = sent.is_err() || updates.is_closed() || cancelled.load(Ordering::Relaxed);
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let generated = catch_unwind(AssertUnwindSafe(|| job.model.generate(&job.request, &mut on_event)));
+    let generated = catch_unwind(AssertUnwindSafe(|| model.generate(request, &mut on_event)));
     let last = match generated {
         Ok(Ok(completion)) => Update::Done(completion),
         Ok(Err(error)) => Update::Failed(error),
         Err(_) => Update::Failed(GenerateError::Internal { reason: "the model panicked".into() }),
     };
     // A client that has gone does not listen, which is fine.
-    let _ = job.updates.send(last);
+    let _ = updates.send(last);
+}
+
+/// Vectors of all inputs; none if the client has gone meanwhile.
+fn embed(
+    model: &dyn VectorModel,
+    inputs: &[TextInput],
+    cancelled: &AtomicBool,
+) -> Option<Result<Embeddings, EmbedError>> {
+    let mut all = Embeddings { dimensions: model.dimensions(), values: Vec::new(), tokens: 0, truncated: Vec::new() };
+    for (portion, first) in inputs.chunks(PORTION).zip((0..).step_by(PORTION)) {
+        if cancelled.load(Ordering::Relaxed) {
+            return None;
+        }
+        match model.embed(portion) {
+            Ok(found) => {
+                all.values.extend(found.values);
+                all.tokens += found.tokens;
+            }
+            Err(error) => return Some(Err(error.in_portion(first))),
+        }
+    }
+    Some(Ok(all))
 }

@@ -5,7 +5,6 @@
 //! hand-written forward and backward over kernels for AVX-512, AVX2 and portable code.
 
 pub mod cpu;
-pub mod half;
 pub mod kernels;
 mod layout;
 pub mod memory;
@@ -18,6 +17,8 @@ mod plan;
 pub mod quant;
 mod tape;
 pub mod threads;
+
+use tsumugi_base::half;
 
 pub use cpu::{Compute, Cpu};
 pub use kernels::attention::{BlockLayout, Heads, KEY_BLOCK, KeyValueType};

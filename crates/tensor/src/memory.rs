@@ -52,6 +52,17 @@ impl Buffer {
 }
 
 impl Buffer {
+    /// A part of it, to write. Unlike `&mut buffer[range]` this borrows no other part on the way, so that a pointer into one
+    /// part stays good while the next one is asked for.
+    ///
+    /// # Panics
+    /// When the range is not inside of the buffer: a mistake of the caller.
+    pub fn part_mut(&mut self, range: Range<usize>) -> &mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {}", self.len);
+        // SAFETY: initialized memory inside of the buffer, borrowed mutably with self.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr().add(range.start), range.len()) }
+    }
+
     /// Its memory as bytes.
     pub fn as_bytes(&self) -> &[u8] {
         bytes_of(self)

@@ -38,7 +38,8 @@ pub trait KeyValueBlocks: Send + Sync {
     fn kind(&self) -> KeyValueType;
     /// The block that holds positions `64 * index …` of a sequence.
     fn block(&self, layer: usize, sequence: usize, head: usize, index: usize) -> &[f32];
-    /// The same, to write.
+    /// The same, to write. Several blocks are written at the same time, each by one thread: so this must borrow the memory of
+    /// no other block on its way (as an index into a slice of all of them would), only of the one that it gives.
     fn block_mut(&mut self, layer: usize, sequence: usize, head: usize, index: usize) -> &mut [f32];
 }
 

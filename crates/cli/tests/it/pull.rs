@@ -68,10 +68,42 @@ fn what_was_pulled_is_listed_and_a_second_pull_fetches_nothing() {
 fn a_path_is_checked_and_printed() {
     let folder = temporary_folder();
     tiny_model(&folder.path().join("model"), false);
-    tsumugi(folder.path(), &["pull", "model"]).is("exit 0\n---- stdout\nmodel");
+    tsumugi(folder.path(), &["pull", "model"]).is("
+        exit 0
+        ---- stdout
+        model
+        ---- stderr
+        model is here already: a model folder (llama), 20 tensors, 50.3 KiB
+    ");
+    let weights = tsumugi(folder.path(), &["pull", "model/model.safetensors", "--json"]).json();
+    assert_eq!((&weights["kind"], &weights["fetched_bytes"]), (&"a safetensors file".into(), &0.into()));
     fs::write(folder.path().join("broken.gguf"), "GGUF").unwrap();
     let broken = tsumugi(folder.path(), &["pull", "broken.gguf"]);
     assert!(broken.code == 2 && broken.stderr.contains("broken.gguf"), "{}", broken.stderr);
+}
+
+#[test]
+fn a_path_that_is_no_model_is_refused_with_a_next_step() {
+    let folder = temporary_folder();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("notes.txt", "text");
+    write("cut.safetensors", "1234");
+    for path in ["empty", "configured", "holder/chat"] {
+        fs::create_dir_all(folder.path().join(path)).unwrap();
+    }
+    write("configured/config.json", r#"{"model_type": "llama"}"#);
+    write("holder/chat/config.json", "{}");
+    for (path, reason, hint) in [
+        ("notes.txt", "notes.txt is a file, but a model is a folder", "hint: give"),
+        ("cut.safetensors", "4 bytes are too few for a safetensors file", "hint: the file is cut short"),
+        ("empty", "empty has no weights", "hint: give the folder"),
+        ("configured", "configured has no weights", "hint: give the folder"),
+        ("holder", "holder is no model, but a folder that holds models", "hint: give the one in it: holder/chat"),
+    ] {
+        let refused = tsumugi(folder.path(), &["pull", path]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (2, ""), "{path}");
+        assert!(refused.stderr.contains(reason) && refused.stderr.contains(hint), "{path}: {}", refused.stderr);
+    }
 }
 
 fn with_hub(folder: &Path, endpoint: &str, arguments: &[&str]) -> Ran {

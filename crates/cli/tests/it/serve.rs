@@ -8,7 +8,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tsumugi_base::testing::temporary_folder;
+use tsumugi_base::testing::{repository_root, temporary_folder};
 use tsumugi_infer::text::chat_file;
 
 use crate::support::{binary, tiny_model, tsumugi};
@@ -160,6 +160,26 @@ fn a_base_model_can_be_served_too_beside_a_chat_model_that_suggests_who_answers(
         json!({"id": "chat", "context_length": 48, "chat": true, "suggested_system_messages": ["You are ROMEO."]}),
     ];
     assert_eq!(info["models"], json!(expected));
+}
+
+#[test]
+fn an_encoder_beside_a_chat_model_gives_the_vectors_that_embed_prints() {
+    let folder = temporary_folder();
+    tiny_model(&folder.path().join("chat"), true);
+    let encoder = repository_root().join("crates/models/fixtures/encoders/bert");
+    let encoder = encoder.to_str().unwrap();
+    let serving = Serving::start(folder.path(), &["chat", encoder]);
+    assert_eq!(serving.said["models"], json!(["chat", "bert"]));
+    let texts = ["The cat sits outside.", "A dog!"];
+    let answer = serving.post("/v1/embeddings", &json!({"model": "bert", "input": texts}));
+    let served: Vec<Value> = answer["data"].as_array().unwrap().iter().map(|item| item["embedding"].clone()).collect();
+    let printed = tsumugi(folder.path(), &["embed", encoder, texts[0], texts[1], "--json"]);
+    let printed: Vec<Value> =
+        printed.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["embedding"].clone()).collect();
+    assert_eq!(served, printed);
+    assert!(answer["usage"]["prompt_tokens"].as_u64().unwrap() > 10, "{}", answer["usage"]);
+    let body = json!({"model": "chat", "max_tokens": 3, "messages": [{"role": "user", "content": "hi"}]});
+    assert!(serving.post("/v1/chat/completions", &body)["choices"][0]["finish_reason"].is_string());
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use super::grids::{IQ1, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
 use super::{half, half_bits, scale_groups, unpack, word};
-use crate::widen::f32_from_f16;
+use tsumugi_base::half::from_f16;
 
 /// Magnitudes of the IQ2 grids.
 const IQ2_STEPS: [i8; 3] = [8, 25, 43];
@@ -100,7 +100,7 @@ pub fn widen_iq1_m(block: &[u8; 56], values: &mut [f32; 256]) {
         *codes = shifted_iq1(IQ1[point], about[i] & 8 != 0);
     }
     let words: [u16; 4] = std::array::from_fn(|i| half_bits(block, 48 + 2 * i));
-    let scale = f32_from_f16(words[0] >> 12 | words[1] >> 8 & 0x00f0 | words[2] >> 4 & 0x0f00 | words[3] & 0xf000);
+    let scale = from_f16(words[0] >> 12 | words[1] >> 8 & 0x00f0 | words[2] >> 4 & 0x0f00 | words[3] & 0xf000);
     let scales: [f32; 16] =
         std::array::from_fn(|group| scale * odd((words[group / 4] >> (3 * (group % 4)) & 7) as u8) * 0.125);
     scale_groups(values, &codes, &scales);

@@ -6,7 +6,7 @@
 //! weighted least-squares line; given the scale, the best codes are the nearest. Q3_K and Q6_K here use both searches for
 //! both types and the weights that ggml has for its importance matrices, √(2·mean(x²) + x²), which lowers their error.
 
-use crate::widen::{f16_from_f32, f32_from_f16};
+use tsumugi_base::half::{from_f16, to_f16};
 
 /// Half of the smallest scale that binary16 can hold: a group whose values are all smaller has no codes but zero.
 const MAGNITUDE_MIN: f32 = 1.0 / (1u32 << 25) as f32;
@@ -45,8 +45,8 @@ pub fn affine_codes<const GROUPS: usize, const LENGTH: usize>(
     let (minimum_unit, minima) = multiples(fits.map(|fit| fit.1), search.scale_max);
     let mut codes = [0; 256];
     for (i, codes) in codes.as_chunks_mut::<LENGTH>().0.iter_mut().enumerate() {
-        let scale = f32_from_f16(scale_unit) * f32::from(scales[i]);
-        let minimum = f32_from_f16(minimum_unit) * f32::from(minima[i]);
+        let scale = from_f16(scale_unit) * f32::from(scales[i]);
+        let minimum = from_f16(minimum_unit) * f32::from(minima[i]);
         if scale > 0.0 {
             let code_max = f32::from(search.code_max);
             *codes = groups[i].map(|value| nearest((value + minimum) / scale).clamp(0.0, code_max) as u8);
@@ -58,11 +58,11 @@ pub fn affine_codes<const GROUPS: usize, const LENGTH: usize>(
 /// Numbers that are not negative as multiples, at most `multiple_max`, of one unit of binary16.
 fn multiples<const N: usize>(numbers: [f32; N], multiple_max: u8) -> (u16, [u8; N]) {
     let multiple_max = f32::from(multiple_max);
-    let unit = f16_from_f32(numbers.into_iter().fold(0.0, f32::max) / multiple_max);
-    if f32_from_f16(unit) == 0.0 {
+    let unit = to_f16(numbers.into_iter().fold(0.0, f32::max) / multiple_max);
+    if from_f16(unit) == 0.0 {
         return (0, [0; N]);
     }
-    (unit, numbers.map(|number| nearest(number / f32_from_f16(unit)).min(multiple_max) as u8))
+    (unit, numbers.map(|number| nearest(number / from_f16(unit)).min(multiple_max) as u8))
 }
 
 /// `(scale, minimum)` of least error of `scale · code − minimum`; neither is negative.
@@ -173,8 +173,8 @@ pub fn centered_codes(values: &[f32; 256], middle: u8, scale_middle: u8) -> Cent
     let mean_square = values.iter().map(|value| value * value).sum::<f32>() / 256.0;
     let fits: [f32; 16] = std::array::from_fn(|i| centered_fit(&groups[i], middle, 2.0 * mean_square));
     let largest = fits.into_iter().fold(0f32, |largest, fit| if fit.abs() > largest.abs() { fit } else { largest });
-    let unit = f16_from_f32(-largest / scale_middle);
-    let unit_value = f32_from_f16(unit);
+    let unit = to_f16(-largest / scale_middle);
+    let unit_value = from_f16(unit);
     if unit_value == 0.0 {
         return CenteredCodes { unit: 0, scales: [0; 16], codes: [middle as u8; 256] };
     }

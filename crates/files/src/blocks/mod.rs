@@ -13,7 +13,7 @@ mod rounded;
 mod ternary;
 
 use crate::element_type::ElementType;
-use crate::widen::f32_from_f16;
+use tsumugi_base::half::from_f16;
 
 /// The largest magnitude that is quantized: the scales are binary16, and some types store an extreme in it as it is.
 pub(crate) const MAGNITUDE_MAX: f32 = 65_504.0;
@@ -141,7 +141,7 @@ fn shift_groups(values: &mut [f32], codes: &[u8], scales_and_offsets: &[(f32, f3
 
 /// The binary16 number at byte `at`.
 fn half(block: &[u8], at: usize) -> f32 {
-    f32_from_f16(half_bits(block, at))
+    from_f16(half_bits(block, at))
 }
 
 /// The 16 bits at byte `at`, little-endian.

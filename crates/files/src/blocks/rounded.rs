@@ -4,7 +4,7 @@
 //! counterpart above; of Q4_1 and Q5_1 the codes span from the lowest value to the highest.
 
 use super::{half, pack, scale_groups, shift_groups, unpack, word};
-use crate::widen::f16_from_f32;
+use tsumugi_base::half::to_f16;
 
 /// Scale, then codes of 4 bits, 8 too high.
 pub fn widen_q4_0(block: &[u8; 18], values: &mut [f32; 32]) {
@@ -117,7 +117,7 @@ fn inverse_or_zero(scale: f32) -> f32 {
 }
 
 pub(super) fn put_half(block: &mut [u8], at: usize, value: f32) {
-    block[at..at + 2].copy_from_slice(&f16_from_f32(value).to_le_bytes());
+    block[at..at + 2].copy_from_slice(&to_f16(value).to_le_bytes());
 }
 
 #[cfg(test)]

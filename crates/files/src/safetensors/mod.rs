@@ -178,14 +178,20 @@ impl Hint for SafetensorsError {
             Problem::HeaderTooLarge { .. } | Problem::HeaderNotText { .. } | Problem::HeaderJson { .. } => {
                 Some("it is not a safetensors file, or it is damaged; fetch or copy it again".into())
             }
-            Problem::Overlap { .. } | Problem::Hole { .. } | Problem::DuplicateName { .. } => {
+            Problem::Overlap { .. }
+            | Problem::Hole { .. }
+            | Problem::DuplicateName { .. }
+            | Problem::ImpossibleShape { .. }
+            | Problem::SizeMismatch { .. }
+            | Problem::BackwardRange { .. }
+            | Problem::TooManyTensors { .. } => {
                 Some("no writer of the format makes this; do not trust the file".into())
             }
             Problem::UnknownElementType { .. } => {
                 let known = ElementType::all().filter(|known| !known.is_quantized()).map(ElementType::name);
                 Some(format!("known: {}", known.collect::<Vec<_>>().join(", ")))
             }
-            _ => None,
+            Problem::BadName { .. } => None,
         }
     }
 }

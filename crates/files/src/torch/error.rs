@@ -161,9 +161,10 @@ impl Hint for TorchError {
                 "such a pickle can run code when Python loads it, so nothing of it is used; from a source that you trust, \
                  save the plain `state_dict()` with `safetensors.torch.save_file` and give that"
             }
-            TorchProblem::NotTorch | TorchProblem::NoPickle { .. } | TorchProblem::NoTensors { .. } => {
-                "give weights that `torch.save(model.state_dict(), FILE)` or safetensors wrote"
-            }
+            TorchProblem::NotTorch
+            | TorchProblem::NoPickle { .. }
+            | TorchProblem::NoTensors { .. }
+            | TorchProblem::TooLarge => "give weights that `torch.save(model.state_dict(), FILE)` or safetensors wrote",
             TorchProblem::Archive(_) | TorchProblem::Checksum { .. } | TorchProblem::StorageSize { .. } => {
                 "the file is cut short or damaged; fetch or copy it again"
             }
@@ -177,7 +178,6 @@ impl Hint for TorchError {
             | TorchProblem::Malformed { .. }
             | TorchProblem::NoStorage { .. }
             | TorchProblem::OutOfBounds { .. } => "PyTorch does not write this; do not trust the file",
-            TorchProblem::TooLarge => return None,
         };
         Some(text.into())
     }

@@ -147,7 +147,9 @@ fn what_is_no_model() {
     let folder = temporary_folder();
     let path = write(folder.path(), "model.safetensors", one_byte_file("a"));
     let error = admit(&path).unwrap_err();
-    assert!(matches!(error, FilesError::NotAModel { .. }) && error.hint().is_none());
+    assert!(
+        matches!(error, FilesError::NotAModel { .. }) && error.hint().unwrap().starts_with("give the path of a model")
+    );
     write(folder.path(), "config.json", "{}");
     assert_eq!(error.hint(), Some(format!("give the folder: {}", folder.path().display())));
     let error = admit(&folder.path().join("none")).unwrap_err();

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use tsumugi_base::half::{from_f16, to_bf16, to_f16};
 use tsumugi_files::mmap::MappedFile;
-use tsumugi_files::{ElementType, TensorFile, bf16_from_f32, f16_from_f32, to_f32};
+use tsumugi_files::{ElementType, TensorFile, to_f32};
 
 const FLOAT32: [u32; 12] = [
     0x00000000, 0x80000000, 0x3f800000, 0xbfc00000, 0x40490fdb, 0x3a83126f, 0x3380d959, 0x477fe000, 0x000116c2,
@@ -37,8 +38,8 @@ fn pytorchs_numbers_are_read_and_rounded_as_pytorch_does() {
     assert_eq!(others, [ElementType::I64, ElementType::Bool, ElementType::F8E4M3]);
 
     for (i, value) in values("float32").into_iter().enumerate() {
-        assert_eq!(u32::from(bf16_from_f32(value)) << 16, BFLOAT16[i], "{value}");
-        let again = tsumugi_files::f32_from_f16(f16_from_f32(value));
+        assert_eq!(u32::from(to_bf16(value)) << 16, BFLOAT16[i], "{value}");
+        let again = from_f16(to_f16(value));
         assert_eq!(again.to_bits(), FLOAT16[i], "{value}");
     }
 }

@@ -201,11 +201,11 @@ fn broken_checkpoints_never_panic() {
     for (seed, name) in
         [(1, "torch/zip-2.pt"), (2, "torch/legacy-2.pt"), (3, "torch/python2.pt"), (4, "torch/zip-4.pt")]
     {
-        for mutation in mutations(&fs::read(fixture(name)).unwrap(), seed, 2_500) {
+        for mutation in mutations(&fs::read(fixture(name)).unwrap(), seed, 5_000) {
             accepted += usize::from(read_all(&mutation.bytes));
         }
     }
-    assert!((100..9_000).contains(&accepted), "{accepted}");
+    assert!((200..18_000).contains(&accepted), "{accepted}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! .locks/models--org--name/HASH.lock                  held while a blob is fetched
 //! ```
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 use tsumugi_base::FileError;
@@ -42,9 +42,15 @@ impl Repository {
         self.path().join("blobs").join(file.digest.digits())
     }
 
-    /// Whether its bytes are there. Their name is their hash.
+    /// Whether a file of its size is there under its hash; nobody has looked whether it has that hash.
     pub(super) fn has(&self, file: &RemoteFile) -> bool {
-        fs::metadata(self.blob(file)).is_ok_and(|about| about.is_file() && about.len() == file.bytes)
+        self.about(file).is_some()
+    }
+
+    /// The same, with what the file system says of it.
+    pub(super) fn about(&self, file: &RemoteFile) -> Option<Metadata> {
+        let about = fs::metadata(self.blob(file)).ok()?;
+        (about.is_file() && about.len() == file.bytes).then_some(about)
     }
 
     /// Where it lies until it is whole, and then.
@@ -138,7 +144,7 @@ mod tests {
     use tsumugi_base::testing::temporary_folder;
 
     use super::*;
-    use crate::download::Digest;
+    use crate::digest::Digest;
 
     #[test]
     fn a_blob_appears_under_its_own_name() {

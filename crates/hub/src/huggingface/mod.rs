@@ -3,18 +3,20 @@
 mod cache;
 mod listing;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use tsumugi_base::progress::Observer;
+use tsumugi_base::progress::{Event, Observer};
 use url::Url;
 
 use crate::choose::{Listed, choose};
-use crate::download::{Digest, Download, Progress, check_space, fetch, put_into_place};
+use crate::digest::Digest;
+use crate::download::{Download, Progress, check_space, fetch, is_what_was_promised, put_into_place};
 use crate::error::HubError;
 use crate::http::{Client, HttpError};
 use crate::settings::HuggingFaceSettings;
 use crate::source::HuggingFaceModel;
 use crate::store::PulledFile;
+use crate::verified::Verified;
 
 use cache::Repository;
 use listing::RemoteFile;
@@ -28,12 +30,13 @@ pub(crate) struct Snapshot {
 }
 
 /// Fetches the files of a model. Those of `promised` (name, SHA-256) must be what the hub lists, before anything is
-/// fetched.
+/// fetched. What lies in the cache already is hashed once, as `verified` remembers.
 pub(crate) fn pull(
     client: &Client,
     settings: &HuggingFaceSettings,
     model: &HuggingFaceModel,
     promised: &[(&str, &str)],
+    verified: &Verified,
     observer: &dyn Observer,
 ) -> Result<Snapshot, HubError> {
     if settings.offline {
@@ -49,7 +52,8 @@ pub(crate) fn pull(
     let repository = Repository::new(&settings.cache, &model.repository);
     let missing_bytes = files.iter().filter(|file| !repository.has(file)).map(|file| file.bytes).sum();
     check_space(&settings.cache, missing_bytes)?;
-    let fetching = Fetching { client, settings, model, repository: &repository, commit: &listing.commit, observer };
+    let (repository, commit) = (&repository, &*listing.commit);
+    let fetching = Fetching { client, settings, model, repository, commit, verified, observer };
     let mut progress = Progress::new(&format!("fetch {model}"), missing_bytes, observer);
     let mut pulled = Vec::with_capacity(files.len());
     let mut fetched_bytes = 0;
@@ -89,6 +93,7 @@ struct Fetching<'a> {
     model: &'a HuggingFaceModel,
     repository: &'a Repository,
     commit: &'a str,
+    verified: &'a Verified,
     observer: &'a dyn Observer,
 }
 
@@ -99,16 +104,19 @@ impl Fetching<'_> {
             Digest::Sha256(digits) => Some(digits.clone()),
             Digest::GitBlob(_) => None,
         };
-        if self.repository.has(file) {
+        if self.is_verified(file) {
             return Ok((known, 0));
         }
+        let was_missing = !self.repository.has(file);
         let _lock = self.repository.lock(file, self.observer)?;
-        if self.repository.has(file) {
-            progress.skip(file.bytes, &file.path);
-            return Ok((known, 0)); // fetched by the process that held the lock
+        let (partial, place) = self.repository.blob_paths(file)?;
+        if self.is_here(file, &place, progress)? {
+            if was_missing {
+                progress.skip(file.bytes, &file.path); // fetched by the process that held the lock
+            }
+            return Ok((known, 0));
         }
         let url = self.url(file);
-        let (partial, place) = self.repository.blob_paths(file)?;
         let download = Download {
             name: &file.path,
             url: &url,
@@ -120,7 +128,29 @@ impl Fetching<'_> {
         let arrived =
             fetch(self.client, &download, progress).map_err(|error| explained(error, self.settings, self.model))?;
         put_into_place(&partial, &place)?;
+        self.verified.keep(&file.digest, &place)?;
         Ok((Some(arrived.sha256), arrived.fetched_bytes))
+    }
+
+    /// Whether the blob is there and was seen to have its hash.
+    fn is_verified(&self, file: &RemoteFile) -> bool {
+        self.repository.about(file).is_some_and(|about| self.verified.knows(&file.digest, &about))
+    }
+
+    /// Whether the blob at `place` is there and has its hash: another process may have fetched it meanwhile, another tool long ago.
+    fn is_here(&self, file: &RemoteFile, place: &Path, progress: &Progress<'_>) -> Result<bool, HubError> {
+        if !self.repository.has(file) {
+            return Ok(false);
+        }
+        let is_here = self.is_verified(file) || is_what_was_promised(place, file.bytes, &file.digest, progress)?;
+        if is_here {
+            self.verified.keep(&file.digest, place)?;
+        } else {
+            let message =
+                format!("{} in the hub's cache has not the hash that it is named by; it is fetched again", file.path);
+            self.observer.event(&Event::Warning { message });
+        }
+        Ok(is_here)
     }
 
     /// Of the commit, not of the branch: all files are of one version.

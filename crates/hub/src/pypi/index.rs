@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn broken_pages_do_no_harm() {
-        for mutation in mutations(html().as_bytes(), 5, 3000) {
+        for mutation in mutations(html().as_bytes(), 5, 10_000) {
             let text = String::from_utf8_lossy(&mutation.bytes);
             assert!(parse_html(&text).unwrap().iter().all(has_safe_name), "{}", mutation.number);
         }

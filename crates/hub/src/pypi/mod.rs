@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use tsumugi_base::progress::Observer;
 
 use crate::choose::{Listed, choose};
-use crate::download::{Digest, Download, Lock, Progress, check_space, fetch};
+use crate::digest::Digest;
+use crate::download::{Download, Lock, Progress, check_space, fetch};
 use crate::error::HubError;
 use crate::http::Client;
 use crate::names::base_name;

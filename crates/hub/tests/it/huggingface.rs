@@ -93,6 +93,38 @@ fn what_another_tool_has_fetched_is_not_fetched_again() {
 }
 
 #[test]
+fn what_lies_in_the_cache_is_hashed_once_and_fetched_again_when_it_is_something_else() {
+    let (folder, mock) = (temporary_folder(), Mock::start(|request, _| honest(request)));
+    let settings = with_endpoint(folder.path(), &mock);
+    let blobs = folder.path().join("cache/models--org--name/blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    let mut damaged = weights();
+    damaged[300_000] ^= 1;
+    let (large, small) = (blobs.join(sha256(&weights())), blobs.join(git_blob(CONFIG)));
+    fs::write(&large, damaged).unwrap();
+    fs::write(&small, vec![b' '; CONFIG.len()]).unwrap();
+    let recorder = Recorder::default();
+    let source = Source::parse("hf:org/name").unwrap();
+    let pulled = Hub::new(settings.clone()).pull(&source, PullOptions::default(), &recorder).unwrap();
+    assert_eq!(pulled.fetched_bytes, (CONFIG.len() + weights().len()) as u64);
+    assert_eq!((fs::read(&large).unwrap(), fs::read(&small).unwrap()), (weights(), CONFIG.to_vec()));
+    let told = |event: &Event| matches!(event, Event::Warning { message } if message.ends_with("fetched again"));
+    assert_eq!(recorder.events().iter().filter(|event| told(event)).count(), 2);
+    // A file that looks as it did when it was hashed is not hashed again: here a change with its old time is not seen.
+    let modified = fs::metadata(&large).unwrap().modified().unwrap();
+    let rewrite = |time| {
+        let file = fs::OpenOptions::new().write(true).open(&large).unwrap();
+        std::io::Write::write_all(&mut &file, &[weights()[0] ^ 1]).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    rewrite(modified);
+    assert_eq!(pull(settings.clone(), "hf:org/name").unwrap().fetched_bytes, 0);
+    rewrite(modified + std::time::Duration::from_secs(1));
+    assert_eq!(pull(settings, "hf:org/name").unwrap().fetched_bytes, weights().len() as u64);
+    assert_eq!(fs::read(&large).unwrap(), weights());
+}
+
+#[test]
 fn a_connection_that_breaks_is_made_again_where_it_stopped() {
     let folder = temporary_folder();
     let mock = Mock::start(|request, before| match request.target.ends_with("model.safetensors") && before < 3 {

@@ -17,7 +17,9 @@ pub use crate::embed::Pooling;
 use crate::sample::SampleError;
 pub use crate::sample::{SamplingParameters, ranges};
 pub use chat_file::{CHAT_FILE, chat_file};
-pub use embed::{CrossEncoder, EmbedError, Embedder, EmbedderOptions, Embeddings, Scores, cosine};
+pub use embed::{
+    CrossEncoder, EmbedError, Embedder, EmbedderOptions, Embeddings, Scores, TextInput, VectorModel, cosine,
+};
 pub use fit::fit_to_context;
 pub use local::{ContextCut, LoadError, LocalModel, Options, load_tokenizer};
 pub use memory::{CACHE_SHARE, Placement, TooLarge};

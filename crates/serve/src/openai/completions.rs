@@ -9,6 +9,7 @@ use tsumugi_infer::text::Prompt;
 
 use super::body::read_fields;
 use super::error::ApiError;
+use super::fields::token_ids;
 use super::generation::{self, Form};
 use crate::routes::App;
 use crate::server::Client;
@@ -51,9 +52,5 @@ fn read_prompt(value: Value) -> Result<Prompt, ApiError> {
 }
 
 fn read_tokens(items: Vec<Value>) -> Result<Prompt, ApiError> {
-    let read = |(index, item): (usize, Value)| {
-        let id = item.as_u64().and_then(|id| u32::try_from(id).ok());
-        id.ok_or_else(|| ApiError::wrong_type(&format!("prompt[{index}]"), "a token id", &item))
-    };
-    items.into_iter().enumerate().map(read).collect::<Result<_, _>>().map(Prompt::Tokens)
+    token_ids("prompt", items).map(Prompt::Tokens)
 }

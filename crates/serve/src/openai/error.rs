@@ -4,7 +4,9 @@ use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::{Value, json};
-use tsumugi_infer::text::GenerateError;
+use tsumugi_infer::text::{EmbedError, GenerateError};
+
+use crate::worker::{Refused, VectorsFailed};
 
 /// What a client of a full server should wait.
 const RETRY_AFTER_SECONDS: u64 = 2;
@@ -120,6 +122,14 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("server_busy"), message)
     }
 
+    /// The queue did not take it.
+    pub fn refused(refused: Refused) -> Self {
+        match refused {
+            Refused::Full { waiting } => Self::busy(waiting),
+            Refused::Stopping => Self::stopping(),
+        }
+    }
+
     /// The server was told to stop.
     pub fn stopping() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, Some("server_stopping"), "the server is being stopped")
@@ -128,6 +138,25 @@ impl ApiError {
     /// The prompt leaves less room for the answer than there must be.
     pub fn context_length(message: impl Into<String>, param: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, INVALID, Some("context_length_exceeded"), message).at(param)
+    }
+
+    /// The model is there, but not for this.
+    pub fn wrong_kind(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, INVALID, Some("wrong_kind_of_model"), message).at("model")
+    }
+
+    /// Why a model made no vectors.
+    pub fn from_vectors(failed: &VectorsFailed) -> Self {
+        let internal =
+            |code, message: String| Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, Some(code), message);
+        match failed {
+            VectorsFailed::Panicked => internal("internal_error", "internal error: the model panicked".into()),
+            VectorsFailed::Refused(error @ EmbedError::Damaged { .. }) => internal("model_damaged", error.to_string()),
+            VectorsFailed::Refused(error @ EmbedError::TooLong { .. }) => {
+                Self::context_length(error.to_string(), "input")
+            }
+            VectorsFailed::Refused(error) => Self::bad_value("input", error.to_string()),
+        }
     }
 
     /// What the model said; `param` is the field that holds the prompt.

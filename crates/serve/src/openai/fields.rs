@@ -83,6 +83,14 @@ impl Fields {
         self.take(field).ok_or_else(|| ApiError::missing(&self.name_of(field)))
     }
 
+    /// The name of the model that is asked.
+    pub fn model(&mut self) -> Result<String, ApiError> {
+        match self.require("model")? {
+            Value::String(name) => Ok(name),
+            other => Err(ApiError::wrong_type("model", "a string", &other)),
+        }
+    }
+
     /// A string, if there.
     pub fn string(&mut self, field: &str) -> Result<Option<String>, ApiError> {
         match self.take(field) {
@@ -143,6 +151,15 @@ impl Fields {
         }
         Ok(())
     }
+}
+
+/// The ids in the array at `name`.
+pub fn token_ids(name: &str, items: Vec<Value>) -> Result<Vec<u32>, ApiError> {
+    let read = |(index, item): (usize, Value)| {
+        let id = item.as_u64().and_then(|id| u32::try_from(id).ok());
+        id.ok_or_else(|| ApiError::wrong_type(&format!("{name}[{index}]"), "a token id", &item))
+    };
+    items.into_iter().enumerate().map(read).collect()
 }
 
 /// The values with which clients say "the usual".

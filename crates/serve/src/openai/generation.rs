@@ -20,7 +20,7 @@ use super::fields::Fields;
 use super::stream::EventStream;
 use crate::routes::{App, now};
 use crate::server::Client;
-use crate::worker::{Generation, Refused, Update};
+use crate::worker::{Generation, Update};
 
 /// The API's limit.
 const MAX_STOP_STRINGS: usize = 4;
@@ -70,11 +70,7 @@ pub struct Asked {
 
 /// Reads the shared fields. The prompt is filled in by the caller, who also calls [`Fields::finish`].
 pub fn read_shared(app: &App, fields: &mut Fields, form: Form) -> Result<Asked, ApiError> {
-    let name = match fields.require("model")? {
-        Value::String(name) => name,
-        other => return Err(ApiError::wrong_type("model", "a string", &other)),
-    };
-    let model = app.model(&name)?.clone();
+    let model = app.text_model(&fields.model()?)?.clone();
     let sampling = read_sampling(fields, &app.options.sampling)?;
     let most = fields.count("max_completion_tokens", 1)?.or(fields.count("max_tokens", 1)?);
     let request = Request {
@@ -174,10 +170,7 @@ fn read_stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiErr
 pub async fn respond(app: &App, asked: Asked, client: &Client) -> Result<Response, ApiError> {
     check_room(&asked).await?;
     let envelope = Envelope::new(asked.form, asked.model.name());
-    let mut generation = app.queue.submit(asked.model, asked.request).map_err(|refused| match refused {
-        Refused::Full { waiting } => ApiError::busy(waiting),
-        Refused::Stopping => ApiError::stopping(),
-    })?;
+    let mut generation = app.queue.submit(asked.model, asked.request).map_err(ApiError::refused)?;
     let prompt_field = asked.form.prompt_field();
     if !asked.stream {
         let completion = while_there(client, whole(&mut generation, prompt_field)).await?;
@@ -218,7 +211,7 @@ async fn check_room(asked: &Asked) -> Result<(), ApiError> {
 }
 
 /// Waits for an answer, but not longer than somebody waits for it.
-async fn while_there<T>(client: &Client, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
+pub async fn while_there<T>(client: &Client, answer: impl Future<Output = Result<T, ApiError>>) -> Result<T, ApiError> {
     tokio::select! {
         answer = answer => answer,
         () = client.gone() => Err(ApiError::bad_request("the client closed the connection")),

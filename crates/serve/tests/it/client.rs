@@ -9,10 +9,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tsumugi_infer::text::TextModel;
-use tsumugi_serve::{Options, ServeError, serve};
+use tsumugi_serve::{Model, Options, ServeError, serve};
 
-use crate::mock::MockModel;
+use crate::mock::{MockModel, MockVectors};
 
 /// Longer than anything here takes; a test that waits so long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +25,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Two models: `chat` (context 64) and `org/base` (no chat template, context 32).
+    /// Three models: `chat` (context 64), `org/base` (no chat template, context 32) and `vectors`.
     pub fn start() -> Self {
         Self::with(Options::default(), MockModel::new("chat", 64))
     }
@@ -34,7 +33,8 @@ impl Server {
     pub fn with(options: Options, chat: MockModel) -> Self {
         let base = MockModel { has_chat_template: false, ..MockModel::new("org/base", 32) };
         let chat = Arc::new(chat);
-        let models: Vec<Arc<dyn TextModel>> = vec![chat.clone(), Arc::new(base)];
+        let vectors = Model::Vectors(Arc::new(MockVectors));
+        let models = vec![Model::Text(chat.clone()), Model::Text(Arc::new(base)), vectors];
         let options = Options { port: 0, ..options };
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, ready) = channel();

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tsumugi_base::Hint;
-use tsumugi_infer::text::TextModel;
-use tsumugi_serve::{Options, ServeError, serve};
+use tsumugi_serve::{Model, Options, ServeError, serve};
 
 use crate::client::{Answer, JSON, Server, chat_body, eventually, request};
 use crate::generation::text_of;
@@ -21,7 +20,7 @@ fn slow() -> MockModel {
 }
 
 fn refused(options: Options, names: &[&str]) -> ServeError {
-    let models = names.iter().map(|name| Arc::new(MockModel::new(name, 64)) as Arc<dyn TextModel>).collect();
+    let models = names.iter().map(|name| Model::Text(Arc::new(MockModel::new(name, 64)))).collect();
     serve(options, models, |_| panic!("it must not start"), || true).expect_err("it must not start")
 }
 

@@ -1,6 +1,7 @@
 //! The server over real sockets, with a model without weights.
 
 mod client;
+mod embeddings;
 mod garbage;
 mod generation;
 mod guard;

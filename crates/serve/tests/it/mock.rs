@@ -20,7 +20,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tsumugi_infer::sample::SampleError;
-use tsumugi_infer::text::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel};
+use tsumugi_infer::text::{
+    Completion, EmbedError, Embeddings, Event, FinishReason, GenerateError, Prompt, Request, TextInput, TextModel,
+    VectorModel,
+};
 
 /// See the module's table.
 #[derive(Debug)]
@@ -168,5 +171,50 @@ impl TextModel for MockModel {
             prompt_seconds: 0.0,
             completion_seconds,
         })
+    }
+}
+
+/// Makes vectors of two numbers: how many tokens (words) an input has, and how many characters, or the sum of its ids. Reads 8
+/// tokens and knows 100 ids; a text that starts with `panic` or `damaged` does what it does with the other mock.
+#[derive(Debug)]
+pub struct MockVectors;
+
+impl VectorModel for MockVectors {
+    fn name(&self) -> &str {
+        "vectors"
+    }
+
+    fn max_tokens(&self) -> usize {
+        8
+    }
+
+    fn dimensions(&self) -> usize {
+        2
+    }
+
+    fn embed(&self, inputs: &[TextInput]) -> Result<Embeddings, EmbedError> {
+        let (model, mut values, mut tokens) = (self.name().to_owned(), Vec::new(), 0);
+        for (index, input) in inputs.iter().enumerate() {
+            let (count, number) = match input {
+                TextInput::Text(text) if text.starts_with("panic") => panic!("the mock was asked to"),
+                TextInput::Text(text) if text.starts_with("damaged") => {
+                    return Err(EmbedError::Damaged { model, index });
+                }
+                TextInput::Text(text) => (text.split_whitespace().count(), text.chars().count()),
+                TextInput::Tokens(ids) => match ids.iter().find(|&&id| id >= 100) {
+                    Some(&id) => return Err(EmbedError::UnknownToken { model, index, id, vocabulary: 100 }),
+                    None => (ids.len(), ids.iter().sum::<u32>() as usize),
+                },
+            };
+            if count == 0 {
+                return Err(EmbedError::EmptyText { index });
+            }
+            if count > self.max_tokens() {
+                return Err(EmbedError::TooLong { model, index, max_tokens: self.max_tokens() });
+            }
+            tokens += count;
+            values.extend([count as f32, number as f32 / 10.0]);
+        }
+        Ok(Embeddings { dimensions: 2, values, tokens, truncated: Vec::new() })
     }
 }

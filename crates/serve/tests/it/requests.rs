@@ -225,7 +225,7 @@ fn the_body_must_be_a_json_object_within_the_limit() {
 #[test]
 fn unknown_paths_and_wrong_methods_answer_in_the_same_shape() {
     let server = Server::start();
-    for path in ["/v1", "/v1/", "/v1/embeddings", "/nothing", "/assets/", "/../etc/passwd", "/%00", "/v1/models/"] {
+    for path in ["/v1", "/v1/", "/v1/moderations", "/nothing", "/assets/", "/../etc/passwd", "/%00", "/v1/models/"] {
         let (status, code, _) = server.get(path).error();
         assert_eq!((status, code.as_str()), (404, "unknown_url"), "{path}");
     }

@@ -1,11 +1,12 @@
 //! Attention: forward and backward against float64, segments, windows, soft caps, linear biases, both directions,
 //! grouped queries, chunks over a cache.
 
+use tsumugi_base::half;
 use tsumugi_tensor::kernels::attention as kernel;
 use tsumugi_tensor::ops::attention::{attention_reference, score_reference, sight_reference};
 use tsumugi_tensor::{
     BlockLayout, CachedRows, Compute, Cpu, Heads, KEY_BLOCK, KeyValueBlocks, KeyValueType, Parameters, Plan, Segment,
-    Tape, half,
+    Tape,
 };
 
 use crate::support::{assert_close, assert_same_bits, every_cpu, noise, panics};
@@ -430,6 +431,34 @@ fn a_nan_in_a_narrow_cache_reaches_every_later_query() {
             let (before, after) = out.split_at(70 * 8);
             assert!(before.iter().all(|x| x.is_finite()), "{}", kind.name());
             assert!(after.chunks_exact(8).all(|row| row.iter().any(|x| x.is_nan())), "{}", kind.name());
+        }
+    }
+}
+
+#[test]
+fn what_a_query_does_not_see_changes_no_bit_whatever_it_is() {
+    let (heads, _) = cached_cases();
+    const ROWS: usize = 600;
+    for (cpu, heads) in every_cpu(1).iter().flat_map(|cpu| heads.iter().map(move |heads| (cpu, heads))) {
+        let clean = noise(5, ROWS * heads.row());
+        for kind in KeyValueType::ALL {
+            let want = chunked(cpu, heads, kind, std::slice::from_ref(&clean), 64).remove(0);
+            // Keys and values of all heads, in the middle of a block and at the edges of blocks and chunks.
+            for (position, bad) in [(70, f32::NAN), (511, f32::INFINITY), (512, f32::NEG_INFINITY)] {
+                let mut qkv = clean.clone();
+                qkv[position * heads.row()..][heads.query * heads.width..heads.row()].fill(bad);
+                for chunk in [9, ROWS] {
+                    let got = chunked(cpu, heads, kind, std::slice::from_ref(&qkv), chunk).remove(0);
+                    let width = heads.query * heads.width;
+                    let end = heads.window.map_or(ROWS, |window| (position + window).min(ROWS));
+                    let what = format!("{} {} {heads:?} {bad} chunks of {chunk}", cpu.isa().name(), kind.name());
+                    assert_same_bits(&what, &got[..position * width], &want[..position * width]);
+                    assert_same_bits(&what, &got[end * width..], &want[end * width..]);
+                    // Half precision has no infinity here: what is beyond its range is its largest number.
+                    let is_seen = bad.is_nan() || kind == KeyValueType::F32;
+                    assert!(!is_seen || got[position * width..][..width].iter().any(|x| !x.is_finite()), "{what}");
+                }
+            }
         }
     }
 }

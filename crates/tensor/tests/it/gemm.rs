@@ -1,7 +1,8 @@
 //! The matrix product of every instruction set against float64, on every small shape and around every block size.
 
+use tsumugi_base::half;
 use tsumugi_tensor::kernels::gemm::{Epilogue, MatrixA, MatrixB, PackedMatrix, gemm};
-use tsumugi_tensor::{Activation, Compute, Cpu, half};
+use tsumugi_tensor::{Activation, Compute, Cpu};
 
 use crate::support::{assert_same_bits, every_cpu, noise, panics};
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
+use tsumugi_base::testing::mutations;
 use tsumugi_tokenizer::bpe::Split;
 use tsumugi_tokenizer::train::{byte_tokenizer, character_tokenizer};
 use tsumugi_tokenizer::{ChatTemplate, Message, Tokenizer, TokenizerError, special_tokens};
@@ -140,6 +141,20 @@ fn no_message_becomes_control_in_any_template() {
             assert_eq!(String::from_utf8(bytes).expect("whole text"), rendered, "template {index}");
         }
     }
+}
+
+#[test]
+fn damaged_templates_never_panic() {
+    let messages = conversation();
+    let mut rendered = 0;
+    for (seed, source) in FOREIGN.iter().enumerate() {
+        for mutation in mutations(source.as_bytes(), seed as u64, 10_000 / FOREIGN.len() as u64) {
+            let source = String::from_utf8_lossy(&mutation.bytes);
+            let Ok(template) = ChatTemplate::new(&source, Some("<|endoftext|>"), Some("<|end|>")) else { continue };
+            rendered += usize::from(template.render(&messages, true).is_ok());
+        }
+    }
+    assert!((100..9_900).contains(&rendered), "{rendered}");
 }
 
 #[test]

@@ -64,6 +64,13 @@ fn gguf(kind: &str) -> Metadata {
     metadata
 }
 
+fn gguf_bytes(kind: &str) -> Vec<u8> {
+    let folder = temporary_folder();
+    let path = folder.path().join("vocabulary.gguf");
+    write_gguf(&path, &gguf(kind), &[]).expect("it is written");
+    std::fs::read(path).expect("it was written")
+}
+
 #[test]
 fn a_file_is_known_by_its_content() {
     assert_eq!(read(&model("spm_bpe")).expect("a model").vocabulary_size(), 480);
@@ -168,13 +175,13 @@ fn what_is_wrong_is_told() {
 /// Whatever a file holds: an error or a tokenizer, and then its ids exist.
 #[test]
 fn damaged_vocabularies_never_panic() {
-    let tekken = tekken().to_string();
-    let files =
-        ["byte_fallback", "unigram", "word_level", "word_piece"].map(|name| fixture_text(&format!("{name}.json")));
-    let models = ["spm_bpe", "spm_unigram", "spm_unigram_bytes"].map(model);
-    let originals =
-        files.iter().map(|text| (text.as_bytes(), 400)).chain(models.iter().map(|bytes| (&bytes[..], 1000)));
-    for (original, count) in originals.chain([(tekken.as_bytes(), 400)]) {
+    let files = ["byte_fallback", "unigram", "word_level", "word_piece"]
+        .map(|name| (fixture_text(&format!("{name}.json")).into_bytes(), 2_500));
+    let models = ["spm_bpe", "spm_unigram", "spm_unigram_bytes"].map(|name| (model(name), 3_400));
+    let ggufs = ["llama", "gpt2", "bert"].map(|kind| (gguf_bytes(kind), 3_400));
+    let tekken = (tekken().to_string().into_bytes(), 10_000);
+    for (original, count) in files.into_iter().chain(models).chain(ggufs).chain([tekken]) {
+        let original = &original[..];
         let mut opened = 0;
         for mutation in mutations(original, 11, count) {
             let Ok(tokenizer) = read(&mutation.bytes) else { continue };
@@ -187,6 +194,15 @@ fn damaged_vocabularies_never_panic() {
         }
         assert!(opened > 0, "some mutations of {:?} leave a readable file", &original[..40]);
     }
+}
+
+/// A whole file of ranks is long; what is wrong with a line is found before it is known that others are missing.
+#[test]
+fn damaged_ranks_never_panic() {
+    let few: String = ranks().lines().take(300).flat_map(|line| [line, "\n"]).collect();
+    let count_is_wrong = |mutation: &[u8]| matches!(read(mutation), Err(TokenizerError::Vocabulary { format: "tiktoken", reason }) if reason.starts_with("it has "));
+    let read_to_the_end = mutations(few.as_bytes(), 12, 10_000).filter(|found| count_is_wrong(&found.bytes)).count();
+    assert!((100..9_900).contains(&read_to_the_end), "{read_to_the_end}");
 }
 
 /// In a minute each of these would be through a thousand times over, were an encoder not linear.

@@ -95,24 +95,43 @@ impl Embedder {
         })
     }
 
+    /// Numbers of a vector.
+    pub fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    /// Token ids are below it.
+    pub(super) fn vocabulary(&self) -> usize {
+        self.reader.engine().model().vocabulary()
+    }
+
     /// Vectors of texts, each behind `prompt`. A text's vector does not depend on the other texts.
     pub fn embed(&self, texts: &[&str], prompt: &str) -> Result<Embeddings, EmbedError> {
         let mut read: Vec<TextIds> = Vec::with_capacity(texts.len());
         let mut truncated = Vec::new();
         for (index, &text) in texts.iter().enumerate() {
-            let prompted;
-            let whole = if prompt.is_empty() || text.trim().is_empty() {
-                text
-            } else {
-                prompted = format!("{prompt}{text}");
-                &prompted
-            };
-            let (ids, cut) = self.reader.read(whole).ok_or(EmbedError::EmptyText { index })?;
+            let (ids, cut) = self.read(index, text, prompt)?;
             truncated.extend(cut.then_some(index));
             read.push(ids);
         }
-        let whole = self.reader.engine().embed(&read, self.pooling);
-        let mut values = Vec::with_capacity(texts.len() * self.dimensions);
+        self.vectors(&read, truncated)
+    }
+
+    /// Text `index` behind `prompt`, and whether it was cut.
+    pub(super) fn read(&self, index: usize, text: &str, prompt: &str) -> Result<(TextIds, bool), EmbedError> {
+        let prompted;
+        let whole = if prompt.is_empty() || text.trim().is_empty() {
+            text
+        } else {
+            prompted = format!("{prompt}{text}");
+            &prompted
+        };
+        self.reader.read(whole).ok_or(EmbedError::EmptyText { index })
+    }
+
+    pub(super) fn vectors(&self, read: &[TextIds], truncated: Vec<usize>) -> Result<Embeddings, EmbedError> {
+        let whole = self.reader.engine().embed(read, self.pooling);
+        let mut values = Vec::with_capacity(read.len() * self.dimensions);
         for (index, vector) in whole.chunks_exact(self.reader.width).enumerate() {
             if !vector.iter().all(|number| number.is_finite()) {
                 return Err(EmbedError::Damaged { model: self.reader.name.clone(), index });

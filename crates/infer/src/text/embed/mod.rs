@@ -5,9 +5,11 @@ mod cross_encoder;
 mod embedder;
 mod reader;
 mod settings;
+mod vector_model;
 
 pub use cross_encoder::{CrossEncoder, Scores};
 pub use embedder::{Embedder, EmbedderOptions, Embeddings, cosine};
+pub use vector_model::{TextInput, VectorModel};
 
 use tsumugi_base::Hint;
 
@@ -43,6 +45,28 @@ pub enum EmbedError {
         /// What it has.
         width: usize,
     },
+    /// A text that the model does not read whole.
+    #[error("text {} has more than the {max_tokens} tokens that `{model}` reads", index + 1)]
+    TooLong {
+        /// The model's name.
+        model: String,
+        /// Which text, from 0.
+        index: usize,
+        /// What it reads, the text's frame counted.
+        max_tokens: usize,
+    },
+    /// A token id outside of the vocabulary.
+    #[error("text {} has the token id {id}, but the ids of `{model}` are below {vocabulary}", index + 1)]
+    UnknownToken {
+        /// The model's name.
+        model: String,
+        /// Which text, from 0.
+        index: usize,
+        /// The id given.
+        id: u32,
+        /// Valid ids are below it.
+        vocabulary: usize,
+    },
     /// Something that is no number came out.
     #[error("text {} got a result of `{model}` that is not a number", index + 1)]
     Damaged {
@@ -59,8 +83,12 @@ impl EmbedError {
     pub fn in_portion(self, first: usize) -> Self {
         match self {
             Self::EmptyText { index } => Self::EmptyText { index: first + index },
+            Self::TooLong { model, index, max_tokens } => Self::TooLong { model, index: first + index, max_tokens },
+            Self::UnknownToken { model, index, id, vocabulary } => {
+                Self::UnknownToken { model, index: first + index, id, vocabulary }
+            }
             Self::Damaged { model, index } => Self::Damaged { model, index: first + index },
-            other => other,
+            other @ (Self::EmptyQuery | Self::UnknownPrompt { .. } | Self::Dimensions { .. }) => other,
         }
     }
 }
@@ -71,6 +99,10 @@ impl Hint for EmbedError {
             Self::EmptyQuery => Some("give at least a word".into()),
             Self::EmptyText { .. } => Some("leave texts without a word out".into()),
             Self::UnknownPrompt { .. } => None,
+            Self::TooLong { .. } => Some("cut it into pieces, and ask for a vector of each".into()),
+            Self::UnknownToken { .. } => {
+                Some("ids are those of the model's own vocabulary; text is always understood".into())
+            }
             Self::Dimensions { width, .. } => Some(format!("give a number from 1 to {width}")),
             Self::Damaged { .. } => Some(crate::sample::DAMAGED_HINT.into()),
         }

@@ -83,7 +83,7 @@ struct Write {
 /// The blocks to be written, shared between threads.
 struct Writes<'a>(&'a [Write]);
 
-// SAFETY: the blocks are disjoint, and each has one task.
+// SAFETY: the blocks are disjoint, each has one task, and asking for one has not touched another (`KeyValueBlocks::block_mut`).
 unsafe impl Sync for Writes<'_> {}
 
 /// Positions that are not worth waking a thread for.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::super::element::Element;
 use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
@@ -271,11 +272,45 @@ impl HeadTask<'_> {
         block: impl Fn(usize) -> *const f32,
         then: *const f32,
     ) -> [OnlineSoftmax; QUERY_BLOCK] {
+        let (width, depth) = (self.layout.width, self.layout.depth());
+        // SAFETY: the caller's promise; row `row` of the queries is one of them.
+        unsafe {
+            let states = self.attend_blocks(rows, query, self.blocks(rows, chunk), work, &block, then);
+            // A value that only some of the rows see has the probability 0 for the others, and 0 times what is not finite is not
+            // 0. So that no row's bits depend on what it does not see, each is then computed for itself.
+            let is_mixed = rows.queries > 1 && self.layout.element == Element::F32;
+            if is_mixed && work.sums[..rows.rows() * width].iter().any(|sum| !sum.is_finite()) {
+                // The first row's place is where each result arrives: it comes last.
+                for row in (0..rows.rows()).rev() {
+                    let (head, at) = (rows.head + row / rows.queries, rows.query + row % rows.queries);
+                    let alone = RowBlock { query: at, queries: 1, head, heads: 1 };
+                    let query = View::rows(query.at(row, 0).start, depth);
+                    work.sums[..width].fill(0.0);
+                    self.attend_blocks(alone, query, self.blocks(alone, chunk), work, &block, std::ptr::null());
+                    work.sums.copy_within(..width, row * width);
+                }
+            }
+            states
+        }
+    }
+
+    /// [`Self::attend_chunk`] as long as all values are finite, or the rows are of one query.
+    ///
+    /// # Safety
+    /// As [`Self::attend`].
+    unsafe fn attend_blocks(
+        &self,
+        rows: RowBlock,
+        query: View,
+        blocks: Range<usize>,
+        work: &mut Work,
+        block: impl Fn(usize) -> *const f32,
+        then: *const f32,
+    ) -> [OnlineSoftmax; QUERY_BLOCK] {
         let Self { layout, heads, .. } = *self;
         let (position, len) = (self.start + rows.query, self.start + self.count);
         let (width, count) = (layout.width, rows.rows());
         let mut states = [OnlineSoftmax::EMPTY; QUERY_BLOCK];
-        let blocks = self.blocks(rows, chunk);
         for index in blocks.clone() {
             let fresh = index == blocks.start;
             let base = index * KEY_BLOCK;
@@ -285,7 +320,9 @@ impl HeadTask<'_> {
             let [values, next_values] = [start, next].map(|block| block.wrapping_add(layout.keys_len()));
             let seen_by_tile = |row, tile| heads.seen_until(position + rows.last_query(row, tile), (base, keys), len);
             let scored = |row, tile| Part { columns: seen_by_tile(row, tile), first: 0, end: width };
-            let mixed = |row, tile| Part { columns: width, first: 0, end: seen_by_tile(row, tile) };
+            let [(first, _), ..] = heads.seen(position, 1, (base, keys), len);
+            let first = if rows.queries == 1 { first } else { 0 };
+            let mixed = |row, tile| Part { columns: width, first, end: seen_by_tile(row, tile) };
             let scores = (work.scores.as_mut_ptr(), KEY_BLOCK);
             // SAFETY: the block holds `keys` positions; the working memory is ours and has room for 64 rows.
             unsafe {
