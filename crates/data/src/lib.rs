@@ -5,7 +5,9 @@
 
 mod batch;
 mod conversation;
+pub mod corpus;
 pub mod dialogue;
+mod document;
 mod error;
 mod evaluation;
 mod pack;
@@ -13,9 +15,11 @@ mod pretrain;
 mod preview;
 mod shards;
 mod source;
+mod words;
 
 pub use batch::{Batch, BatchSource, Segment};
 pub use conversation::{ConversationConfig, ConversationLoader, PackingReport};
+pub use document::{Document, Signal};
 pub use error::DataError;
 pub use evaluation::EvaluationSet;
 pub use pack::pack_text;
