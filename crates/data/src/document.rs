@@ -25,6 +25,9 @@ pub struct Document {
     pub metadata: Map<String, Value>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     signals: BTreeMap<String, Signal>,
+    /// How often the text was replaced since it was read.
+    #[serde(skip)]
+    edits: u32,
 }
 
 /// Something that was measured on a text.
@@ -65,7 +68,13 @@ impl Document {
         if text != self.text {
             self.text = text;
             self.signals.clear();
+            self.edits += 1;
         }
+    }
+
+    /// How often the text was replaced since the document was read.
+    pub(crate) fn edits(&self) -> u32 {
+        self.edits
     }
 
     /// Stores a measurement beside the text. A number that JSON cannot hold (NaN, infinite) is left out.

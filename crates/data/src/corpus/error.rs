@@ -115,9 +115,22 @@ pub enum CorpusError {
         /// `mix` or `pack`.
         what: &'static str,
     },
+    /// Another rank could not go on.
+    #[error("rank {rank} could not go on; its own message says why")]
+    OtherRank {
+        /// Counted from 0.
+        rank: usize,
+    },
     /// The user asked to stop.
     #[error("stopped; the same command goes on")]
     Stopped,
+}
+
+impl CorpusError {
+    /// Whether the user asked for it.
+    pub fn is_stop(&self) -> bool {
+        matches!(self, Self::Stopped)
+    }
 }
 
 impl Hint for CorpusError {
@@ -143,7 +156,7 @@ impl Hint for CorpusError {
             )),
             Self::Damaged { .. } => Some("remove the output folder and run the same command again".into()),
             Self::NothingLeft { .. } => Some("the report says which rules dropped the documents".into()),
-            Self::RecipeFile { .. } | Self::Stage { .. } | Self::Stopped => None,
+            Self::RecipeFile { .. } | Self::Stage { .. } | Self::OtherRank { .. } | Self::Stopped => None,
         }
     }
 }

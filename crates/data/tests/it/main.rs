@@ -2,10 +2,12 @@
 
 mod bad_input;
 mod conversations;
+mod corpus;
 mod dialogue;
 mod evaluation;
 mod pretrain;
 mod shards;
+mod sources;
 
 use tsumugi_base::progress::Silent;
 use tsumugi_tokenizer::Tokenizer;
