@@ -347,3 +347,13 @@ fn two_ranks_make_what_one_makes() {
     assert_eq!(results[0], results[1]);
     assert!(output(&together) == output(&alone));
 }
+
+#[test]
+fn the_page_about_corpora_has_every_stage() {
+    let page = include_str!("../../../../docs/corpus.md");
+    for kind in corpus::stages::ALL {
+        assert!(page.contains(&format!("| `{}` |", kind.name)), "docs/corpus.md has no row for `{}`", kind.name);
+    }
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(recipe(example).mix.is_some(), "the example is a recipe");
+}
