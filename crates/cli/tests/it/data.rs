@@ -131,7 +131,7 @@ fn a_corpus_run_that_is_killed_again_and_again_leaves_the_same_bytes() {
     let path = folder.path();
     corpus(path);
     let whole = tsumugi(path, &["data", "run", "corpus.toml", "--out", "whole", "--threads", "2", "--json"]).json();
-    assert_eq!(whole["summary"]["faults"], 1);
+    assert_eq!(whole["summary"]["faults"], 3, "the broken line, and the halves of that which it cuts");
     let mut random = Stream::new(Key::from_seed(21));
     let (mut killed, mut finished) = (0, false);
     while !finished {
@@ -174,7 +174,7 @@ fn a_corpus_says_what_it_dropped_and_could_not_read() {
     assert!(ran.stderr.contains("hint: without --strict it is counted"), "{}", ran.stderr);
     let ran = tsumugi(path, &["data", "run", "corpus.toml"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stdout.contains("1. length            too_few_words            1      2"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("1. length            too_few_words            1      2\n2. exact-duplicates  exact_duplicate          1      3\n"), "{}", ran.stdout);
     assert!(ran.stdout.contains("runs/corpus: 2 of 4 documents, "), "{}", ran.stdout);
     assert!(ran.stdout.ends_with("1 could not be read\n"), "{}", ran.stdout);
     let recipe = std::fs::read_to_string(path.join("corpus.toml")).unwrap();

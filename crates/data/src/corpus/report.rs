@@ -7,7 +7,7 @@ use tsumugi_base::io::{read_to_string_limited, write_atomic};
 use tsumugi_base::limits::CORPUS_RECORD_BYTES_MAX;
 use tsumugi_base::run_record::sha256;
 use tsumugi_base::units;
-use tsumugi_report::{Report, Table};
+use tsumugi_report::{Align, Report, Table};
 
 use super::CorpusError;
 use super::folder::{Folder, INPUTS, MANIFEST};
@@ -64,7 +64,8 @@ fn amount_cells(amount: Amount, whole: Amount) -> [String; 4] {
 }
 
 fn stage_table(summary: &Summary) -> Table {
-    let mut table = Table::new(["stage", "received", "changed", "dropped", "words dropped", "of what it received"]);
+    let mut table = Table::new(["stage", "received", "changed", "dropped", "words dropped", "of what it received"])
+        .align(0, Align::Left);
     for (index, (kind, record)) in summary.stages.iter().enumerate() {
         let mut dropped = Amount::default();
         record.rules.values().for_each(|rule| dropped.add(rule.dropped));

@@ -74,6 +74,7 @@ impl Workers<'_> {
         Progress {
             observer: self.observer,
             meter: Mutex::new(Meter::new(stage, 0, bytes, "bytes")),
+            total: bytes,
             bytes: AtomicU64::new(0),
             documents: AtomicU64::new(0),
             begun: Instant::now(),
@@ -85,6 +86,7 @@ impl Workers<'_> {
 pub(super) struct Progress<'a> {
     observer: &'a dyn Observer,
     meter: Mutex<Meter>,
+    total: u64,
     bytes: AtomicU64,
     documents: AtomicU64,
     begun: Instant,
@@ -96,7 +98,8 @@ impl Progress<'_> {
         let bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let documents = self.documents.fetch_add(documents, Ordering::Relaxed) + documents;
         let Ok(mut meter) = self.meter.try_lock() else { return };
-        if meter.is_due() {
+        // The end is told once, when this is dropped.
+        if meter.is_due() && bytes < self.total {
             Self::tell(self.observer, self.begun, &mut meter, bytes, documents);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use tsumugi_base::communicator::Alone;
 use tsumugi_base::units;
 use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
-use tsumugi_report::Table;
+use tsumugi_report::{Align, Table};
 
 use crate::commands::Command;
 use crate::flags::{Json, Threads, byte_count};
@@ -84,7 +84,7 @@ fn show(outcome: &Outcome, out: &Path, json: bool) -> Result<(), Failure> {
     if outcome.was_finished {
         return print_line(&format!("{} is finished: nothing to do", out.display()));
     }
-    let mut table = Table::new(["stage", "rule", "documents", "words"]);
+    let mut table = Table::new(["stage", "rule", "documents", "words"]).align(0, Align::Left);
     for (index, (kind, record)) in summary.stages.iter().enumerate() {
         for (rule, dropped) in &record.rules {
             let (documents, words) = (units::count(dropped.dropped.documents), units::count(dropped.dropped.words));
