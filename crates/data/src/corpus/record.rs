@@ -175,8 +175,8 @@ pub struct Summary {
 impl Summary {
     /// Adds up the markers of all passes.
     pub(super) fn of(kinds: &[&str], passes: &[Vec<ShardRecord>]) -> Self {
-        let mut summary = Self::default();
-        summary.stages = kinds.iter().map(|&kind| (kind.to_owned(), StageRecord::default())).collect();
+        let stages = kinds.iter().map(|&kind| (kind.to_owned(), StageRecord::default())).collect();
+        let mut summary = Self { stages, ..Self::default() };
         for (index, shards) in passes.iter().enumerate() {
             for shard in shards {
                 if index == 0 {

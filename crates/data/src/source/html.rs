@@ -73,9 +73,7 @@ impl Page {
                 None
             });
             emitter.naively_switch_states(true);
-            for token in Tokenizer::new_with_emitter(html, emitter) {
-                match token {}
-            }
+            let Ok(()) = Tokenizer::new_with_emitter(html, emitter).finish();
         }
         reader.end_block();
         reader.page.title = reader.page.title.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,4 +1,5 @@
 //! The integration tests of `tsumugi-data`.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod bad_input;
 mod conversations;
