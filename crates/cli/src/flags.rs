@@ -152,22 +152,23 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A number of bytes: `512M`, `2G`, `1.5GiB`, in units of 1,024.
-pub fn bytes(text: &str) -> Result<u64, String> {
-    let expected = || "it must be a size: 512M, 2G".to_string();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text[digits.len()..].to_ascii_uppercase();
-    let power = match unit.strip_suffix("IB").or_else(|| unit.strip_suffix('B')).unwrap_or(&unit) {
-        "" => 0,
-        "K" => 1,
-        "M" => 2,
-        "G" => 3,
-        "T" => 4,
-        _ => return Err(expected()),
+/// A number of bytes: `512MB`, `1.5GiB`, `2G` (of 1,024), `1500000000`.
+pub fn byte_count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err("its unit is none of B, KB, MB, GB, KiB, MiB, GiB".into()),
     };
-    let number: f64 = digits.parse().map_err(|_| expected())?;
-    let size = number * 1024_f64.powi(power);
-    if (1.0..=(1_u64 << 50) as f64).contains(&size) { Ok(size as u64) } else { Err(expected()) }
+    let number: f64 = digits.parse().map_err(|_| "it must be a number with a unit, such as 512MiB")?;
+    let size = number * unit as f64;
+    let fits = (1.0..=(1_u64 << 50) as f64).contains(&size);
+    if fits { Ok(size as u64) } else { Err("it must be at least 1, and at most a million GiB".into()) }
 }
 
 /// A stop string; an empty one is in every text.

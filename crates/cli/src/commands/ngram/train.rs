@@ -8,7 +8,7 @@ use tsumugi_base::units;
 use tsumugi_classical::ngram::{self, Discounts, Estimate, NgramError, TrainOptions};
 
 use crate::commands::Command;
-use crate::flags::{Json, Threads, bytes, positive};
+use crate::flags::{Json, Threads, byte_count, positive};
 use crate::interrupt;
 use crate::output::{Answer, Failure, print_json, print_line, tell};
 use crate::progress::Progress;
@@ -40,7 +40,7 @@ pub struct Train {
     #[arg(long)]
     skip_symbols: bool,
     /// About the most that is held in memory at once
-    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = byte_count)]
     memory: u64,
     #[command(flatten)]
     threads: Threads,
