@@ -119,11 +119,7 @@ impl UnknownName {
 }
 
 impl Filter {
-    pub(super) fn new(
-        name: &'static str,
-        rules: &[Rule],
-        measure: fn(&View<'_>, &[Rule]) -> Measured,
-    ) -> Self {
+    pub(super) fn new(name: &'static str, rules: &[Rule], measure: fn(&View<'_>, &[Rule]) -> Measured) -> Self {
         Self { name, rules: rules.to_vec(), measure }
     }
 

@@ -10,6 +10,9 @@ pub mod fineweb;
 pub mod gopher_quality;
 pub mod gopher_repetition;
 pub mod hash;
+pub mod lines;
+pub mod mask;
+pub mod repair;
 pub mod words;
 
 pub use filter::{Bound, Filter, Measured, Rule, Signal, UnknownName, View};

@@ -42,9 +42,8 @@ fn identify(words: &Words<'_>, table: &mut Table) -> (Vec<u32>, Vec<u32>) {
     let mut ids = Vec::with_capacity(words.len());
     let mut lengths = Vec::with_capacity(words.len());
     for word in words.iter() {
-        let id = table.find(crate::clean::hash::hash(word.as_bytes()), distinct.len() as u32, |id| {
-            distinct[id as usize] == word
-        });
+        let id = table
+            .find(crate::clean::hash::hash(word.as_bytes()), distinct.len() as u32, |id| distinct[id as usize] == word);
         if id as usize == distinct.len() {
             distinct.push(word);
         }

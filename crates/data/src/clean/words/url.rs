@@ -65,9 +65,8 @@ fn ipv4(text: &str) -> Option<usize> {
 fn host(text: &str, characters: Characters) -> Option<usize> {
     let is_outer = |c: char| c.is_ascii_alphanumeric() || ('\u{a1}'..='\u{ffff}').contains(&c);
     let is_inner = |c: char| is_outer(c) || matches!(c, '_' | '-');
-    let length = text
-        .find(|c: char| !(is_inner(c) || c == '.' || characters.is(c, Class::LOWER)))
-        .unwrap_or(text.len());
+    let length =
+        text.find(|c: char| !(is_inner(c) || c == '.' || characters.is(c, Class::LOWER))).unwrap_or(text.len());
     let (labels, top) = text[..length].rsplit_once('.')?;
     let is_top = top.chars().all(|c| characters.is(c, Class::LOWER)) && (2..=63).contains(&top.chars().count());
     let is_label = |label: &str| {
