@@ -74,4 +74,5 @@ def main():
     print(f"{len(documents)} documents, {sum(map(len, documents))} characters")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ pub mod fineweb;
 pub mod gopher_quality;
 pub mod gopher_repetition;
 pub mod hash;
+pub mod language;
 pub mod lines;
 pub mod mask;
 pub mod repair;

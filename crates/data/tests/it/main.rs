@@ -1,6 +1,7 @@
 //! The integration tests of `tsumugi-data`.
 
 mod bad_input;
+mod cleaning;
 mod conversations;
 mod dialogue;
 mod evaluation;

@@ -78,15 +78,18 @@ fn sequence(text: &str) -> Option<Sequence> {
         *byte = byte_of(characters.next()?)?;
     }
     let character = std::str::from_utf8(&bytes[..length]).ok()?.chars().next()?;
-    let last = text[..text.len() - characters.as_str().len()].chars().next_back()?;
+    let rest = characters.as_str();
+    let last = text[..text.len() - rest.len()].chars().next_back()?;
+    // Inside of a word no sign of punctuation was meant.
+    let is_inside = rest.starts_with(char::is_alphabetic);
     let is_certain = match bytes[0] {
         // "Â" or "Ã" before a symbol; a closing quote may well stand behind a letter that is quoted.
-        0xc2 | 0xc3 => !matches!(last, '»' | '”' | '’'),
+        0xc2 | 0xc3 => is_inside || !matches!(last, '»' | '”' | '’'),
         // Other capitals before a sign of punctuation may be the end of a word.
-        0xc4..=0xdf => !is_punctuation(last),
+        0xc4..=0xdf => is_inside || !is_punctuation(last),
         _ => true,
     };
-    Some(Sequence { character, text_bytes: text.len() - characters.as_str().len(), is_certain })
+    Some(Sequence { character, text_bytes: text.len() - rest.len(), is_certain })
 }
 
 /// What may stand right behind a word.
