@@ -82,6 +82,9 @@ pub const JSON_LINE_BYTES_MAX: u64 = 64 << 20;
 /// Largest `run.json`.
 pub const RUN_RECORD_BYTES_MAX: u64 = 16 << 20;
 
+/// Largest record of a corpus run, its list of inputs and its manifest included: some hundred bytes for each file.
+pub const CORPUS_RECORD_BYTES_MAX: u64 = 1 << 30;
+
 /// Largest body of an HTTP request: English text for a context of 400,000 tokens. A server with 256 connections then
 /// holds half a GiB of requests at worst.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;

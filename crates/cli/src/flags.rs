@@ -127,6 +127,26 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number of bytes: `512MB`, `2GiB`, `1500000000`.
+pub fn byte_count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err("its unit is none of B, KB, MB, GB, KiB, MiB, GiB".into()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "it must be a whole number with a unit, such as 512MiB")?;
+    number
+        .checked_mul(unit)
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| "it must be at least 1, and fit into 64 bits".into())
+}
+
 /// A stop string; an empty one is in every text.
 pub fn stop_text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("every answer would end at once".into()) } else { Ok(text.into()) }

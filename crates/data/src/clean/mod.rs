@@ -5,6 +5,7 @@
 
 pub mod c4;
 pub mod characters;
+pub mod classifier;
 pub mod filter;
 pub mod fineweb;
 pub mod gopher_quality;

@@ -3,10 +3,12 @@
 mod bad_input;
 mod cleaning;
 mod conversations;
+mod corpus;
 mod dialogue;
 mod evaluation;
 mod pretrain;
 mod shards;
+mod sources;
 
 use tsumugi_base::progress::Silent;
 use tsumugi_tokenizer::Tokenizer;

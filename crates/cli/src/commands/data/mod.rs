@@ -2,8 +2,9 @@
 
 pub mod pack;
 pub mod preview;
+pub mod run;
 
 use super::{Entry, command};
 
 /// In the order of the help.
-pub const ALL: &[Entry] = &[command::<preview::Preview>(), command::<pack::Pack>()];
+pub const ALL: &[Entry] = &[command::<run::Run>(), command::<preview::Preview>(), command::<pack::Pack>()];
