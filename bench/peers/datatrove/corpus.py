@@ -1,6 +1,6 @@
 """Writes documents for the comparison: real text that is named, and texts made to be hard.
 
-    corpus.py OUT.jsonl [FILE OR FOLDER ...]
+    corpus.py OUT.jsonl HARD_TEXTS [FILE OR FOLDER ...]
 """
 import html
 import json
@@ -59,10 +59,10 @@ def hard(rng):
 
 
 def main():
-    out, *sources = sys.argv[1:]
+    out, hard_texts, *sources = sys.argv[1:]
     rng = random.Random(17)
     documents = ["", " ", "\n", "a", ".", "\n\n\n", "one line.", "x" * 3000]
-    documents += [hard(rng) for _ in range(6000)]
+    documents += [hard(rng) for _ in range(int(hard_texts))]
     for source in map(Path, sources):
         files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
         for file in files:

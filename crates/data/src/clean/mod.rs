@@ -14,7 +14,9 @@ pub mod hash;
 pub mod language;
 pub mod lines;
 pub mod mask;
+pub mod perplexity;
 pub mod repair;
+pub mod topics;
 pub mod words;
 
 pub use filter::{Bound, Filter, Measured, Rule, Signal, UnknownName, View};

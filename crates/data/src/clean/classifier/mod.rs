@@ -6,6 +6,7 @@
 mod calibration;
 mod evaluation;
 mod features;
+mod texts;
 mod training;
 
 use std::collections::BTreeMap;
@@ -13,12 +14,15 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::Hint;
+use tsumugi_base::io::TextError;
+use tsumugi_base::jsonl::JsonLinesError;
 use tsumugi_files::mmap::MappedFile;
 use tsumugi_files::{ElementType, FilesError, TensorFile, TensorView, write_safetensors};
 
 pub use calibration::Calibration;
 pub use evaluation::Evaluation;
 pub use features::FeatureSettings;
+pub use texts::read_texts;
 pub use training::{Trained, TrainingSettings, train};
 
 use features::Features;
@@ -49,6 +53,12 @@ pub enum ClassifierError {
     /// The file could not be read or written.
     #[error(transparent)]
     Files(#[from] FilesError),
+    /// A file of texts could not be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A file of documents could not be read.
+    #[error(transparent)]
+    Documents(#[from] JsonLinesError),
     /// It is a safetensors file of something else.
     #[error("{path} is no classifier: {reason}", path = .path.display())]
     Malformed {
@@ -73,6 +83,8 @@ impl Hint for ClassifierError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Files(error) => error.hint(),
+            Self::Text(error) => error.hint(),
+            Self::Documents(error) => error.hint(),
             Self::Malformed { .. } => Some("make one with `tsumugi data classifier train`".into()),
             Self::TooFew { .. } => Some("give more texts; each counts once".into()),
         }

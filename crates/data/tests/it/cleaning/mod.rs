@@ -1,9 +1,12 @@
 //! Cleaning, against what the libraries that define it make of the same texts (`fixtures/cleaning`).
 
+mod classifier;
 mod fasttext;
 mod filters;
 mod masking;
 mod repairing;
+mod stages;
+mod topics;
 
 use std::path::PathBuf;
 
