@@ -57,7 +57,7 @@ enum Line<'t> {
 fn measure(view: &View<'_>, rules: &[Rule]) -> Measured {
     let has = |name| rules.iter().any(|rule| rule.name == name);
     let judge =
-        Judge { characters: Characters::new(), lorem_ipsum: has(LOREM_IPSUM), curly_bracket: has(CURLY_BRACKET) };
+        Judge { characters: Characters::table(), lorem_ipsum: has(LOREM_IPSUM), curly_bracket: has(CURLY_BRACKET) };
     let text = view.text();
     let mut kept = String::with_capacity(text.len());
     let (mut lines, mut sentences, mut removed, mut dropped) = (0, 0, [0; LINE_RULES.len()], None);

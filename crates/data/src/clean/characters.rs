@@ -86,7 +86,7 @@ pub struct Characters(&'static [u16]);
 
 impl Characters {
     /// The table.
-    pub fn new() -> Self {
+    pub fn table() -> Self {
         Self(&TABLE)
     }
 
@@ -98,12 +98,12 @@ impl Characters {
 
 /// Whether the character is in one of the classes.
 pub fn is(character: char, class: Class) -> bool {
-    Characters::new().is(character, class)
+    Characters::table().is(character, class)
 }
 
 /// `str.strip`.
 pub fn strip(text: &str) -> &str {
-    let characters = Characters::new();
+    let characters = Characters::table();
     text.trim_matches(|character| characters.is(character, Class::SPACE))
 }
 

@@ -22,7 +22,7 @@ pub fn filter() -> Filter {
 }
 
 fn measure(view: &View<'_>, _: &[Rule]) -> Measured {
-    let table = Characters::new();
+    let table = Characters::table();
     let text = view.text();
     let lines: Vec<&str> = text.split('\n').filter(|line| !characters::strip(line).is_empty()).collect();
     let punctuated = |line: &&&str| line.ends_with(|last| table.is(last, Class::TERMINAL));

@@ -57,7 +57,7 @@ struct WordCounts {
 
 impl WordCounts {
     fn of<'t>(words: impl Iterator<Item = &'t str>) -> Self {
-        let characters = Characters::new();
+        let characters = Characters::table();
         let mut counts = Self::default();
         for word in words {
             counts.add(word, characters);

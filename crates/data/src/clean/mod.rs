@@ -2,6 +2,8 @@
 //!
 //! - Rule sets of the field, equal to datatrove's decision by decision: [`gopher_quality`], [`gopher_repetition`],
 //!   [`c4`], [`fineweb`], behind one type, [`Filter`]. They share the [`words`] of a text.
+//! - Better text: [`repair`] of wrong decoding, [`lines`] taken out, personal data and secrets masked ([`mask`]).
+//! - Judgement: [`language`], a trained [`classifier`], [`topics`] by lists, [`perplexity`] by any model.
 
 pub mod c4;
 pub mod characters;

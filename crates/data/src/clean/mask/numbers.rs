@@ -72,7 +72,7 @@ fn has_check_digit(digits: &[u8]) -> bool {
         let doubled = u32::from(*digit) << (place % 2);
         sum + doubled / 10 + doubled % 10
     });
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Digits with single separators between; "+" or "(" may come first. Separators follow one another only as `) ` and ` (` do.
@@ -151,7 +151,7 @@ fn iban_at(bytes: &[u8], start: usize) -> Option<usize> {
     while signs.len() < length {
         match *bytes.get(place)? {
             sign if sign.is_ascii_uppercase() || sign.is_ascii_digit() => signs.push(sign),
-            b' ' if signs.len() % 4 == 0 && !signs.is_empty() && bytes[place - 1] != b' ' => {}
+            b' ' if signs.len().is_multiple_of(4) && !signs.is_empty() && bytes[place - 1] != b' ' => {}
             _ => return None,
         }
         place += 1;

@@ -82,7 +82,7 @@ impl<'t> Words<'t> {
     /// How many sentences begin in the part of the text, which starts and ends at white space: as spaCy's
     /// `Sentencizer` counts, at least 1.
     pub fn sentences(&self, part: Range<usize>) -> usize {
-        let characters = Characters::new();
+        let characters = Characters::table();
         let first = self.spans.partition_point(|span| (span.start as usize) < part.start);
         let (mut count, mut after_end, mut place) = (1, false, part.start);
         for span in self.spans[first..].iter().take_while(|span| span.end as usize <= part.end) {
@@ -125,7 +125,7 @@ struct Splitter<'t> {
 impl<'t> Splitter<'t> {
     fn new(text: &'t str, special: Option<&'static Special>) -> Self {
         let spans = Vec::with_capacity(text.len() / 5 + 1);
-        Self { text, special, characters: Characters::new(), spans, suffixes: Vec::new() }
+        Self { text, special, characters: Characters::table(), spans, suffixes: Vec::new() }
     }
 
     fn split(mut self) -> Vec<Span> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use tsumugi_base::testing::optional_asset;
 use tsumugi_data::clean::language::fasttext::FastText;
 use tsumugi_data::clean::language::{Identify, Trigrams};
 
@@ -26,6 +27,22 @@ fn predictions_are_fasttexts() {
                     "{name} of {text:?}: {found:?}, want {label} {probability}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn the_published_model_says_what_it_says_to_fasttext() {
+    let Some(path) = optional_asset("lid.176.ftz") else { return };
+    let model = FastText::open(&path).unwrap();
+    assert_eq!(model.labels().len(), 176);
+    let cases: Vec<(String, BTreeMap<String, f32>)> = golden("lid176.json");
+    assert!(cases.len() > 20);
+    for (text, wanted) in cases {
+        let found: BTreeMap<_, _> = model.predict(&text, 3).into_iter().collect();
+        for (label, probability) in wanted.into_iter().filter(|(_, probability)| *probability > 0.01) {
+            let near = found.get(label.as_str()).is_some_and(|found| (found - probability).abs() < 1e-3);
+            assert!(near, "of {text:?}: {found:?}, want {label} {probability}");
         }
     }
 }
