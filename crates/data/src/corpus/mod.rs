@@ -3,8 +3,9 @@
 //! A recipe's stages are cut into passes at the corpus stages, which need to have seen all documents. A pass works on shards
 //! in any order and on all threads; a marker says that one is done. The order of the output is that of the input.
 //!
-//! **Invariant:** what comes out depends on the recipe and the inputs alone: not on threads, memory, ranks, or how often the
-//! run was killed. **Invariant:** every document that went in is in `documents/`, in `dropped/` with its rule, or a [`Fault`].
+//! **Invariant:** what comes out depends on the recipe and the inputs alone: not on threads, memory, ranks, or how
+//! often the run was killed. **Invariant:** every document that went in is in `documents/`, in `dropped/` with its
+//! rule, or a [`Fault`].
 
 mod error;
 mod fault;

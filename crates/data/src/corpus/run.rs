@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
-use serde_json::json;
 use tsumugi_base::communicator::Communicator;
 use tsumugi_base::machine::{Machine, available_memory_bytes};
 use tsumugi_base::progress::Observer;
-use tsumugi_base::run_record::{InputHash, RunRecord, sha256};
+use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_tokenizer::Tokenizer;
 
 use super::folder::{Folder, INPUTS};
@@ -156,8 +155,8 @@ fn record(recipe: &Recipe, options: &Options<'_>, stages: &[BuiltStage], list: &
     for path in stages.iter().flat_map(|built| built.stage.inputs()) {
         record.inputs.push(InputHash::of(&path)?);
     }
-    if let Some(tokenizer) = options.tokenizer {
-        record.derived = json!({ "tokenizer_sha256": sha256(tokenizer.to_json().as_bytes()) });
+    if let (Some(tokenizer), Some(pack)) = (options.tokenizer, &recipe.pack) {
+        record.inputs.push(InputHash::of_text(Path::new(&pack.tokenizer), &tokenizer.to_json()));
     }
     Ok(record)
 }

@@ -11,7 +11,7 @@ use crate::corpus::CorpusError;
 
 /// Every file of a source: paths in the order of the recipe, below each in the order of their names. A file that is named
 /// twice is read once.
-pub(crate) fn find(source: &Source) -> Result<Vec<SourceFile>, CorpusError> {
+pub fn find(source: &Source) -> Result<Vec<SourceFile>, CorpusError> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
     for pattern in &source.paths {

@@ -16,6 +16,8 @@ use html5gum::{Span, Tokenizer};
 const BLOCKS_MAX: usize = 200_000;
 /// Most short blocks in a row that are taken as a part of the main text around them.
 const GAP_MAX: usize = 8;
+/// How far a block's neighbour is looked for.
+const NEIGHBOURS_MAX: usize = 100;
 /// Where a page may declare its encoding: the standard looks at 1,024 bytes, browsers at more.
 const HEAD_BYTES: usize = 4096;
 /// Longest title.
@@ -98,13 +100,14 @@ impl Page {
     /// Algorithm 2 of the paper, on the words of this block and on the words and links of its neighbours.
     fn is_main(&self, index: usize) -> bool {
         let block = &self.blocks[index];
-        let neighbour = |index: Option<usize>| {
-            index.and_then(|index| self.blocks.get(index)).map_or((0, 0.0), |block| (block.words, block.link_share()))
-        };
-        let ((before, before_links), (after, _)) = (neighbour(index.checked_sub(1)), neighbour(Some(index + 1)));
         if block.is_aside || block.link_share() > 1.0 / 3.0 {
             return false;
         }
+        let measure = |block: Option<&Block>| block.map_or((0, 0.0), |block| (block.words, block.link_share()));
+        // What is boilerplate by its own word is not there; not looked for far away, or time would grow with its square.
+        let is_there = |block: &&Block| !block.is_aside;
+        let (before, before_links) = measure(self.blocks[..index].iter().rev().take(NEIGHBOURS_MAX).find(is_there));
+        let (after, _) = measure(self.blocks[index + 1..].iter().take(NEIGHBOURS_MAX).find(is_there));
         if before_links <= 5.0 / 9.0 {
             block.words > 16 || after > 15 || before > 4
         } else {

@@ -127,7 +127,8 @@ impl<R: BufRead> BufRead for Counted<R> {
     }
 }
 
-/// The members of a gzip file, one after another. An error stands for a damaged member; reading goes on behind it.
+/// The members of a gzip file, one after another. An error stands for a damaged member; reading goes on behind it. What the
+/// member gave before the damage showed was given on: its checksum is at its end, and a member may be larger than memory.
 struct Members<R> {
     next: Next,
     /// None while the decoder has it.

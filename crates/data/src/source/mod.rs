@@ -25,7 +25,7 @@ use tsumugi_base::units;
 use crate::corpus::{CorpusError, Fault};
 use crate::{DataError, Document};
 
-pub(crate) use files::find;
+pub use files::find;
 pub use html::main_text;
 
 /// Reads a whole UTF-8 text. Missing, empty, binary and too large files, and folders, are distinct errors.
@@ -166,16 +166,18 @@ pub enum Part {
 
 /// What a reader finds.
 #[derive(Debug)]
-pub(crate) enum Item {
+pub enum Item {
+    /// A document.
     Document(Document),
+    /// Something that is none.
     Fault(Fault),
 }
 
 /// Takes what a reader finds, in the order of the file; an error ends the reading.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(Item) -> Result<(), CorpusError>;
+pub type Sink<'a> = &'a mut dyn FnMut(Item) -> Result<(), CorpusError>;
 
 /// The parts that a file can be cut into, of about `bytes` each.
-pub(crate) fn parts(file: &SourceFile, split: Split, bytes: u64) -> Vec<Part> {
+pub fn parts(file: &SourceFile, split: Split, bytes: u64) -> Vec<Part> {
     match file.format {
         Format::Jsonl => lines::parts(file, bytes),
         Format::Text if split == Split::Lines => lines::parts(file, bytes),
@@ -185,7 +187,7 @@ pub(crate) fn parts(file: &SourceFile, split: Split, bytes: u64) -> Vec<Part> {
 }
 
 /// Reads the documents of a part of a file.
-pub(crate) fn read(
+pub fn read(
     source: &Source,
     file: &SourceFile,
     part: Part,

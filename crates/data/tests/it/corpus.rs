@@ -229,7 +229,7 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     let out = folder.path().join("pieces");
     let mut stops = 0;
     loop {
-        let observer = StopAfter(AtomicU64::new(150 + 61 * stops));
+        let observer = StopAfter(AtomicU64::new(150 + 31 * stops));
         let result =
             run_whole(folder.path(), &out, Options { threads: Some(1 + stops as usize % 3), ..options(&observer) });
         match result {
@@ -239,7 +239,7 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
         stops += 1;
         assert!(stops < 200, "each run comes further");
     }
-    assert!(stops > 5, "it was stopped {stops} times");
+    assert!(stops >= 5, "it was stopped {stops} times");
     assert!(output(&out) == expected);
 }
 
@@ -277,7 +277,7 @@ fn a_recipe_with_a_mistake_says_where() {
         format!("{error}; {}", error.hint().unwrap_or_default())
     };
     for (text, expected) in [
-        ("", "missing field `source`"),
+        ("seed = 1", "missing field `source`"),
         ("sources = 1", "unknown field `sources`"),
         (&format!("{source}weight = 2.0"), "there is no `[mix]` that reads it"),
         (&format!("{source}weight = -1.0\n[mix]"), "must be at least 0"),
@@ -346,4 +346,14 @@ fn two_ranks_make_what_one_makes() {
     });
     assert_eq!(results[0], results[1]);
     assert!(output(&together) == output(&alone));
+}
+
+#[test]
+fn the_page_about_corpora_has_every_stage() {
+    let page = include_str!("../../../../docs/corpus.md");
+    for kind in corpus::stages::ALL {
+        assert!(page.contains(&format!("| `{}` |", kind.name)), "docs/corpus.md has no row for `{}`", kind.name);
+    }
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(recipe(example).mix.is_some(), "the example is a recipe");
 }

@@ -18,8 +18,9 @@ use crate::progress::Progress;
 
 /// Make a corpus from a recipe: read sources, clean, filter, mix, pack
 ///
-/// The same command again goes on where it was stopped or killed, to the same bytes. What is dropped lies in DIR/dropped with
-/// its rule, what cannot be read is named in DIR/faults.jsonl; DIR/report.html shows both, DIR/manifest.json has every file's hash.
+/// The same command again goes on where it was stopped or killed, to the same bytes. What is dropped lies in
+/// DIR/dropped with its rule, what cannot be read is named in DIR/faults.jsonl; DIR/report.html shows both,
+/// DIR/manifest.json has every file's hash.
 #[derive(Debug, Args)]
 pub struct Run {
     /// Sources and stages (TOML)
