@@ -9,11 +9,14 @@ use tsumugi_data::clean::language::{Identify, Trigrams};
 
 use super::{fixture, golden};
 
+/// A text, and the probability of each label.
+type Prediction = (String, BTreeMap<String, f32>);
+
 const MODELS: [&str; 5] = ["softmax.bin", "tree.bin", "sigmoid.bin", "quantized.ftz", "pruned.ftz"];
 
 #[test]
 fn predictions_are_fasttexts() {
-    let goldens: BTreeMap<String, Vec<(String, BTreeMap<String, f32>)>> = golden("predictions.json");
+    let goldens: BTreeMap<String, Vec<Prediction>> = golden("predictions.json");
     assert_eq!(goldens.len(), MODELS.len());
     for (name, cases) in goldens {
         let model = FastText::open(&fixture(&name)).unwrap();
@@ -36,7 +39,7 @@ fn the_published_model_says_what_it_says_to_fasttext() {
     let Some(path) = optional_asset("lid.176.ftz") else { return };
     let model = FastText::open(&path).unwrap();
     assert_eq!(model.labels().len(), 176);
-    let cases: Vec<(String, BTreeMap<String, f32>)> = golden("lid176.json");
+    let cases: Vec<Prediction> = golden("lid176.json");
     assert!(cases.len() > 20);
     for (text, wanted) in cases {
         let found: BTreeMap<_, _> = model.predict(&text, 3).into_iter().collect();

@@ -12,11 +12,12 @@ fn run_stages(stages: &str, texts: &[&str]) -> (Vec<Value>, Vec<Value>) {
     let lines: Vec<String> =
         texts.iter().enumerate().map(|(id, text)| json!({ "id": id.to_string(), "text": text }).to_string()).collect();
     let input = folder.path().join("input.jsonl");
-    fs::write(&input, lines.join("\n")).unwrap();
-    fs::write(folder.path().join("topic.txt"), "nerve agent\n").unwrap();
+    fs::write(&input, lines.join("\n")).expect("it is written and run");
+    fs::write(folder.path().join("topic.txt"), "nerve agent\n").expect("it is written and run");
     let stages = stages.replace("FOLDER", &folder.path().display().to_string());
     let out = folder.path().join("out");
-    run(&format!("[[source]]\nname = 'a'\npaths = ['{}']\n{stages}", input.display()), &out).unwrap();
+    run(&format!("[[source]]\nname = 'a'\npaths = ['{}']\n{stages}", input.display()), &out)
+        .expect("it is written and run");
     (documents(&out.join("documents")), documents(&out.join("dropped")))
 }
 
