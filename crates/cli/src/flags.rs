@@ -199,14 +199,14 @@ fn penalty(text: &str) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::byte_count;
 
     #[test]
     fn sizes() {
-        let sizes = ["7", "512M", "1.5GiB", "2gb", "1K"].map(|text| bytes(text).unwrap());
-        assert_eq!(sizes, [7, 512 << 20, 3 << 29, 2 << 30, 1024]);
+        let sizes = ["7", "512M", "1.5GiB", "2gb", "1K"].map(|text| byte_count(text).unwrap());
+        assert_eq!(sizes, [7, 512 << 20, 3 << 29, 2_000_000_000, 1024]);
         for text in ["", "G", "-1", "0", "1X", "nan", "inf", "99999T", "1 G"] {
-            assert!(bytes(text).is_err(), "{text}");
+            assert!(byte_count(text).is_err(), "{text}");
         }
     }
 }

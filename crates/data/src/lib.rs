@@ -5,6 +5,7 @@
 //! exactly by its step number. Invariant: the last tenth of a text is held out by [`dialogue::split`] in every stage.
 
 mod batch;
+pub mod clean;
 mod conversation;
 pub mod corpus;
 pub mod dialogue;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod bad_input;
+mod cleaning;
 mod conversations;
 mod corpus;
 mod dialogue;

@@ -2,9 +2,15 @@
 //! `deny_unknown_fields` and kebab case; `#[serde(try_from = "…")]` where settings must be checked or files opened) that
 //! implements [`DocumentStage`] or [`CorpusStage`], then its two lines here.
 
+mod classifier;
 mod exact_duplicates;
+mod filters;
+mod language;
 mod length;
+mod mask;
+mod repair;
 mod threshold;
+mod topic;
 
 use serde::de::DeserializeOwned;
 
@@ -22,9 +28,15 @@ pub struct StageKind {
 
 /// Every kind, in alphabetical order.
 pub const ALL: &[StageKind] = &[
+    document::<classifier::Classify>("classifier", "Drops documents by what a trained classifier says"),
     corpus::<exact_duplicates::ExactDuplicates>("exact-duplicates", "Keeps the first of documents with the same text"),
+    document::<filters::Filters>("filters", "Drops documents by the rules of Gopher, C4 and FineWeb"),
+    document::<language::Language>("language", "Drops documents in other languages"),
     document::<length::Length>("length", "Drops documents that are too short or too long"),
+    document::<mask::Mask>("mask", "Masks personal data and secrets"),
+    document::<repair::RepairText>("repair", "Undoes wrong decoding, takes out control and invisible characters"),
     document::<threshold::Threshold>("threshold", "Drops documents by a signal that was measured before"),
+    document::<topic::LeaveOutTopic>("topic", "Leaves out documents of a topic, and keeps what was found with them"),
 ];
 
 impl StageKind {
