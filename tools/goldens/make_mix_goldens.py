@@ -3,7 +3,7 @@
 
     .venv-peers-llama-cpp/bin/python tools/goldens/make_mix_goldens.py      (bench/peers/llama_cpp/environment makes it)
 
-Small Llamas of zeros are written with the `gguf` package and quantized by llama.cpp to every type; the types of their
+Small models of zeros are written with the `gguf` package and quantized by llama.cpp to every type; the types of their
 matrices are kept as runs.
 """
 
@@ -19,14 +19,16 @@ import numpy as np
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "crates/compress/fixtures/mixes.json"
 
-# Width, layers, heads, key heads, tied: as in crates/compress/tests/it/mixes.rs.
+# What its layers are, width, layers, heads, key heads, tied: as in crates/compress/tests/it/mixes.rs.
 MODELS = {
-    "blocks-of-256": (256, 18, 8, 2, False),
-    "blocks-of-256-tied": (256, 9, 4, 4, True),
-    "blocks-of-32": (96, 17, 4, 1, True),
-    "no-blocks": (40, 3, 4, 2, False),
+    "eight-experts": ("experts", 256, 18, 8, 2, False),
+    "falcon": ("falcon", 256, 34, 8, 1, False),
+    "blocks-of-256": ("llama", 256, 18, 8, 2, False),
+    "blocks-of-256-tied": ("llama", 256, 9, 4, 4, True),
+    "blocks-of-32": ("llama", 96, 17, 4, 1, True),
+    "no-blocks": ("llama", 40, 3, 4, 2, False),
 }
-VOCABULARY = 64
+VOCABULARY, EXPERTS = 64, 8
 
 # llama.h, enum llama_ftype
 FILE_TYPES = {
@@ -35,7 +37,20 @@ FILE_TYPES = {
 }  # fmt: skip
 
 
-def shapes(width, layers, heads, key_heads, tied):
+def layer_shapes(kind, width, keys):
+    attention = [("attn_q", (width, width)), ("attn_k", (keys, width)), ("attn_v", (keys, width))]
+    first = [("attn_norm", (width,)), ("attn_output", (width, width))]
+    if kind == "falcon":
+        return [*first, ("ffn_up", (2 * width, width)), ("ffn_down", (width, 2 * width)), ("attn_qkv", (width + 2 * keys, width))]
+    if kind == "experts":
+        router, wide = ("ffn_gate_inp", (EXPERTS, width)), (EXPERTS, 2 * width, width)
+        experts = [("ffn_gate_exps", wide), ("ffn_up_exps", wide), ("ffn_down_exps", (EXPERTS, width, 2 * width))]
+        return [*first, ("ffn_norm", (width,)), router, *experts, *attention]
+    gate_up = [("ffn_gate", (2 * width, width)), ("ffn_up", (2 * width, width))]
+    return [*first, ("ffn_norm", (width,)), ("ffn_down", (width, 2 * width)), *attention, *gate_up]
+
+
+def shapes(kind, width, layers, heads, key_heads, tied):
     """In the order of our names: once, then for each layer."""
     keys = width // heads * key_heads
     yield "token_embd.weight", (VOCABULARY, width)
@@ -43,30 +58,23 @@ def shapes(width, layers, heads, key_heads, tied):
     if not tied:
         yield "output.weight", (VOCABULARY, width)
     for layer in range(layers):
-        for name, shape in [
-            ("attn_norm", (width,)),
-            ("attn_output", (width, width)),
-            ("ffn_norm", (width,)),
-            ("ffn_down", (width, 2 * width)),
-            ("attn_q", (width, width)),
-            ("attn_k", (keys, width)),
-            ("attn_v", (keys, width)),
-            ("ffn_gate", (2 * width, width)),
-            ("ffn_up", (2 * width, width)),
-        ]:
+        for name, shape in layer_shapes(kind, width, keys):
             yield f"blk.{layer}.{name}.weight", shape
 
 
 def write(path, sizes):
-    width, layers, heads, key_heads, _ = sizes
-    writer = gguf.GGUFWriter(path, "llama")
+    kind, width, layers, heads, key_heads, _ = sizes
+    writer = gguf.GGUFWriter(path, "falcon" if kind == "falcon" else "llama")
     writer.add_block_count(layers)
     writer.add_context_length(32)
     writer.add_embedding_length(width)
     writer.add_feed_forward_length(2 * width)
     writer.add_head_count(heads)
     writer.add_head_count_kv(key_heads)
-    writer.add_layer_norm_rms_eps(1e-5)
+    (writer.add_layer_norm_eps if kind == "falcon" else writer.add_layer_norm_rms_eps)(1e-5)
+    if kind == "experts":
+        writer.add_expert_count(EXPERTS)
+        writer.add_expert_used_count(2)
     writer.add_vocab_size(VOCABULARY)
     writer.add_tokenizer_model("none")
     for name, shape in shapes(*sizes):

@@ -159,6 +159,7 @@ impl Hint for FileError {
                 Some("free some space and run the same command again; nothing half-written was left behind".into())
             }
             io::ErrorKind::IsADirectory => Some("give the path of a file".into()),
+            io::ErrorKind::AlreadyExists => Some("give another path, or remove what is there".into()),
             io::ErrorKind::NotADirectory => Some("give the path of a folder".into()),
             _ => None,
         }

@@ -1,6 +1,6 @@
 //! What every other crate stands on and that knows no word of the field: errors with hints, atomic files,
-//! JSON lines, counter-based randomness, progress events, run records, numbers of 16 bits, hosts, units, limits, test
-//! support.
+//! JSON lines, counter-based randomness, progress events, run records and folders, ranks of a job, numbers of 16 bits, hosts,
+//! units, limits, test support.
 //!
 //! # How an error is made here
 //!
@@ -30,6 +30,7 @@
 //!
 //! Only the binary prints: [`error_chain`], an empty line, `hint: …`.
 
+pub mod communicator;
 mod error;
 pub mod half;
 pub mod hosts;
@@ -39,6 +40,7 @@ pub mod limits;
 pub mod machine;
 pub mod progress;
 pub mod rng;
+pub mod run_folder;
 pub mod run_record;
 pub mod testing;
 pub mod units;

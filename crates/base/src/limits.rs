@@ -82,6 +82,9 @@ pub const JSON_LINE_BYTES_MAX: u64 = 64 << 20;
 /// Largest `run.json`.
 pub const RUN_RECORD_BYTES_MAX: u64 = 16 << 20;
 
+/// Largest record of a corpus run, its list of inputs and its manifest included: some hundred bytes for each file.
+pub const CORPUS_RECORD_BYTES_MAX: u64 = 1 << 30;
+
 /// Largest body of an HTTP request: English text for a context of 400,000 tokens. A server with 256 connections then
 /// holds half a GiB of requests at worst.
 pub const REQUEST_BYTES_MAX: usize = 2 << 20;
@@ -100,3 +103,10 @@ pub const UNPACKED_BYTES_MAX: u64 = 64 << 30;
 
 /// Largest configuration file of pip.
 pub const PIP_CONFIGURATION_BYTES_MAX: u64 = 1 << 20;
+
+/// Longest word of a text from which n-grams are counted. Web pages have pictures of some MB in one "word"; longer ones are
+/// another format.
+pub const NGRAM_WORD_BYTES_MAX: usize = 64 << 20;
+
+/// Longest n-gram of a model: far more than anything published, and bounded because every order costs buffers.
+pub const NGRAM_ORDER_MAX: usize = 32;

@@ -2,9 +2,11 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use tsumugi_infer::text::{Options, SamplingParameters, ranges};
+use tsumugi_infer::text::{Options, Placement, SamplingParameters, ranges};
 use tsumugi_models::Precision;
 use tsumugi_tensor::KeyValueType;
+
+use crate::output::Failure;
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -69,24 +71,47 @@ pub struct Serving {
     /// [default: f16; f32 with `--compute f32`]
     #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
     kv: Option<KeyValueType>,
+    /// Where the weights lie: `packed` copies them into the layout that is read fastest; `mapped` leaves them in the file,
+    /// which takes no time and no memory, but answers are slower; `auto` packs what fits into 70 % of the free memory
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    weights: Weights,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
     threads: Threads,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    Auto,
+    Packed,
+    Mapped,
+}
+
 impl Serving {
     /// For the loader.
-    pub fn options(self) -> Options {
+    pub fn options(self) -> Result<Options, Failure> {
         let precision = self.compute.precision();
         let exact = if precision == Precision::Float32 { KeyValueType::F32 } else { KeyValueType::default() };
-        Options {
+        let placement = match self.weights {
+            Weights::Auto => Placement::Auto,
+            Weights::Packed => Placement::Packed,
+            Weights::Mapped => Placement::Mapped,
+        };
+        if precision == Precision::Float32 && placement != Placement::Auto {
+            return Err(Failure::new(
+                "--weights says where stored weights lie, but `--compute f32` widens them all",
+                "leave one of the two out",
+            ));
+        }
+        Ok(Options {
             threads: self.threads.get(),
             context: self.context,
             precision,
+            placement,
             kv: self.kv.unwrap_or(exact),
             ..Options::default()
-        }
+        })
     }
 }
 
@@ -127,6 +152,25 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// A number of bytes: `512MB`, `1.5GiB`, `2G` (of 1,024), `1500000000`.
+pub fn byte_count(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err("its unit is none of B, KB, MB, GB, KiB, MiB, GiB".into()),
+    };
+    let number: f64 = digits.parse().map_err(|_| "it must be a number with a unit, such as 512MiB")?;
+    let size = number * unit as f64;
+    let fits = (1.0..=(1_u64 << 50) as f64).contains(&size);
+    if fits { Ok(size as u64) } else { Err("it must be at least 1, and at most a million GiB".into()) }
+}
+
 /// A stop string; an empty one is in every text.
 pub fn stop_text(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("every answer would end at once".into()) } else { Ok(text.into()) }
@@ -151,4 +195,18 @@ fn min_p(text: &str) -> Result<f32, String> {
 
 fn penalty(text: &str) -> Result<f32, String> {
     number(text, ranges::REPETITION_PENALTY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::byte_count;
+
+    #[test]
+    fn sizes() {
+        let sizes = ["7", "512M", "1.5GiB", "2gb", "1K"].map(|text| byte_count(text).unwrap());
+        assert_eq!(sizes, [7, 512 << 20, 3 << 29, 2_000_000_000, 1024]);
+        for text in ["", "G", "-1", "0", "1X", "nan", "inf", "99999T", "1 G"] {
+            assert!(byte_count(text).is_err(), "{text}");
+        }
+    }
 }

@@ -8,7 +8,10 @@ use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_files::{Admitted, ModelFiles, NoScan};
-use tsumugi_infer::text::{CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, TextModel};
+use tsumugi_infer::text::{
+    CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, Placement, TextModel, TooLarge,
+};
+use tsumugi_models::Precision;
 use tsumugi_serve::Model;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
@@ -87,7 +90,9 @@ pub fn load_to_serve(model: &str, options: Options, beside: usize) -> Result<Mod
     if !Embedder::is_for(&admitted)? {
         return Ok(Model::Text(Arc::new(load_admitted(&admitted, options, beside)?)));
     }
-    let options = EmbedderOptions { threads: options.threads, precision: options.precision, ..Default::default() };
+    let mapped = options.precision == Precision::Stored && options.placement == Placement::Mapped;
+    let precision = if mapped { Precision::Mapped } else { options.precision };
+    let options = EmbedderOptions { threads: options.threads, precision, ..Default::default() };
     Ok(Model::Vectors(Arc::new(Embedder::load(&admitted, options)?)))
 }
 
@@ -102,6 +107,9 @@ fn load_admitted(model: &Admitted<ModelFiles>, options: Options, beside: usize) 
     if let Some(cut) = loaded.context_cut() {
         tell(&cut_text(loaded.name(), cut));
     }
+    if let Some(too_large) = loaded.too_large() {
+        tell(&mapped_text(loaded.name(), too_large));
+    }
     Ok(loaded)
 }
 
@@ -115,9 +123,24 @@ fn cut_text(name: &str, cut: ContextCut) -> String {
     )
 }
 
+fn mapped_text(name: &str, TooLarge { weights, available }: TooLarge) -> String {
+    format!(
+        "note: the weights of {name}, {}, stay in the mapped file: of {} of free memory the context needs a part; \
+         `--weights packed` copies them, for faster answers",
+        units::bytes(weights),
+        units::bytes(available),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_that_stay_in_the_file_are_said_with_the_reason() {
+        let text = mapped_text("llama", TooLarge { weights: 20 << 30, available: 8 << 30 });
+        assert!(text.starts_with("note: the weights of llama, 20") && text.contains("--weights packed"), "{text}");
+    }
 
     #[test]
     fn a_context_that_was_cut_is_said_with_what_it_would_take() {

@@ -1,6 +1,6 @@
 //! Why a model was not written in another form.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tsumugi_base::Hint;
 use tsumugi_files::FilesError;
@@ -36,6 +36,12 @@ pub enum CompressError {
         /// Its path.
         path: PathBuf,
     },
+    /// A GGUF file under a name by which it would not be read.
+    #[error("{} would not be read as a model: its name does not end in .gguf, or is that of one part of several", path.display())]
+    NotGgufName {
+        /// Its path.
+        path: PathBuf,
+    },
     /// The observer asked to stop.
     #[error("stopped after {done} of {total} tensors; nothing was written")]
     Stopped {
@@ -55,6 +61,11 @@ impl Hint for CompressError {
             Self::Text(error) => error.hint(),
             Self::Vocabulary(error) => error.hint(),
             Self::Itself { .. } => Some("give another path to write".into()),
+            Self::NotGgufName { path } => {
+                let name = path.with_extension("gguf");
+                let name = if name == *path { Path::new("model.gguf") } else { &name };
+                Some(format!("give a name that ends in .gguf: {}", name.display()))
+            }
             Self::Stopped { .. } => None,
         }
     }

@@ -1,12 +1,10 @@
 //! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files, `generation_config.json`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
-use tsumugi_base::FileError;
-use tsumugi_base::io::write_atomic;
+use tsumugi_base::io::{AtomicFolder, create_folder, write_atomic};
 use tsumugi_base::progress::Observer;
 use tsumugi_files::safetensors::{MODEL_FILE, write_safetensors_with};
 use tsumugi_files::{Admitted, ElementType, FilesError, ModelFiles, TensorSpec};
@@ -48,7 +46,11 @@ impl FolderType {
     }
 }
 
-/// Writes a model as a folder, which is made where it is not there.
+/// What is said of a model without a vocabulary.
+pub(crate) const NO_VOCABULARY: &str =
+    "the model has no vocabulary, and neither has what was written: programs that read or write text cannot use it";
+
+/// Writes a model as a folder, which must not be there, or be empty. It takes its place when it is whole.
 pub fn write_folder(
     model: &Admitted<ModelFiles>,
     out: &Path,
@@ -61,41 +63,46 @@ pub fn write_folder(
     let mut config = family.config(&spec).map_err(|what| ModelError::CannotSave { format: family.name(), what })?;
     let tokenizer = Tokenizer::of_model(model)?;
     let template = ChatTemplate::of_model(model)?;
-    fs::create_dir_all(out).map_err(|source| FilesError::from(FileError::write(out, source)))?;
+    if let Some(parent) = out.parent() {
+        create_folder(parent).map_err(FilesError::from)?;
+    }
+    let folder = AtomicFolder::create(out).map_err(FilesError::from)?;
+    let partial = folder.partial_path();
 
     let tensors = model.tensors()?;
     let translation = Translation::new(model, &tensors, Layout::Folder(family))?;
-    let types = vec![folder_type.element_type(); translation.slots().len()];
+    let types = vec![folder_type.element_type(); translation.tensors().len()];
     let specs: Vec<TensorSpec<'_>> = translation
-        .slots()
+        .tensors()
         .iter()
         .zip(&types)
-        .map(|(slot, &element_type)| TensorSpec { name: &slot.tensor, element_type, shape: &slot.shape })
+        .map(|(tensor, &element_type)| TensorSpec { name: tensor.name(), element_type, shape: tensor.shape() })
         .collect();
     let mut stream = Stream::new("convert", &translation, &types, pool, observer);
-    let file = out.join(MODEL_FILE);
+    let file = partial.join(MODEL_FILE);
     let ended = write_safetensors_with(&file, &specs, &BTreeMap::new(), |index, sink| stream.write(index, sink));
-    let written = stream.finish(ended)?;
+    let mut written = stream.finish(ended)?;
+    written.notes.extend(tokenizer.is_none().then(|| NO_VOCABULARY.to_owned()));
 
     let mut generation = Map::new();
     if let Some(tokenizer) = &tokenizer {
         match &template {
-            Some(template) => tokenizer.save_with_template(out, template)?,
-            None => tokenizer.save(out)?,
+            Some(template) => tokenizer.save_with_template(partial, template)?,
+            None => tokenizer.save(partial)?,
         }
         generation.extend(tokenizer.prefix().first().map(|id| ("bos_token_id".to_owned(), json!(id))));
         let ends = end_tokens(model, tokenizer)?;
         if !ends.is_empty() {
             generation.insert("eos_token_id".into(), json!(ends));
         }
-        write_json(&out.join("generation_config.json"), &Value::Object(generation.clone()))?;
+        write_json(&partial.join("generation_config.json"), &Value::Object(generation.clone()))?;
     }
     if let Some(config) = config.as_object_mut() {
         config.extend(generation);
         config.insert("torch_dtype".into(), folder_type.word().into());
     }
-    // It comes last: where it is, the others are.
-    write_json(&out.join("config.json"), &config)?;
+    write_json(&partial.join("config.json"), &config)?;
+    folder.commit().map_err(FilesError::from)?;
     Ok(written)
 }
 

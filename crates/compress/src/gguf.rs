@@ -1,11 +1,12 @@
 //! A model as one GGUF file, with vocabulary and chat template, as llama.cpp's converter writes it.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::Value as Json;
 use tsumugi_base::progress::Observer;
-use tsumugi_files::gguf::{Metadata, Value, write_gguf_with};
+use tsumugi_files::gguf::{Metadata, Value, part_count, write_gguf_with};
 use tsumugi_files::{Admitted, ElementType, ModelFiles, TensorFile, TensorSpec, to_f32};
 use tsumugi_models::gguf::{Architecture, architecture_of};
 use tsumugi_models::slots::Layout;
@@ -13,12 +14,16 @@ use tsumugi_models::{DecoderSpec, Translation, read_layout, read_spec};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer, end_tokens};
 
-use crate::mix::Mix;
+use crate::fallbacks::fallbacks;
+use crate::mix::{Choice, Mix};
 use crate::stream::{Stream, Written};
 use crate::{CompressError, folder};
 
 /// `general.quantization_version`: of the layouts of blocks (ggml.h, `GGML_QNT_VERSION`).
 const QUANTIZATION_VERSION: u32 = 2;
+
+/// What a file says whose model has no vocabulary.
+const NO_VOCABULARY: &str = "none";
 
 /// A table that is no parameter: name, shape, numbers.
 type Table = (&'static str, [usize; 1], Vec<f32>);
@@ -32,24 +37,29 @@ pub fn write_gguf_model(
     observer: &dyn Observer,
 ) -> Result<Written, CompressError> {
     folder::check_not_itself(model, out)?;
+    if !is_model_name(out) {
+        return Err(CompressError::NotGgufName { path: out.to_owned() });
+    }
     let (_, spec) = read_spec(model)?;
     let architecture = match read_layout(model)? {
         Layout::Gguf(architecture) => architecture,
-        Layout::Folder(_) => architecture_of(&spec)?,
+        Layout::Folder(_) | Layout::FusedExperts(_) => architecture_of(&spec)?,
     };
     let tensors = model.tensors()?;
     let translation = Translation::new(model, &tensors, Layout::Gguf(architecture))?;
     let metadata = metadata(model, architecture, translation.spec(), mix)?;
     let tables = tables(architecture, translation.spec(), &tensors)?;
-    let slots = translation.slots();
-    let types: Vec<ElementType> = slots.iter().map(|slot| mix.element_type(&slot.tensor, &slot.shape, &spec)).collect();
-    let of_slots = slots.iter().zip(&types).map(|(slot, &element_type)| TensorSpec {
-        name: &slot.tensor,
+    let parameters = translation.tensors();
+    let choices: Vec<Choice> =
+        parameters.iter().map(|tensor| mix.choose(tensor.name(), tensor.shape(), &spec)).collect();
+    let types: Vec<ElementType> = choices.iter().map(|choice| choice.element_type).collect();
+    let of_parameters = parameters.iter().zip(&types).map(|(tensor, &element_type)| TensorSpec {
+        name: tensor.name(),
         element_type,
-        shape: &slot.shape,
+        shape: tensor.shape(),
     });
     let of_tables = tables.iter().map(|(name, shape, _)| TensorSpec { name, element_type: ElementType::F32, shape });
-    let specs: Vec<TensorSpec<'_>> = of_tables.chain(of_slots).collect();
+    let specs: Vec<TensorSpec<'_>> = of_tables.chain(of_parameters).collect();
     let stage = if mix.most.is_quantized() { "quantize" } else { "convert" };
     let mut stream = Stream::new(stage, &translation, &types, pool, observer);
     let ended = write_gguf_with(out, &metadata, &specs, |index, sink| match index.checked_sub(tables.len()) {
@@ -57,7 +67,19 @@ pub fn write_gguf_model(
         Some(index) => stream.write(index, sink),
     });
     let written = stream.finish(ended)?;
-    Ok(Written { notes: architecture.unread(&spec), ..written })
+    let mut notes = architecture.unread(&spec);
+    notes.extend(fallbacks(choices.iter().zip(parameters), &written));
+    notes.extend(no_vocabulary(&metadata).then(|| folder::NO_VOCABULARY.to_owned()));
+    Ok(Written { notes, ..written })
+}
+
+/// Whether [`ModelFiles::admit`] takes a file of this name for a whole model.
+fn is_model_name(out: &Path) -> bool {
+    out.file_name().and_then(OsStr::to_str).is_some_and(|name| name.ends_with(".gguf") && part_count(name) == 1)
+}
+
+fn no_vocabulary(metadata: &Metadata) -> bool {
+    metadata.get("tokenizer.ggml.model").and_then(Value::as_str).is_none_or(|model| model == NO_VOCABULARY)
 }
 
 fn write_numbers(numbers: &[f32], sink: &mut dyn Write) -> io::Result<()> {
@@ -113,7 +135,7 @@ fn metadata(
 fn vocabulary(model: &Admitted<ModelFiles>, spec: &DecoderSpec) -> Result<Metadata, CompressError> {
     let Some(tokenizer) = Tokenizer::of_model(model)? else {
         let mut metadata = Metadata::default();
-        metadata.insert("tokenizer.ggml.model", Value::String("none".into()));
+        metadata.insert("tokenizer.ggml.model", Value::String(NO_VOCABULARY.into()));
         return Ok(metadata);
     };
     let mut metadata = tokenizer.to_gguf(spec.vocabulary)?;

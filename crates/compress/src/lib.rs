@@ -16,6 +16,7 @@
 //! ```
 
 mod error;
+mod fallbacks;
 mod folder;
 mod gguf;
 pub mod mix;

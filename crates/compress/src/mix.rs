@@ -62,6 +62,7 @@ pub fn find(name: &str) -> Option<&'static Mix> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Head,
+    Keys,
     Values,
     AttentionOutput,
     Down,
@@ -69,8 +70,9 @@ enum Role {
 }
 
 /// Parts of names and roles; the first that is in a name counts.
-const ROLES: [(&str, Role); 4] = [
+const ROLES: [(&str, Role); 5] = [
     ("attn_qkv.weight", Role::Values),
+    ("attn_k.weight", Role::Keys),
     ("attn_v.weight", Role::Values),
     ("attn_output.weight", Role::AttentionOutput),
     ("ffn_down", Role::Down),
@@ -79,34 +81,57 @@ const ROLES: [(&str, Role); 4] = [
 /// Parts of names of matrices that stay as they are.
 const KEPT: [&str; 4] = ["_norm.weight", "ffn_gate_inp.weight", "position_embd.weight", "token_types.weight"];
 
+/// The type of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// What it becomes.
+    pub element_type: ElementType,
+    /// What it would have become if its rows were a whole number of blocks of that.
+    pub wanted: ElementType,
+}
+
 impl Mix {
     /// The type of a tensor of a file.
-    pub fn element_type(&self, name: &str, shape: &[usize], spec: &DecoderSpec) -> ElementType {
-        let kept = shape.len() < 2 || !name.ends_with("weight") || KEPT.iter().any(|part| name.contains(part));
+    pub fn choose(&self, name: &str, shape: &[usize], spec: &DecoderSpec) -> Choice {
+        let rows: usize = shape.iter().rev().skip(1).product();
+        let kept = rows < 2 || !name.ends_with("weight") || KEPT.iter().any(|part| name.contains(part));
         if kept {
-            return E::F32;
+            return Choice { element_type: E::F32, wanted: E::F32 };
         }
         if !self.most.is_quantized() {
-            return self.most;
+            return Choice { element_type: self.most, wanted: self.most };
         }
         let columns = shape.last().map_or(0, |&columns| columns as u64);
-        fitting(self.wanted(name, columns, spec), columns)
+        let wanted = self.wanted(name, columns, spec);
+        Choice { element_type: fitting(wanted, columns), wanted }
     }
 
     fn wanted(&self, name: &str, columns: u64, spec: &DecoderSpec) -> ElementType {
         let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0);
         match role(name, spec.tied) {
-            Role::Head if !columns.is_multiple_of(self.most.block_elements()) || self.most == E::Q8_0 => E::Q8_0,
+            Role::Head if is_falcon(spec) || !columns.is_multiple_of(self.most.block_elements()) => E::Q8_0,
+            Role::Head if self.most == E::Q8_0 => E::Q8_0,
             Role::Head => E::Q6_K,
+            // Beside so many experts they are small.
+            Role::Keys | Role::Values if has_eight_experts(spec) => E::Q8_0,
             Role::Values => self.of_values(layer, spec),
-            Role::AttentionOutput => match (self.most, self.level) {
-                (E::Q2_K, _) => E::Q3_K,
-                (E::Q3_K, Level::Medium) => E::Q4_K,
-                (E::Q3_K, Level::Large) => E::Q5_K,
-                _ => self.most,
-            },
+            Role::AttentionOutput => self.of_attention_output(spec),
+            Role::Down if is_falcon(spec) => self.of_falcons_down(layer, spec.layers),
             Role::Down => self.of_down(layer, spec.layers),
-            Role::Other => self.most,
+            Role::Keys | Role::Other => self.most,
+        }
+    }
+
+    fn of_attention_output(&self, spec: &DecoderSpec) -> ElementType {
+        match (self.most, self.level) {
+            (E::Q3_K, Level::Large) if is_falcon(spec) => E::Q4_K,
+            _ if is_falcon(spec) => self.most,
+            (E::Q3_K, Level::Large) if has_eight_experts(spec) => self.most,
+            (E::Q2_K | E::Q3_K | E::Q4_K, _) if has_eight_experts(spec) => E::Q5_K,
+            (E::Q2_K, _) => E::Q3_K,
+            (E::Q3_K, Level::Medium) => E::Q4_K,
+            (E::Q3_K, Level::Large) => E::Q5_K,
+            _ => self.most,
         }
     }
 
@@ -127,6 +152,18 @@ impl Mix {
         if is_70b && [E::Q3_K, E::Q4_K].contains(&wanted) { E::Q5_K } else { wanted }
     }
 
+    fn of_falcons_down(&self, layer: usize, layers: usize) -> ElementType {
+        let (first, more) = (layer < layers / 16, has_more_bits(layer, layers));
+        match (self.most, self.level) {
+            (E::Q3_K, Level::Medium) if !first && !more => E::Q3_K,
+            (E::Q3_K, Level::Large) => E::Q4_K,
+            (E::Q4_K, Level::Medium) if first => E::Q6_K,
+            (E::Q4_K, Level::Medium) if more => E::Q5_K,
+            (E::Q4_K, _) => E::Q4_K,
+            _ => self.of_down(layer, layers),
+        }
+    }
+
     fn of_down(&self, layer: usize, layers: usize) -> ElementType {
         match (self.most, self.level) {
             (E::Q2_K, _) => E::Q3_K,
@@ -138,6 +175,14 @@ impl Mix {
             _ => self.most,
         }
     }
+}
+
+fn is_falcon(spec: &DecoderSpec) -> bool {
+    spec.family == "falcon"
+}
+
+fn has_eight_experts(spec: &DecoderSpec) -> bool {
+    spec.experts.is_some_and(|experts| experts.count == 8)
 }
 
 fn role(name: &str, tied: bool) -> Role {

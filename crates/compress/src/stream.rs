@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use tsumugi_base::progress::{Meter, Observer};
 use tsumugi_files::{ElementType, FilesError, TensorView, narrow_f32_into, to_f32};
-use tsumugi_models::Translation;
+use tsumugi_models::{Piece, Translation};
 use tsumugi_tensor::threads::Pool;
 
 use crate::CompressError;
@@ -26,7 +26,7 @@ pub struct Written {
     pub relative_error: f64,
     /// The same of each element type, most bytes first.
     pub types: Vec<WrittenType>,
-    /// What other programs do not read of it: sentences.
+    /// What is not as one might expect, or not read by other programs: sentences.
     pub notes: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Squares {
 }
 
 /// A piece as it will be stored.
-struct Piece {
+struct Made {
     bytes: Vec<u8>,
     squares: Squares,
 }
@@ -100,7 +100,7 @@ impl<'a> Stream<'a> {
         observer: &'a dyn Observer,
     ) -> Self {
         let numbers = |shape: &[usize]| shape.iter().product::<usize>() as u64;
-        let total = translation.slots().iter().map(|slot| numbers(&slot.shape)).sum();
+        let total = translation.tensors().iter().map(|tensor| numbers(tensor.shape())).sum();
         let meter = Meter::new(stage, 0, total, "weights");
         let (counts, failed) = (BTreeMap::new(), None);
         Self { translation, types, pool, observer, meter, counts, weights_done: 0, tensors_done: 0, failed }
@@ -115,29 +115,28 @@ impl<'a> Stream<'a> {
                 let (done, total) = (self.tensors_done, self.types.len());
                 return Err(self.give_up(CompressError::Stopped { done, total }));
             }
-            let made: Vec<Mutex<Option<Result<Piece, FilesError>>>> = group.iter().map(|_| Mutex::new(None)).collect();
+            let made: Vec<Mutex<Option<Result<Made, FilesError>>>> = group.iter().map(|_| Mutex::new(None)).collect();
             self.pool.run(group.len(), &|task| {
-                let piece = self.piece(index, &group[task]);
+                let piece = self.make(index, &group[task]);
                 *made[task].lock().unwrap_or_else(PoisonError::into_inner) = Some(piece);
             });
-            for (rows, made) in group.iter().zip(made) {
-                let Some(piece) = made.into_inner().unwrap_or_else(PoisonError::into_inner) else { continue };
-                let tensor = || self.translation.slots()[index].tensor.clone();
-                let piece = match piece {
-                    Ok(piece) => piece,
+            let tensor = || self.translation.tensors()[index].name().to_owned();
+            for (piece, made) in group.iter().zip(made) {
+                let Some(made) = made.into_inner().unwrap_or_else(PoisonError::into_inner) else { continue };
+                let made = match made {
+                    Ok(made) => made,
                     Err(source) => {
                         return Err(self.give_up(CompressError::Tensor { tensor: tensor(), source: Box::new(source) }));
                     }
                 };
-                sink.write_all(&piece.bytes)?;
-                counted.1.add(piece.squares);
-                counted.0.bytes += piece.bytes.len() as u64;
-                let weights = (rows.len() * self.translation.slots()[index].columns) as u64;
-                counted.0.weights += weights;
-                self.weights_done += weights;
+                sink.write_all(&made.bytes)?;
+                counted.1.add(made.squares);
+                counted.0.bytes += made.bytes.len() as u64;
+                counted.0.weights += piece.numbers() as u64;
+                self.weights_done += piece.numbers() as u64;
             }
             if self.meter.is_due() {
-                let details = vec![("tensor".into(), self.translation.slots()[index].tensor.clone())];
+                let details = vec![("tensor".into(), tensor())];
                 self.observer.event(&self.meter.step(self.weights_done, details));
             }
         }
@@ -150,26 +149,24 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn piece(&self, index: usize, rows: &std::ops::Range<usize>) -> Result<Piece, FilesError> {
-        let (slot, element_type) = (&self.translation.slots()[index], self.types[index]);
-        let values = self.translation.read(index, rows)?;
-        let mut bytes = Vec::new();
-        if let Some(stored) = self.translation.same(index).filter(|stored| stored.element_type == element_type) {
+    fn make(&self, index: usize, piece: &Piece<'_>) -> Result<Made, FilesError> {
+        let (name, element_type) = (self.translation.tensors()[index].name(), self.types[index]);
+        let values = self.translation.read(piece)?;
+        if let Some(stored) = self.translation.stored_bytes(piece, element_type) {
             // As it is: quantizing again need not find the same codes.
-            let row_bytes = stored.bytes.len() / slot.rows.len();
-            bytes.extend_from_slice(&stored.bytes[rows.start * row_bytes..rows.end * row_bytes]);
             let value = values.iter().map(|&x| f64::from(x).powi(2)).sum();
-            return Ok(Piece { bytes, squares: Squares { difference: 0.0, value } });
+            return Ok(Made { bytes: stored.to_vec(), squares: Squares { difference: 0.0, value } });
         }
+        let mut bytes = Vec::new();
         narrow_f32_into(&values, element_type, &mut bytes)?;
         let shape = [values.len()];
-        let back = to_f32(&TensorView { name: &slot.tensor, element_type, shape: &shape, bytes: &bytes })?;
+        let back = to_f32(&TensorView { name, element_type, shape: &shape, bytes: &bytes })?;
         let mut squares = Squares::default();
         for (&x, y) in values.iter().zip(back) {
             squares.difference += (f64::from(x) - f64::from(y)).powi(2);
             squares.value += f64::from(x).powi(2);
         }
-        Ok(Piece { bytes, squares })
+        Ok(Made { bytes, squares })
     }
 
     fn give_up(&mut self, error: CompressError) -> io::Error {

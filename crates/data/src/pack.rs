@@ -1,9 +1,10 @@
 //! Text to token shards.
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sha2::{Digest, Sha256};
 use tsumugi_base::FileError;
 use tsumugi_base::io::{AtomicFile, AtomicFolder, create_folder, write_atomic};
 use tsumugi_base::progress::{Meter, Observer};
@@ -47,65 +48,132 @@ pub fn pack_text<T: AsRef<str> + Sync>(
             () => TokenShards::open_indexed(folder, &index),
         };
     }
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        create_folder(parent)?;
-    }
-    let partial = AtomicFolder::create(folder)?;
-    let token_bytes = if tokenizer.vocabulary_size() <= 1 << 16 { 2 } else { 4 };
-    let starts = write_tokens(documents, tokenizer, &partial.partial_path().join(TOKENS_FILE), token_bytes, observer)?;
-    let (tokens, starts) = starts;
-    let start_bytes: Vec<u8> = starts.iter().flat_map(|start| start.to_le_bytes()).collect();
-    write_atomic(&partial.partial_path().join(DOCUMENTS_FILE), &start_bytes)?;
-    let index = Index {
-        format: FORMAT.into(),
-        token_bytes,
-        tokens,
-        documents: starts.len() as u64,
-        vocabulary_size: tokenizer.vocabulary_size(),
-        text_bytes,
-        text_sha256,
-        tokenizer_sha256,
-        tokens_sha256: sha256(&MappedFile::open(&partial.partial_path().join(TOKENS_FILE))?),
-        documents_sha256: sha256(&start_bytes),
-    };
-    let text = serde_json::to_string_pretty(&index).expect("numbers and strings are JSON");
-    write_atomic(&partial.partial_path().join(INDEX_FILE), format!("{text}\n").as_bytes())?;
-    partial.commit()?;
-    TokenShards::open_indexed(folder, &index)
+    let mut writer = ShardsWriter::create(folder, tokenizer)?;
+    write_documents(documents, tokenizer, &mut writer, observer)?;
+    writer.finish(text_bytes, text_sha256, tokenizer_sha256)
 }
 
-/// Writes all tokens; returns how many, and where the documents start.
-fn write_tokens<T: AsRef<str> + Sync>(
+/// Writes token shards; the folder appears only when it is whole.
+#[derive(Debug)]
+pub(crate) struct ShardsWriter {
+    folder: PathBuf,
+    partial: AtomicFolder,
+    file: AtomicFile,
+    token_bytes: usize,
+    vocabulary_size: usize,
+    tokens: u64,
+    starts: Vec<u64>,
+}
+
+impl ShardsWriter {
+    pub fn create(folder: &Path, tokenizer: &Tokenizer) -> Result<Self, DataError> {
+        if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            create_folder(parent)?;
+        }
+        let partial = AtomicFolder::create(folder)?;
+        let file = AtomicFile::create(&partial.partial_path().join(TOKENS_FILE))?;
+        let vocabulary_size = tokenizer.vocabulary_size();
+        let token_bytes = token_bytes(tokenizer);
+        let (tokens, starts) = (0, Vec::new());
+        Ok(Self { folder: folder.to_owned(), partial, file, token_bytes, vocabulary_size, tokens, starts })
+    }
+
+    /// The next token begins a document.
+    pub fn begin_document(&mut self) {
+        self.starts.push(self.tokens);
+    }
+
+    /// Appends tokens as they lie in a file ([`token_bytes`] each, little-endian).
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), DataError> {
+        self.tokens += (bytes.len() / self.token_bytes) as u64;
+        let written = self.file.write_all(bytes);
+        Ok(written.map_err(|source| FileError::write(self.file.path(), source))?)
+    }
+
+    /// Appends tokens that were written elsewhere with the starts of their documents, counted from the first of them.
+    pub fn append(&mut self, tokens: &mut impl Read, starts: &[u64]) -> Result<(), DataError> {
+        self.starts.extend(starts.iter().map(|start| self.tokens + start));
+        let copied = std::io::copy(tokens, &mut self.file);
+        self.tokens += copied.map_err(|source| FileError::write(self.file.path(), source))? / self.token_bytes as u64;
+        Ok(())
+    }
+
+    /// Puts the folder into its place, and opens it.
+    pub fn finish(
+        self,
+        text_bytes: u64,
+        text_sha256: String,
+        tokenizer_sha256: String,
+    ) -> Result<TokenShards, DataError> {
+        let file = |name| self.partial.partial_path().join(name);
+        self.file.commit()?;
+        let start_bytes: Vec<u8> = self.starts.iter().flat_map(|start| start.to_le_bytes()).collect();
+        write_atomic(&file(DOCUMENTS_FILE), &start_bytes)?;
+        let index = Index {
+            format: FORMAT.into(),
+            token_bytes: self.token_bytes,
+            tokens: self.tokens,
+            documents: self.starts.len() as u64,
+            vocabulary_size: self.vocabulary_size,
+            text_bytes,
+            text_sha256,
+            tokenizer_sha256,
+            tokens_sha256: sha256(&MappedFile::open(&file(TOKENS_FILE))?),
+            documents_sha256: sha256(&start_bytes),
+        };
+        let text = serde_json::to_string_pretty(&index).expect("numbers and strings are JSON");
+        write_atomic(&file(INDEX_FILE), format!("{text}\n").as_bytes())?;
+        self.partial.commit()?;
+        TokenShards::open_indexed(&self.folder, &index)
+    }
+}
+
+/// Bytes of a token on the disk: 2 for vocabularies up to 65,536, else 4.
+pub(crate) fn token_bytes(tokenizer: &Tokenizer) -> usize {
+    if tokenizer.vocabulary_size() <= 1 << 16 { 2 } else { 4 }
+}
+
+/// Tokens as they lie in a file.
+fn bytes_of(ids: &[TokenId], token_bytes: usize) -> Vec<u8> {
+    match token_bytes {
+        2 => ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect(),
+        _ => ids.iter().flat_map(|&id| id.to_le_bytes()).collect(),
+    }
+}
+
+/// The tokens of one document as they lie in a file, with what the tokenizer puts before a text.
+pub(crate) fn encode_document(text: &str, tokenizer: &Tokenizer) -> Vec<u8> {
+    let token_bytes = token_bytes(tokenizer);
+    let mut bytes = bytes_of(tokenizer.prefix(), token_bytes);
+    for (_, piece) in pieces(&[text], tokenizer) {
+        bytes.extend(bytes_of(&tokenizer.encode(piece), token_bytes));
+    }
+    bytes
+}
+
+/// Encodes and writes all documents.
+fn write_documents<T: AsRef<str> + Sync>(
     documents: &[T],
     tokenizer: &Tokenizer,
-    path: &Path,
-    token_bytes: usize,
+    writer: &mut ShardsWriter,
     observer: &dyn Observer,
-) -> Result<(u64, Vec<u64>), DataError> {
+) -> Result<(), DataError> {
     let total: u64 = documents.iter().map(|document| document.as_ref().len() as u64).sum();
     let mut meter = Meter::new("encode", 0, total, "bytes");
-    let mut file = AtomicFile::create(path)?;
-    let (mut tokens, mut starts, mut done) = (0, Vec::with_capacity(documents.len()), 0);
-    let mut rest = documents;
+    let (mut rest, mut done) = (documents, 0);
     while !rest.is_empty() {
         let (some, remainder) = rest.split_at(take_text(rest));
         rest = remainder;
         for (begins, ids) in encode_all(&pieces(some, tokenizer), tokenizer) {
             if begins {
-                starts.push(tokens);
+                writer.begin_document();
             }
-            tokens += ids.len() as u64;
-            let bytes: Vec<u8> = match token_bytes {
-                2 => ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect(),
-                _ => ids.iter().flat_map(|&id| id.to_le_bytes()).collect(),
-            };
-            file.write_all(&bytes).map_err(|source| FileError::write(path, source))?;
+            writer.push(&bytes_of(&ids, writer.token_bytes))?;
         }
         done += some.iter().map(|document| document.as_ref().len() as u64).sum::<u64>();
         observer.event(&meter.step(done, Vec::new()));
     }
-    file.commit()?;
-    Ok((tokens, starts))
+    Ok(())
 }
 
 /// How many documents make up [`ENCODE_TEXT_BYTES`]; at least one.
@@ -177,6 +245,29 @@ fn encode_all(documents: &[Piece<'_>], tokenizer: &Tokenizer) -> Vec<(bool, Vec<
 
 /// The hash of the documents' own hashes, so that the borders count.
 fn documents_sha256<T: AsRef<str>>(documents: &[T]) -> String {
-    let hashes: Vec<String> = documents.iter().map(|document| sha256(document.as_ref().as_bytes())).collect();
-    sha256(hashes.join("\n").as_bytes())
+    let mut hash = DocumentsHash::default();
+    documents.iter().for_each(|document| hash.push(&sha256(document.as_ref().as_bytes())));
+    hash.finish()
+}
+
+/// Makes that hash of one document's after another.
+#[derive(Debug, Default)]
+pub(crate) struct DocumentsHash {
+    hash: Sha256,
+    is_begun: bool,
+}
+
+impl DocumentsHash {
+    /// The hash of the next document, in hexadecimal digits.
+    pub fn push(&mut self, sha256: &str) {
+        if self.is_begun {
+            self.hash.update(b"\n");
+        }
+        self.is_begun = true;
+        self.hash.update(sha256.as_bytes());
+    }
+
+    pub fn finish(self) -> String {
+        self.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }

@@ -57,11 +57,6 @@ impl Bloom {
     }
 }
 
-/// A size under either of two keys.
-fn either(config: &ConfigReader<'_>, key: &str, other: &str) -> Result<usize, ConfigProblem> {
-    config.size_if_there(key)?.map_or_else(|| config.size(other), Ok)
-}
-
 impl Family for Bloom {
     fn name(&self) -> &'static str {
         "bloom"
@@ -72,15 +67,15 @@ impl Family for Bloom {
     }
 
     fn spec(&self, config: &ConfigReader<'_>) -> Result<DecoderSpec, ConfigProblem> {
-        let width = either(config, "n_embed", "hidden_size")?;
-        let heads = either(config, "n_head", "num_attention_heads")?;
+        let width = config.either("n_embed", "hidden_size")?;
+        let heads = config.either("n_head", "num_attention_heads")?;
         if !width.is_multiple_of(heads) {
             return Err(ConfigProblem(format!("n_head {heads} does not divide hidden_size {width}")));
         }
         config.only("apply_residual_connection_post_layernorm", &json!(false))?;
         // ALiBi has no longest context: this is the one of the training.
         let context = config.size_or("seq_length", 2048)?;
-        let layers = either(config, "n_layer", "num_hidden_layers")?;
+        let layers = config.either("n_layer", "num_hidden_layers")?;
         let mut spec = Self::sized(config.size("vocab_size")?, context, width, layers, heads);
         spec.epsilon = config.positive_or("layer_norm_epsilon", 1e-5)? as f32;
         spec.tied = config.flag_or("tie_word_embeddings", true)?;

@@ -34,6 +34,11 @@ impl<'a> ConfigReader<'a> {
         }
     }
 
+    /// A size under either of two keys; the second is named where none is there.
+    pub fn either(&self, key: &str, other: &str) -> Result<usize, ConfigProblem> {
+        self.size_if_there(key)?.map_or_else(|| self.size(other), Ok)
+    }
+
     /// How many keys there are.
     pub fn count(&self) -> usize {
         self.map.len()

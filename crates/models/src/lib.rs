@@ -9,6 +9,7 @@ pub mod decoder;
 pub mod embedding_model;
 pub mod encoder;
 pub mod error;
+pub mod falcon;
 pub mod family;
 pub mod gemma;
 pub mod gguf;
@@ -40,7 +41,7 @@ pub use family::{Family, Place, Rename};
 pub use load::{Precision, read_config, read_layout, read_spec};
 pub use plans::{ChunkedLogitsPlan, LogitsPlan, LossPlan};
 pub use spec::{DecoderSpec, Position};
-pub use translate::Translation;
+pub use translate::{NewTensor, Piece, Translation};
 
 /// Every decoder family, in the order of `tsumugi models`.
 pub const ALL: &[&dyn Family] = &[
@@ -57,6 +58,7 @@ pub const ALL: &[&dyn Family] = &[
     &qwen_moe::Qwen2Moe,
     &qwen_moe::Qwen3Moe,
     &bloom::Bloom,
+    &falcon::Falcon,
     &stablelm::StableLm,
     &smollm3::SmolLm3,
 ];

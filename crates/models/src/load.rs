@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView};
-use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, TILE_ROWS, WeightKind};
+use tsumugi_tensor::quant::{MappedRows, QuantizedMatrix, StoredRows, TILE_ROWS, WeightKind};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tensor::{Cpu, Parameters};
 
@@ -25,13 +25,31 @@ pub fn read_config(model: &Admitted<ModelFiles>) -> Result<Value, ModelError> {
 
 /// The family and the spec that the config of a model describes.
 pub fn read_spec(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, DecoderSpec), ModelError> {
-    let (family, spec, _) = described(model)?;
+    let Described { family, spec, .. } = described(model)?;
     Ok((family, spec))
 }
 
 /// How the tensors of a model are laid out.
 pub fn read_layout(model: &Admitted<ModelFiles>) -> Result<Layout, ModelError> {
-    Ok(described(model)?.2)
+    Ok(described(model)?.layout(&model.tensors()?))
+}
+
+/// What a model says that it is.
+struct Described {
+    family: &'static dyn Family,
+    spec: DecoderSpec,
+    /// Of a GGUF file.
+    architecture: Option<&'static Architecture>,
+}
+
+impl Described {
+    /// How its tensors are laid out.
+    fn layout(&self, tensors: &TensorFile) -> Layout {
+        match self.architecture {
+            Some(architecture) => Layout::Gguf(architecture),
+            None => Layout::of_folder(self.family, tensors),
+        }
+    }
 }
 
 fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architecture>), ModelError> {
@@ -48,7 +66,7 @@ fn read(model: &Admitted<ModelFiles>) -> Result<(Value, Option<&'static Architec
     Ok((config.ok_or_else(|| ModelError::NoConfig { folder: model.path().to_owned() })?, None))
 }
 
-fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, DecoderSpec, Layout), ModelError> {
+fn described(model: &Admitted<ModelFiles>) -> Result<Described, ModelError> {
     let (config, architecture) = read(model)?;
     let problem = |problem: String| ModelError::Config { file: config_file(model), problem };
     let map = config.as_object().ok_or_else(|| problem("not a JSON object".into()))?;
@@ -62,7 +80,7 @@ fn described(model: &Admitted<ModelFiles>) -> Result<(&'static dyn Family, Decod
         ModelError::UnknownFamily { file: config_file(model), model_type: model_type.into(), known: known.join(", ") }
     })?;
     let spec = family.spec(&reader).map_err(|error| problem(error.0))?;
-    Ok((family, spec, architecture.map_or(Layout::Folder(family), Layout::Gguf)))
+    Ok(Described { family, spec, architecture })
 }
 
 /// The file that says what the model is: for messages.
@@ -74,10 +92,10 @@ impl Decoder {
     /// Loads a model; weights are widened to float32, by the threads of `pool`. Tied heads that a file repeats are not
     /// read twice.
     pub fn load(model: &Admitted<ModelFiles>, pool: &Pool) -> Result<Self, ModelError> {
-        let (_, spec, layout) = described(model)?;
-        let tensors = model.tensors()?;
-        check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
-        let mut decoder = Self::new(spec);
+        let (described, tensors) = (described(model)?, model.tensors()?);
+        let layout = described.layout(&tensors);
+        check_before_allocating(model, described.spec.parameters_at_least(), &tensors)?;
+        let mut decoder = Self::new(described.spec);
         let filled = filled_slots(&decoder, layout, model, &tensors)?;
         widen(&mut decoder.parameters, &filled, pool)?;
         Ok(decoder)
@@ -87,9 +105,13 @@ impl Decoder {
 /// What a model that is served computes with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// Matrices as the file stores them; where that is in blocks, the vectors that they multiply are rounded to 8 bits.
+    /// Matrices as the file stores them, packed for products; where they are in blocks, the vectors that they multiply are
+    /// rounded to 8 bits.
     #[default]
     Stored,
+    /// The same, bit for bit, but matrices stay in the mapped file, and products pack what they need each time: no memory of
+    /// ours and nothing to wait for, but slower answers.
+    Mapped,
     /// All weights widened to float32, and nothing rounded: the reference.
     Float32,
 }
@@ -98,43 +120,75 @@ impl Decoder {
     /// Loads a model to serve it.
     pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
         match precision {
-            Precision::Stored => Self::load_stored(model, cpu),
+            Precision::Stored => Self::load_stored(model, cpu, pack),
+            Precision::Mapped => Self::load_stored(model, cpu, map),
             Precision::Float32 => Self::load(model, cpu.pool()),
         }
     }
 
-    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), packed for
-    /// the product. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
-    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu) -> Result<Self, ModelError> {
-        let (_, spec, layout) = described(model)?;
-        let tensors = model.tensors()?;
+    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), as `place`
+    /// makes them. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
+    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, place: PlaceRows) -> Result<Self, ModelError> {
+        let (described, tensors) = (described(model)?, model.tensors()?);
+        let (layout, spec) = (described.layout(&tensors), described.spec);
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
-        let described = Self::described(spec.clone());
-        let mut filled = filled_slots(&described, layout, model, &tensors)?;
-        let mut packed = pack_stored(&described.parameters, &tensors, &mut filled, cpu);
+        let decoder = Self::described(spec.clone());
+        let mut filled = filled_slots(&decoder, layout, model, &tensors)?;
+        let mut packed = place_stored(&decoder.parameters, &tensors, &mut filled, cpu, place);
         let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
     }
 }
 
+/// Puts the rows of one tensor below those of a matrix.
+pub(crate) type PlaceRows = fn(&mut QuantizedMatrix, WeightKind, &Slot, &TensorView<'_>, &TensorFile, &Cpu);
+
+/// Copies them, packed for products.
+pub(crate) fn pack(
+    matrix: &mut QuantizedMatrix,
+    kind: WeightKind,
+    slot: &Slot,
+    tensor: &TensorView<'_>,
+    tensors: &TensorFile,
+    cpu: &Cpu,
+) {
+    let row_at = &|row| slot.stored(row);
+    matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at, rows: slot.rows.len() });
+    // Else file and copy would both take memory until the end. Another slot of the tensor reads it again.
+    tensors.release(tensor.name);
+}
+
+/// Leaves them where they are.
+pub(crate) fn map(
+    matrix: &mut QuantizedMatrix,
+    kind: WeightKind,
+    slot: &Slot,
+    tensor: &TensorView<'_>,
+    tensors: &TensorFile,
+    _: &Cpu,
+) {
+    let bytes = Arc::new(tensors.mapped(tensor.name).expect("the tensor is one of these"));
+    let (rows, slot) = (slot.rows.len(), slot.clone());
+    matrix.push_mapped(MappedRows { kind, bytes, row_at: Box::new(move |row| slot.stored(row)), rows });
+}
+
 /// The matrices that products take as they are stored, by the names of their parameters; their slots are taken out of
 /// `filled`.
-pub(crate) fn pack_stored(
+pub(crate) fn place_stored(
     parameters: &Parameters,
     tensors: &TensorFile,
     filled: &mut Vec<(Slot, TensorView<'_>)>,
     cpu: &Cpu,
+    place: PlaceRows,
 ) -> BTreeMap<String, QuantizedMatrix> {
     let mut packed = BTreeMap::new();
     filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
     for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
         let parameter = parameters.get(parts[0].0.parameter);
         if is_multiplied(parameter) {
-            let Some(matrix) = pack(parts, cpu) else { continue };
+            let Some(matrix) = matrix_of(parts, tensors, cpu, place) else { continue };
             packed.insert(parameter.name.clone(), matrix);
-            // Else file and copy would both take memory until the end.
-            parts.iter().for_each(|(_, tensor)| tensors.release(tensor.name));
         }
     }
     filled.retain(|(slot, _)| !packed.contains_key(&parameters.get(slot.parameter).name));
@@ -143,7 +197,12 @@ pub(crate) fn pack_stored(
 
 /// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take, or
 /// all are float32.
-fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> {
+fn matrix_of(
+    parts: &[(Slot, TensorView<'_>)],
+    tensors: &TensorFile,
+    cpu: &Cpu,
+    place: PlaceRows,
+) -> Option<QuantizedMatrix> {
     let kind_of = |tensor: &TensorView<'_>| WeightKind::named(tensor.element_type.name());
     let columns = *parts[0].1.shape.last()?;
     let fits = |(slot, tensor): &(Slot, TensorView<'_>)| {
@@ -157,8 +216,7 @@ fn pack(parts: &[(Slot, TensorView<'_>)], cpu: &Cpu) -> Option<QuantizedMatrix> 
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
-        matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
+        place(&mut matrix, kind_of(tensor)?, slot, tensor, tensors, cpu);
     }
     Some(matrix)
 }

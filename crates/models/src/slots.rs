@@ -6,7 +6,7 @@ use std::ops::Range;
 use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView, read_f32_at, read_f32_into};
 use tsumugi_tensor::{ParameterId, Parameters};
 
-use crate::family::{Family, Place, Rename};
+use crate::family::{Family, Place, Rename, rename};
 use crate::gguf::Architecture;
 use crate::{Decoder, DecoderSpec, ModelError};
 
@@ -141,14 +141,29 @@ impl Slot {
 pub enum Layout {
     /// A Hugging Face folder of a family.
     Folder(&'static dyn Family),
+    /// The same with all experts of a layer in one tensor, as `transformers` 5 has them in memory and writes them where it
+    /// is asked not to return to the published names. It is read, and not written.
+    FusedExperts(&'static dyn Family),
     /// A GGUF file of an architecture.
     Gguf(&'static Architecture),
 }
 
 impl Layout {
+    /// Of a folder with these tensors.
+    pub(crate) fn of_folder(family: &'static dyn Family, tensors: &TensorFile) -> Self {
+        match tensors.names().any(|name| name.ends_with(FUSED_GATE_UP)) {
+            true => Self::FusedExperts(family),
+            false => Self::Folder(family),
+        }
+    }
+
     fn names(self) -> Vec<Rename> {
         match self {
             Self::Folder(family) => family.names().to_vec(),
+            Self::FusedExperts(family) => {
+                let others = family.names().iter().filter(|name| !name.ours.contains(EXPERTS));
+                others.chain(FUSED_EXPERTS).copied().collect()
+            }
             Self::Gguf(architecture) => architecture.names(),
         }
     }
@@ -174,7 +189,9 @@ impl Layout {
     /// Tensors that are no parameters.
     fn ignores(self, name: &str, spec: &DecoderSpec) -> bool {
         match self {
-            Self::Folder(family) => family.ignored(name) || spec.tied && name == "lm_head.weight", // a repeated head
+            Self::Folder(family) | Self::FusedExperts(family) => {
+                family.ignored(name) || spec.tied && name == "lm_head.weight" // a repeated head
+            }
             Self::Gguf(architecture) => architecture.ignores(name),
         }
     }
@@ -182,7 +199,9 @@ impl Layout {
     /// The tensor of that name, or of the name without the prefix that some checkpoints leave out.
     fn find<'a>(self, tensors: &'a TensorFile, name: &str) -> Option<TensorView<'a>> {
         let short = || match self {
-            Self::Folder(family) if !family.optional_prefix().is_empty() => name.strip_prefix(family.optional_prefix()),
+            Self::Folder(family) | Self::FusedExperts(family) if !family.optional_prefix().is_empty() => {
+                name.strip_prefix(family.optional_prefix())
+            }
             _ => None,
         };
         tensors.get(name).or_else(|| tensors.get(short()?))
@@ -240,6 +259,24 @@ fn slot(decoder: &Decoder, layout: Layout, name: &Rename, layer: usize, expert: 
 /// What stands for the expert in the name of a tensor that holds one.
 const ONE_EXPERT: &str = "{e}";
 
+/// In the names of our parameters of experts.
+const EXPERTS: &str = ".experts.";
+
+/// What tells that a folder has all experts of a layer in one tensor.
+const FUSED_GATE_UP: &str = ".mlp.experts.gate_up_proj";
+
+/// The experts of every family in [`Layout::FusedExperts`].
+const FUSED_EXPERTS: &[Rename] = &[
+    rename("model.layers.{}.mlp.gate.weight", "layers.{}.experts.router.weight", Place::Whole),
+    rename("model.layers.{}.mlp.experts.gate_up_proj", "layers.{}.experts.gate_up.weight", Place::Whole),
+    rename("model.layers.{}.mlp.experts.down_proj", "layers.{}.experts.down.weight", Place::Whole),
+];
+
+/// Slots tensor by tensor: those of one tensor, in the order in which their rows are stored.
+pub fn by_tensor(slots: &[Slot]) -> impl Iterator<Item = &[Slot]> {
+    slots.chunk_by(|one, next| one.tensor == next.tensor)
+}
+
 /// Every slot of a decoder, in the order of the layout's names; those of one tensor follow each other.
 pub fn slots(decoder: &Decoder, layout: Layout) -> Vec<Slot> {
     let names = layout.names();
@@ -247,7 +284,7 @@ pub fn slots(decoder: &Decoder, layout: Layout) -> Vec<Slot> {
     let mut slots: Vec<Slot> = once.into_iter().filter_map(|name| slot(decoder, layout, name, 0, 0)).collect();
     for layer in 0..decoder.spec.layers {
         for name in &per_layer {
-            let of_experts = name.ours.contains(".experts.") && !name.ours.contains(".router.");
+            let of_experts = name.ours.contains(EXPERTS) && !name.ours.contains(".router.");
             let experts = decoder.spec.experts.filter(|_| of_experts).map_or(1, |experts| experts.count);
             slots.extend((0..experts).filter_map(|expert| slot(decoder, layout, name, layer, expert)));
         }
@@ -282,7 +319,9 @@ pub(crate) fn fill<'a>(
         let Some(tensor) = find(&slot.tensor) else {
             return Err(ModelError::MissingTensor { model: model.path().to_owned(), tensor: slot.tensor });
         };
-        if tensor.shape != slot.shape {
+        // Some converters give a matrix of one row as a vector.
+        let trimmed = |shape: &[usize]| shape[shape.iter().take_while(|&&rows| rows == 1).count()..].to_vec();
+        if trimmed(tensor.shape) != trimmed(&slot.shape) {
             return Err(ModelError::ShapeMismatch {
                 model: model.path().to_owned(),
                 tensor: tensor.name.to_owned(),

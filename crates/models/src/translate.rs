@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use tsumugi_files::{Admitted, FilesError, ModelFiles, TensorFile, TensorView, read_f32_at};
+use tsumugi_files::{Admitted, ElementType, FilesError, ModelFiles, TensorFile, TensorView, read_f32_at};
 
-use crate::slots::{Layout, RowOrder, Slot, filled_slots, slots};
+use crate::slots::{Layout, RowOrder, Slot, by_tensor, filled_slots, slots};
 use crate::{Decoder, DecoderSpec, ModelError, read_layout, read_spec};
 
 /// Numbers of a piece, about.
@@ -13,8 +13,40 @@ const PIECE_NUMBERS: usize = 1 << 16;
 /// The tensors of a layout, each made of those that the files of a model hold. No numbers are kept.
 pub struct Translation<'a> {
     spec: DecoderSpec,
+    /// By parameter, and by the rows that they fill.
     from: Vec<(Slot, TensorView<'a>)>,
-    to: Vec<Slot>,
+    to: Vec<NewTensor>,
+}
+
+/// A tensor that there will be.
+pub struct NewTensor {
+    slots: Vec<Slot>,
+}
+
+impl NewTensor {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.slots[0].tensor
+    }
+
+    /// Its shape.
+    pub fn shape(&self) -> &[usize] {
+        &self.slots[0].shape
+    }
+}
+
+/// Rows of a tensor that are read at once.
+pub struct Piece<'a> {
+    slot: &'a Slot,
+    /// Counted from the first of the slot.
+    rows: Range<usize>,
+}
+
+impl Piece<'_> {
+    /// How many numbers it has.
+    pub fn numbers(&self) -> usize {
+        self.rows.len() * self.slot.columns
+    }
 }
 
 impl<'a> Translation<'a> {
@@ -22,8 +54,10 @@ impl<'a> Translation<'a> {
     pub fn new(model: &Admitted<ModelFiles>, tensors: &'a TensorFile, to: Layout) -> Result<Self, ModelError> {
         let (_, spec) = read_spec(model)?;
         let decoder = Decoder::described(spec.clone());
-        let from = filled_slots(&decoder, read_layout(model)?, model, tensors)?;
-        Ok(Self { to: slots(&decoder, to), spec, from })
+        let mut from = filled_slots(&decoder, read_layout(model)?, model, tensors)?;
+        from.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
+        let to = by_tensor(&slots(&decoder, to)).map(|slots| NewTensor { slots: slots.to_vec() }).collect();
+        Ok(Self { to, spec, from })
     }
 
     /// What the model is.
@@ -31,52 +65,58 @@ impl<'a> Translation<'a> {
         &self.spec
     }
 
-    /// The tensors that there will be: names and shapes.
-    pub fn slots(&self) -> &[Slot] {
+    /// The tensors that there will be.
+    pub fn tensors(&self) -> &[NewTensor] {
         &self.to
     }
 
-    /// The stored tensor that has the same numbers in the same order, where there is one.
-    pub fn same(&self, index: usize) -> Option<&TensorView<'a>> {
-        let layout = |slot: &Slot| {
-            (slot.parameter, slot.rows.clone(), slot.first, slot.order, slot.transposed, slot.added.to_bits())
-        };
-        let to = layout(&self.to[index]);
-        self.from.iter().find(|(from, _)| layout(from) == to).map(|(_, tensor)| tensor)
+    /// The stored rows that the slot is made of: slots and tensors that overlap it.
+    fn parts(&self, to: &Slot) -> &[(Slot, TensorView<'a>)] {
+        let end = |from: &Slot| (from.parameter, from.rows.end);
+        let first = self.from.partition_point(|(from, _)| end(from) <= (to.parameter, to.rows.start));
+        let count = self.from[first..]
+            .iter()
+            .take_while(|(from, _)| from.parameter == to.parameter && from.rows.start < to.rows.end)
+            .count();
+        &self.from[first..first + count]
     }
 
-    fn parts(&self, index: usize) -> impl Iterator<Item = &(Slot, TensorView<'a>)> {
-        let to = &self.to[index];
-        let overlaps = |from: &Slot| from.rows.start < to.rows.end && to.rows.start < from.rows.end;
-        self.from.iter().filter(move |(from, _)| from.parameter == to.parameter && overlaps(from))
+    /// The stored rows that have the same numbers in the same order, where there are such.
+    fn same(&self, to: &Slot) -> Option<&(Slot, TensorView<'a>)> {
+        let layout = |slot: &Slot| (slot.rows.clone(), slot.order, slot.transposed, slot.added.to_bits());
+        self.parts(to).first().filter(|(from, _)| layout(from) == layout(to))
     }
 
-    /// The pieces in which a tensor can be read: rows, counted from its first. One after the other they are its numbers
-    /// in the order in which they are stored.
-    pub fn pieces(&self, index: usize) -> Vec<Range<usize>> {
-        let to = &self.to[index];
+    /// The pieces in which a tensor can be read. One after the other they are its numbers in the order in which they are
+    /// stored.
+    pub fn pieces(&self, index: usize) -> Vec<Piece<'_>> {
+        self.to[index].slots.iter().flat_map(|slot| self.pieces_of(slot)).collect()
+    }
+
+    fn pieces_of<'b>(&self, to: &'b Slot) -> impl Iterator<Item = Piece<'b>> {
         let rows = to.rows.len();
         let whole = to.transposed
             || matches!(to.order, RowOrder::Groups { .. })
-            || self.parts(index).any(|(from, _)| from.transposed);
+            || self.parts(to).iter().any(|(from, _)| from.transposed);
         let step = match to.order {
             _ if whole => rows,
             RowOrder::Same | RowOrder::Groups { .. } => PIECE_NUMBERS.div_ceil(to.columns),
             RowOrder::Pairs(width) => PIECE_NUMBERS.div_ceil(to.columns).next_multiple_of(width),
         };
-        (0..rows).step_by(step.max(1)).map(|begin| begin..(begin + step).min(rows)).collect()
+        let step = step.max(1);
+        (0..rows).step_by(step).map(move |begin| Piece { slot: to, rows: begin..(begin + step).min(rows) })
     }
 
     /// The numbers of a piece, as they are to be stored.
-    pub fn read(&self, index: usize, piece: &Range<usize>) -> Result<Vec<f32>, FilesError> {
-        let to = &self.to[index];
-        let mut values = vec![0.0; piece.len() * to.columns];
-        if let Some(tensor) = self.same(index) {
-            read_f32_at(tensor, piece.start * to.columns, &mut values)?;
+    pub fn read(&self, piece: &Piece<'_>) -> Result<Vec<f32>, FilesError> {
+        let to = piece.slot;
+        let mut values = vec![0.0; piece.numbers()];
+        if let Some((from, tensor)) = self.same(to) {
+            read_f32_at(tensor, (from.first + piece.rows.start) * to.columns, &mut values)?;
             return Ok(values);
         }
-        let wanted = to.rows.start + piece.start..to.rows.start + piece.end;
-        for (from, tensor) in self.parts(index) {
+        let wanted = to.rows.start + piece.rows.start..to.rows.start + piece.rows.end;
+        for (from, tensor) in self.parts(to) {
             let rows = wanted.start.max(from.rows.start)..wanted.end.min(from.rows.end);
             if rows.is_empty() {
                 continue;
@@ -86,5 +126,12 @@ impl<'a> Translation<'a> {
             from.widen(tensor, local, &mut values[begin..][..rows.len() * to.columns])?;
         }
         Ok(to.store(&values))
+    }
+
+    /// The bytes of a piece, where it is stored in the order and the type in which it is wanted already.
+    pub fn stored_bytes(&self, piece: &Piece<'_>, wanted: ElementType) -> Option<&'a [u8]> {
+        let (from, tensor) = self.same(piece.slot).filter(|(_, tensor)| tensor.element_type == wanted)?;
+        let row_bytes = tensor.bytes.len() / (tensor.element_count() / from.columns);
+        tensor.bytes.get((from.first + piece.rows.start) * row_bytes..(from.first + piece.rows.end) * row_bytes)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use tsumugi_base::jsonl::JsonLinesError;
+use tsumugi_base::run_folder::LockError;
 use tsumugi_base::run_record::RunRecordError;
 use tsumugi_base::{FileError, Hint, units};
 use tsumugi_data::DataError;
@@ -67,12 +68,9 @@ pub enum TrainError {
         /// `key (there a, here b)`
         differences: Vec<String>,
     },
-    /// Another process works in the folder.
-    #[error("another run is at work in {}", folder.display())]
-    InUse {
-        /// The folder.
-        folder: PathBuf,
-    },
+    /// The folder could not be had for this run alone.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// More memory than there is.
     #[error("training needs at least {needed} of memory ({parameters} parameters, {rows} tokens at a time), but {available} is available{}", recompute_bytes.map_or(String::new(), |bytes| format!("; with --recompute {}", units::bytes(bytes))), needed = units::bytes(*needed_bytes), parameters = units::count(*parameters), available = units::bytes(*available_bytes))]
     Memory {
@@ -152,7 +150,7 @@ impl Hint for TrainError {
             Self::OtherRun { .. } => {
                 Some("repeat the settings of that run to resume it, or choose another --out".into())
             }
-            Self::InUse { .. } => Some("wait for it, stop it, or choose another --out".into()),
+            Self::Lock(error) => error.hint(),
             Self::Memory { available_bytes, recompute_bytes, .. } => {
                 let smaller = "a smaller --depth (or --width), --batch or --context";
                 let fits = recompute_bytes.is_some_and(|bytes| bytes <= *available_bytes);

@@ -1,12 +1,12 @@
 //! The output folder of a run: new, begun with the same settings, or finished; and locked while a run works in it.
 
-use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use tsumugi_base::FileError;
-use tsumugi_base::io::{create_folder, is_leftover};
+use tsumugi_base::io::create_folder;
 use tsumugi_base::progress::{Event, Observer};
+use tsumugi_base::run_folder::{FolderLock, names};
 use tsumugi_base::run_record::{RunRecord, differences, sha256};
 use tsumugi_files::{ModelFiles, NoScan};
 
@@ -14,7 +14,6 @@ use crate::{OptimizerKind, TrainError};
 
 /// The record of a run, in its folder.
 pub const RECORD: &str = "run.json";
-const LOCK: &str = ".tsumugi-lock";
 /// What a run writes before its first step. A folder that holds no more than this has lost nothing if it is begun again
 /// with other settings.
 const BEFORE_THE_FIRST_STEP: [&str; 5] =
@@ -43,16 +42,7 @@ pub enum Begun {
 pub struct Opened {
     /// What it holds.
     pub state: Begun,
-    lock: Option<(File, PathBuf)>,
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        if let Some((file, path)) = self.lock.take() {
-            let _ = std::fs::remove_file(path); // while it is locked, so nobody else's; only tidiness is lost
-            drop(file);
-        }
-    }
+    _lock: FolderLock,
 }
 
 /// Opens the folder of a run: writes `record` into a new one; in a begun one, takes over its record, if the recipe
@@ -65,11 +55,11 @@ pub fn begin(
 ) -> Result<Opened, TrainError> {
     let file = folder.join(RECORD);
     let is_new = !file.exists();
-    if is_new && entries(folder).iter().any(|name| name != LOCK) {
+    if is_new && !names(folder).is_empty() {
         return Err(TrainError::NotARun { folder: folder.to_owned() });
     }
     create_folder(folder)?;
-    let lock = Some(lock(folder)?);
+    let lock = FolderLock::take(folder)?;
     if file.exists() {
         let there = RunRecord::read(&file)?;
         let differences = run_differences(&there, record);
@@ -78,21 +68,21 @@ pub fn begin(
             let recompute = record.recipe.get(RECOMPUTE).cloned();
             *record = there;
             if folder.join(finished).exists() {
-                return Ok(Opened { state: Begun::Finished, lock });
+                return Ok(Opened { state: Begun::Finished, _lock: lock });
             }
             if let Some(recompute) = recompute.filter(|now| record.recipe.get(RECOMPUTE) != Some(now)) {
                 record.recipe[RECOMPUTE] = recompute;
                 record.write(&file)?;
             }
-            return Ok(Opened { state: Begun::Resumed, lock });
+            return Ok(Opened { state: Begun::Resumed, _lock: lock });
         }
-        if entries(folder).iter().any(|name| name != LOCK && !BEFORE_THE_FIRST_STEP.contains(&name.as_str())) {
+        if names(folder).iter().any(|name| !BEFORE_THE_FIRST_STEP.contains(&name.as_str())) {
             return Err(TrainError::OtherRun { folder: folder.to_owned(), differences });
         }
         begin_again(folder)?;
     }
     record.write(&file)?;
-    Ok(Opened { state: Begun::New, lock })
+    Ok(Opened { state: Begun::New, _lock: lock })
 }
 
 /// A setting of the run that a folder holds, if it holds one: what a run decided by itself stays decided when it is
@@ -111,40 +101,6 @@ pub fn check_finished(folder: &Path) -> Result<(), TrainError> {
     let gate = NoScan { reason: "our own run wrote it, and nothing is loaded" };
     ModelFiles::admit(folder, &gate)?.tensors()?;
     Ok(())
-}
-
-/// Names in a folder, leftovers of killed runs not counted.
-fn entries(folder: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| !is_leftover(name)).collect()
-}
-
-fn lock(folder: &Path) -> Result<(File, PathBuf), TrainError> {
-    let path = folder.join(LOCK);
-    let file = File::create(&path).map_err(|source| FileError::create(&path, source))?;
-    match file.try_lock() {
-        // The run before may have removed the file between our opening and locking it: then another may make it anew.
-        Ok(()) if !is_at(&file, &path) => lock(folder),
-        Ok(()) => Ok((file, path)),
-        Err(TryLockError::WouldBlock) => Err(TrainError::InUse { folder: folder.to_owned() }),
-        // A file system without locks: then there is none, as before there were locks.
-        Err(TryLockError::Error(_)) => Ok((file, path)),
-    }
-}
-
-/// Whether an open file is the one that stands at a path.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let place = |about: std::fs::Metadata| (about.dev(), about.ino());
-    let there = std::fs::metadata(path).map(place);
-    file.metadata().map(place).is_ok_and(|ours| there.is_ok_and(|there| there == ours))
-}
-
-#[cfg(not(unix))]
-fn is_at(_file: &File, _path: &Path) -> bool {
-    true
 }
 
 /// The settings that make a run what it is: not what may differ when it goes on, nor the paths of inputs whose content is

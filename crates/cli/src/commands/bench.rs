@@ -56,6 +56,9 @@ pub struct Bench {
     /// Tokens of a prompt, and the depth at which answers begin [default: 512, or what the model's context allows]
     #[arg(long, value_name = "N", value_parser = positive, conflicts_with_all = ["machine", "train"])]
     prompt: Option<usize>,
+    /// Answer with weights that stay in the mapped file (`--weights mapped` of `generate`)
+    #[arg(long, conflicts_with_all = ["machine", "train"])]
+    mapped: bool,
     /// Write the roofline as a page too
     #[arg(long, value_name = "FILE.html", conflicts_with_all = ["machine", "train"])]
     out: Option<PathBuf>,
@@ -143,9 +146,13 @@ impl Bench {
         // Begun now: what cannot be written is told before minutes of measuring.
         let page = self.out.as_deref().map(AtomicFile::create).transpose()?;
         let known = case(model).filter(|_| !Path::new(model).exists());
+        let precision = if self.mapped { Precision::Mapped } else { Precision::Stored };
         let decoder = match known {
+            Some(_) if self.mapped => {
+                return Err(Failure::new("--mapped needs a model with files", "give a model folder or a GGUF file"));
+            }
             Some(case) => roofline::random_model((case.spec)(), cpu)?,
-            None => Decoder::load_to_serve(&model::admit(model)?, cpu, Precision::Stored)?,
+            None => Decoder::load_to_serve(&model::admit(model)?, cpu, precision)?,
         };
         let asked = Asked {
             batch: self.batch.or(known.map(|case| case.batch)),

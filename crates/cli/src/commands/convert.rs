@@ -15,7 +15,7 @@ use crate::{interrupt, model};
 
 /// Write a model in another format: a Hugging Face folder as a GGUF file, or the other way
 ///
-/// A path that ends in .gguf becomes a GGUF file, any other a folder. Vocabulary, chat template and special tokens go with
+/// A path that ends in .gguf becomes a GGUF file, any other a folder, which must not be there yet. Vocabulary, chat template and special tokens go with
 /// the weights. Fewer bits than 16: `tsumugi quantize`.
 #[derive(Debug, Args)]
 pub struct Convert {
@@ -63,7 +63,7 @@ impl Command for Convert {
         interrupt::listen("stopping")?;
         let (folder_type, name) = self.element_type.of_both();
         let progress = Progress::new();
-        let written = if self.out.extension().is_some_and(|ending| ending == "gguf") {
+        let written = if self.out.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
             let mix = mix::find(name).unwrap_or(&mix::ALL[0]);
             write_gguf_model(&model, &self.out, mix, &pool, &progress)
         } else {

@@ -49,7 +49,7 @@ impl Command for Generate {
         tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options(), 1)?;
+        let model = model::load(&self.model, self.serving.options()?, 1)?;
         interrupt::listen("")?;
         let request = Request {
             prompt: Prompt::Text(self.prompt),

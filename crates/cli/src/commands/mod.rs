@@ -8,6 +8,7 @@ pub mod data;
 pub mod embed;
 pub mod generate;
 pub mod models;
+pub mod ngram;
 pub mod perplexity;
 pub mod plan;
 pub mod pull;
@@ -72,6 +73,7 @@ pub const ALL: &[Entry] = &[
         about: "Learn a vocabulary, and see what it does to text",
         entries: tokenizer::ALL,
     },
+    Entry::Group { name: "ngram", about: "Models that count words: estimate, look up, measure", entries: ngram::ALL },
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
     command::<quantize::Quantize>(),
     command::<convert::Convert>(),

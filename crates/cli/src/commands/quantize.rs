@@ -18,7 +18,7 @@ use crate::{interrupt, model};
 /// Write a model as a GGUF file with fewer bits per weight
 ///
 /// Types are those of llama.cpp: the number is the bits of most weights, and K, S, M and L say how many tensors get more.
-/// Where the rows of a tensor are no whole number of blocks, it gets a type of smaller blocks. The error is that of the
+/// Where the rows of a tensor are no whole number of blocks, it gets a type of smaller blocks, and that is said. The error is that of the
 /// weights, √(Σ (x − y)² / Σ x²); what it costs in predictions, `tsumugi perplexity --against` says.
 #[derive(Debug, Args)]
 pub struct Quantize {

@@ -46,7 +46,8 @@ impl Command for Serve {
         tsumugi serve smollm2-135m all-minilm-l6-v2";
 
     fn run(self) -> Result<Answer, Failure> {
-        let load = |name: &String| model::load_to_serve(name, self.serving.options(), self.models.len());
+        let serving = self.serving.options()?;
+        let load = |name: &String| model::load_to_serve(name, serving.clone(), self.models.len());
         let models = self.models.iter().map(load).collect::<Result<Vec<Model>, Failure>>()?;
         let options = Options {
             address: self.address,

@@ -1,8 +1,14 @@
 //! `tsumugi data ...`
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
 
-use crate::support::{drama, tiny_model, tsumugi};
+use crate::support::{binary, drama, tiny_model, tsumugi};
 
 #[test]
 fn pack_says_what_it_made_and_does_it_once() {
@@ -74,4 +80,107 @@ fn a_line_that_is_no_conversation_is_named() {
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
         assert!(ran.stderr.starts_with("error: torn.jsonl, line 3: EOF while parsing"), "{}", ran.stderr);
     }
+}
+
+/// Sources and a recipe with every kind of step.
+fn corpus(path: &Path) {
+    let mut random = Stream::new(Key::from_seed(5));
+    let mut lines = String::new();
+    for number in 0..3000 {
+        let words: Vec<String> = (0..1 + random.below(60)).map(|_| format!("w{}", random.below(500))).collect();
+        let text = if number % 11 == 0 { "the same everywhere".into() } else { words.join(" ") };
+        lines.push_str(&format!("{}\n", serde_json::json!({ "text": text })));
+    }
+    lines.insert_str(lines.len() / 2, "\n{broken\n");
+    std::fs::write(path.join("lines.jsonl"), &lines).unwrap();
+    std::fs::write(path.join("play.txt"), drama()).unwrap();
+    tiny_model(&path.join("model"), false);
+    let recipe = "shard-bytes = 32768\n[[source]]\nname = 'lines'\npaths = ['lines.jsonl']\n\
+                  [[source]]\nname = 'play'\npaths = ['play.txt']\nsplit = 'paragraphs'\nweight = 2.0\n\
+                  [[stage]]\nkind = 'length'\nwords-min = 3\n[[stage]]\nkind = 'exact-duplicates'\n\
+                  [mix]\nrepeats-max = 1.5\n[pack]\ntokenizer = 'model'\n";
+    std::fs::write(path.join("corpus.toml"), recipe).unwrap();
+}
+
+/// Every file below a folder, but for the record of when it ran.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(
+                files(&path).into_iter().map(|(name, bytes)| (Path::new(path.file_name().unwrap()).join(name), bytes)),
+            ),
+            false if path.ends_with("run.json") => {}
+            false => drop(found.insert(path.file_name().unwrap().into(), std::fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+/// How many files are below a folder: how far a run is.
+fn progress(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { progress(&entry.path()) } else { 1 }).sum()
+}
+
+/// `kill -9` after so many more files as a seeded generator chooses, or some microseconds after the start.
+#[test]
+fn a_corpus_run_that_is_killed_again_and_again_leaves_the_same_bytes() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    corpus(path);
+    let whole = tsumugi(path, &["data", "run", "corpus.toml", "--out", "whole", "--threads", "2", "--json"]).json();
+    assert_eq!(whole["summary"]["faults"], 3, "the broken line, and the halves of that which it cuts");
+    let mut random = Stream::new(Key::from_seed(21));
+    let (mut killed, mut finished) = (0, false);
+    while !finished {
+        assert!(killed < 300, "it never comes to an end");
+        let threads = ["1", "2", "3"][killed % 3];
+        let arguments = ["data", "run", "corpus.toml", "--out", "killed", "--threads", threads];
+        let mut child = binary(path, &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if random.below(4) == 0 {
+            std::thread::sleep(Duration::from_micros(random.below(30_000)));
+        } else {
+            let enough = progress(&path.join("killed")) + 1 + random.below(6) as usize;
+            while progress(&path.join("killed")) < enough && child.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        finished = path.join("killed/manifest.json").exists();
+        killed += usize::from(!finished);
+    }
+    // It may have been killed between its last file and the removal of what only a run at work needs.
+    let ran = tsumugi(path, &["data", "run", "corpus.toml", "--out", "killed"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "killed is finished: nothing to do\n"), "{}", ran.stderr);
+    assert!(killed >= 3, "it was killed {killed} times only: too short a run to prove anything");
+    let (expected, found) = (files(&path.join("whole")), files(&path.join("killed")));
+    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>(), "after {killed} kills");
+    assert!(expected == found, "the bytes differ after {killed} kills");
+}
+
+#[test]
+fn a_corpus_says_what_it_dropped_and_could_not_read() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    corpus(path);
+    std::fs::write(path.join("play.txt"), "ROMEO:\nIs the day so young?\n\nToo short.\n").unwrap();
+    std::fs::write(path.join("lines.jsonl"), "{\"text\":\"a b c\"}\n{\"text\":\"a b c\"}\nnone\n").unwrap();
+    let ran = tsumugi(path, &["data", "run", "corpus.toml", "--strict"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("error: lines.jsonl, byte 34: a line that is no JSON: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: without --strict it is counted"), "{}", ran.stderr);
+    let ran = tsumugi(path, &["data", "run", "corpus.toml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("1. length            too_few_words            1      2\n2. exact-duplicates  exact_duplicate          1      3\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("runs/corpus: 2 of 4 documents, "), "{}", ran.stdout);
+    assert!(ran.stdout.ends_with("1 could not be read\n"), "{}", ran.stdout);
+    let recipe = std::fs::read_to_string(path.join("corpus.toml")).unwrap();
+    std::fs::write(path.join("corpus.toml"), recipe.replace("words-min = 3", "words-min = 2")).unwrap();
+    let ran = tsumugi(path, &["data", "run", "corpus.toml"]);
+    assert!(ran.stderr.contains("runs/corpus holds a run with other settings: stage (there "), "{}", ran.stderr);
+    let ran = tsumugi(path, &["data", "run", "corpus.toml", "--out", "new", "--memory", "3XB"]);
+    assert!(ran.stderr.contains("its unit is none of"), "{}", ran.stderr);
 }

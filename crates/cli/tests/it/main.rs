@@ -5,9 +5,11 @@
 mod bad_input;
 mod bench;
 mod chat;
+mod convert;
 mod data;
 mod embed;
 mod generate;
+mod ngram;
 mod perplexity;
 mod pull;
 mod quickstart;

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tsumugi_models::{Decoder, family};
+use tsumugi_models::{Decoder, DecoderSpec, family};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::train::{TrainingConfig, train_bpe};
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
@@ -138,8 +138,12 @@ pub fn tiny_tokenizer() -> Tokenizer {
 
 /// A Llama of a few thousand random weights with a context of 64, as a folder.
 pub fn tiny_model(folder: &Path, chat: bool) {
+    tiny_model_of(family::find("llama").unwrap().tiny(), folder, chat);
+}
+
+/// The same of other sizes; vocabulary and context are those.
+pub fn tiny_model_of(mut spec: DecoderSpec, folder: &Path, chat: bool) {
     let tokenizer = tiny_tokenizer();
-    let mut spec = family::find("llama").unwrap().tiny();
     spec.vocabulary = tokenizer.vocabulary_size();
     spec.context = 64;
     let mut decoder = Decoder::new(spec);

@@ -10,7 +10,8 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_compress::{CompressError, FolderType, Written, mix, write_folder, write_gguf_model};
 use tsumugi_files::{Admitted, ElementType, ModelFiles, NoScan, to_f32};
 use tsumugi_models::llama::Llama;
-use tsumugi_models::{ALL, Decoder, DecoderSpec, read_spec};
+use tsumugi_models::mixtral::Mixtral;
+use tsumugi_models::{ALL, Decoder, DecoderSpec, Family, read_spec};
 use tsumugi_tensor::threads::Pool;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer, end_tokens, special_tokens, train::byte_tokenizer};
 
@@ -45,16 +46,9 @@ fn numbers(path: &Path) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn every_family_goes_to_a_file_and_back() {
-    // Not stored as GGUF yet; each says so.
-    const NOT_STORED: [&str; 6] = ["mixtral", "qwen2_moe", "qwen3_moe", "bloom", "stablelm", "smollm3"];
     for family in ALL {
         let (folder, spec) = (temporary_folder(), family.tiny());
         let model = saved(folder.path(), &spec);
-        if NOT_STORED.contains(&family.name()) {
-            let error = to_gguf(&model, &folder.path().join("m.gguf"), "F32", 1).unwrap_err().to_string();
-            assert!(error.contains(family.name()), "{error}");
-            continue;
-        }
         let (file, back) = (folder.path().join("m.gguf"), folder.path().join("back"));
         let written = to_gguf(&model, &file, "F32", 2).unwrap();
         assert_eq!(written.bits_per_weight(), 32.0, "{}", family.name());
@@ -126,13 +120,34 @@ fn quantized_files_are_the_same_for_any_threads_and_their_error_is_that_of_their
 
 #[test]
 fn what_has_the_wanted_type_already_keeps_its_bytes() {
-    let folder = temporary_folder();
-    let model = saved(folder.path(), &wide());
-    let (first, second) = (folder.path().join("1.gguf"), folder.path().join("2.gguf"));
-    to_gguf(&model, &first, "Q4_K_M", 1).unwrap();
-    let again = to_gguf(&first, &second, "Q4_K_M", 2).unwrap();
-    assert_eq!(again.relative_error, 0.0);
-    assert!(std::fs::read(first).unwrap() == std::fs::read(second).unwrap());
+    let with_experts = DecoderSpec { width: 256, head_width: 64, feed_forward_width: 256, layers: 1, ..Mixtral.tiny() };
+    for spec in [wide(), with_experts] {
+        let folder = temporary_folder();
+        let model = saved(folder.path(), &spec);
+        let (first, second) = (folder.path().join("1.gguf"), folder.path().join("2.gguf"));
+        to_gguf(&model, &first, "Q4_K_M", 1).unwrap();
+        let again = to_gguf(&first, &second, "Q4_K_M", 2).unwrap();
+        assert_eq!(again.relative_error, 0.0);
+        assert!(std::fs::read(first).unwrap() == std::fs::read(second).unwrap(), "{}", spec.family);
+    }
+}
+
+/// Experts one by one in a folder, all of a layer in one tensor in another: the same file of either.
+#[test]
+fn folders_of_fused_experts_are_converted_too() {
+    for name in ["mixtral-fused", "qwen2-moe-fused"] {
+        let fused = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/fixtures").join(name);
+        let folder = temporary_folder();
+        let path = folder.path().join("model");
+        std::fs::create_dir(&path).unwrap();
+        Decoder::load(&admit(&fused), &Pool::new(1)).unwrap().save(&path, &BTreeMap::new()).unwrap();
+        let files = ["fused.gguf", "apart.gguf"].map(|name| folder.path().join(name));
+        for (model, file) in [&fused, &path].into_iter().zip(&files) {
+            to_gguf(model, file, "F32", 2).unwrap();
+        }
+        let [fused, apart] = files.map(|file| numbers(&file));
+        assert!(fused.len() > 10 && fused == apart, "{name}");
+    }
 }
 
 /// Asks to stop at the second question.

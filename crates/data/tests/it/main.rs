@@ -1,11 +1,15 @@
 //! The integration tests of `tsumugi-data`.
+#![allow(clippy::unwrap_used, reason = "a panic in a test is a failed test")]
 
 mod bad_input;
+mod cleaning;
 mod conversations;
+mod corpus;
 mod dialogue;
 mod evaluation;
 mod pretrain;
 mod shards;
+mod sources;
 
 use tsumugi_base::progress::Silent;
 use tsumugi_tokenizer::Tokenizer;

@@ -45,6 +45,11 @@ pub(crate) fn files_of(name: &str) -> Vec<String> {
     part_names(name).unwrap_or_else(|| vec![name.to_owned()])
 }
 
+/// How many parts the model has that a file of this name belongs to.
+pub fn part_count(name: &str) -> usize {
+    files_of(name).len()
+}
+
 /// The names of all parts of a model in parts; none if it is not the name of one.
 fn part_names(name: &str) -> Option<Vec<String>> {
     let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;

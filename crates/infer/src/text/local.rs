@@ -13,6 +13,7 @@ use tsumugi_tensor::{Cpu, IsaError, KeyValueType};
 use tsumugi_tokenizer::{ChatTemplate, ModelTextError, StreamDecoder, TokenId, Tokenizer, end_tokens};
 
 use super::embed::EmbedError;
+use super::memory::{Placement, TooLarge};
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel};
 use super::{chat_file, memory};
@@ -33,6 +34,8 @@ pub struct Options {
     pub cache_share: Option<f64>,
     /// What is computed with.
     pub precision: Precision,
+    /// Where weights lie that are computed with as they are stored.
+    pub placement: Placement,
     /// What the cache keeps keys and values as.
     pub kv: KeyValueType,
 }
@@ -138,6 +141,7 @@ pub struct LocalModel {
     choices: usize,
     context: usize,
     context_cut: Option<ContextCut>,
+    too_large: Option<TooLarge>,
     suggested_system_messages: Vec<String>,
     engine: Mutex<Engine>,
 }
@@ -180,7 +184,12 @@ impl LocalModel {
             return Err(LoadError::Context { model: name, asked, context: spec.context });
         }
         let cpu = Cpu::detect(options.threads)?;
-        let decoder = Decoder::load_to_serve(model, &cpu, options.precision)?;
+        let (mut precision, mut too_large) = (options.precision, None);
+        if precision == Precision::Stored {
+            let (mapped, why) = options.placement.is_mapped(model, available_memory_bytes())?;
+            (precision, too_large) = (if mapped { Precision::Mapped } else { precision }, why);
+        }
+        let decoder = Decoder::load_to_serve(model, &cpu, precision)?;
         let position_bytes = Engine::position_bytes(&spec, options.kv, &cpu);
         let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
         let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);
@@ -205,6 +214,7 @@ impl LocalModel {
             end_tokens,
             context: engine.context(),
             context_cut,
+            too_large,
             suggested_system_messages: chat_file::suggested_system_messages(model)?,
             engine: Mutex::new(engine),
         })
@@ -213,6 +223,11 @@ impl LocalModel {
     /// Whether memory was too little for the model's whole context.
     pub fn context_cut(&self) -> Option<ContextCut> {
         self.context_cut
+    }
+
+    /// Whether the weights stay in the file because memory was too little to pack them.
+    pub fn too_large(&self) -> Option<TooLarge> {
+        self.too_large
     }
 
     /// The tokenizer.

@@ -1,11 +1,57 @@
 //! How long a context the memory allows. A config may promise more positions than a machine can hold keys and values
 //! for: Llama 3.2 1B names 131,072, of 64 KiB each in float32.
 
+use tsumugi_files::{Admitted, FilesError, ModelFiles};
 use tsumugi_tensor::KEY_BLOCK;
 
 /// Of the memory that is available once the weights are loaded. The rest is for packing them, for activations, and for
 /// whatever else the machine does.
 pub const CACHE_SHARE: f64 = 0.5;
+
+/// The share of the available memory up to which weights are packed: the rest is for the cache of keys and values.
+const PACKED_SHARE: f64 = 0.7;
+
+/// Where the weights of a served model lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Placement {
+    /// Packed if the memory allows, else mapped.
+    #[default]
+    Auto,
+    /// Copied, in the layout that products read fastest.
+    Packed,
+    /// In the mapped file: nothing is copied, and answers are slower.
+    Mapped,
+}
+
+/// Why weights were left in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLarge {
+    /// Bytes of the weights.
+    pub weights: u64,
+    /// Bytes of memory that were available.
+    pub available: u64,
+}
+
+impl Placement {
+    /// Whether the weights of a model stay in the file, and why if nobody asked for it.
+    pub(super) fn is_mapped(
+        self,
+        model: &Admitted<ModelFiles>,
+        available: Option<u64>,
+    ) -> Result<(bool, Option<TooLarge>), FilesError> {
+        if self != Self::Auto {
+            return Ok((self == Self::Mapped, None));
+        }
+        let weights = model.tensors()?.entries().map(|entry| entry.stored_bytes()).sum();
+        let too_large = too_large(weights, available);
+        Ok((too_large.is_some(), too_large))
+    }
+}
+
+fn too_large(weights: u64, available: Option<u64>) -> Option<TooLarge> {
+    let available = available.filter(|&bytes| weights as f64 > PACKED_SHARE * bytes as f64)?;
+    Some(TooLarge { weights, available })
+}
 
 /// Positions: of one sequence, and of the cache over all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +73,14 @@ pub(super) fn fit(context: usize, asked: Option<usize>, position_bytes: usize, b
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weights_are_packed_while_memory_is_left_for_a_cache() {
+        assert_eq!(too_large(7 << 30, Some(10 << 30)), None);
+        let large = TooLarge { weights: 8 << 30, available: 10 << 30 };
+        assert_eq!(too_large(8 << 30, Some(10 << 30)), Some(large));
+        assert_eq!(too_large(8 << 30, None), None, "the system does not tell");
+    }
 
     #[test]
     fn the_context_is_cut_to_what_fits_and_only_then() {

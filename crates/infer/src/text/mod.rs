@@ -22,7 +22,7 @@ pub use embed::{
 };
 pub use fit::fit_to_context;
 pub use local::{ContextCut, LoadError, LocalModel, Options, load_tokenizer};
-pub use memory::CACHE_SHARE;
+pub use memory::{CACHE_SHARE, Placement, TooLarge};
 
 /// What the model continues.
 #[derive(Debug, Clone, PartialEq)]

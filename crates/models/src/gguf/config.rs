@@ -7,6 +7,7 @@ use tsumugi_files::gguf::{Array, Metadata, Value};
 use tsumugi_nn::{LongRope, Yarn};
 
 use super::rope;
+use crate::falcon;
 use crate::hf_config::{self, SIZE_MAX};
 
 /// What a file says about its model.
@@ -76,6 +77,10 @@ impl Described<'_> {
 
     fn number_or(&self, key: &str, default: f64) -> Result<f64, String> {
         Ok(self.number(key)?.unwrap_or(default))
+    }
+
+    fn has_experts(&self) -> bool {
+        self.get("expert_count").and_then(Value::as_u64).is_some_and(|experts| experts > 0)
     }
 
     fn text(&self, key: &str) -> Option<&str> {
@@ -214,10 +219,17 @@ enum Tables {
     All,
 }
 
+/// Architectures that may have experts.
+const WITH_EXPERTS: [&str; 3] = ["llama", "qwen2moe", "qwen3moe"];
+
 /// What Llama's relatives share, with a base of the rotation for files that do not say it.
 fn relative(file: &Described<'_>, model_type: &str, base: f64, tables: Tables) -> Result<Map<String, Json>, String> {
-    if file.get("expert_count").and_then(Value::as_u64).is_some_and(|experts| experts > 0) {
-        return Err("mixtures of experts are not supported".into());
+    if file.has_experts() && !WITH_EXPERTS.contains(&file.architecture) {
+        return Err(format!(
+            "experts are known in models of {}, not of {}",
+            WITH_EXPERTS.join(", "),
+            file.architecture
+        ));
     }
     let (width, heads) = (file.size("embedding_length")?, file.size("attention.head_count")?);
     let context = file.size("context_length")?;
@@ -252,10 +264,19 @@ fn with_biases(file: &Described<'_>, model_type: &str) -> Result<Map<String, Jso
     Ok(keys)
 }
 
-/// `LlamaModel`, which also stands for Mistral; its window is a key that llama.cpp neither writes nor reads.
+/// `LlamaModel`, which also stands for Mistral and Mixtral; a window is a key that llama.cpp neither writes nor reads.
 pub fn llama(file: &Described<'_>) -> Result<Json, String> {
     let window = file.window(|_| true)?;
-    let mut keys = with_biases(file, if window.is_empty() { "llama" } else { "mistral" })?;
+    let model_type = match (file.has_experts(), window.is_empty()) {
+        (true, _) => "mixtral",
+        (false, true) => "llama",
+        (false, false) => "mistral",
+    };
+    let mut keys = with_biases(file, model_type)?;
+    if file.has_experts() {
+        keys.insert("num_local_experts".into(), file.size("expert_count")?.into());
+        keys.insert("num_experts_per_tok".into(), file.size("expert_used_count")?.into());
+    }
     keys.extend(window);
     Ok(keys.into())
 }
@@ -291,6 +312,39 @@ pub fn qwen2(file: &Described<'_>) -> Result<Json, String> {
 /// `Qwen3Model`.
 pub fn qwen3(file: &Described<'_>) -> Result<Json, String> {
     qwen(file, "qwen3")
+}
+
+/// `Qwen2MoeModel` and `Qwen3MoeModel`; whether the shares of a token's experts are made to add up to one follows from the
+/// architecture.
+fn qwen_moe(file: &Described<'_>, model_type: &str, normalized: bool) -> Result<Map<String, Json>, String> {
+    let mut keys = hf_config::keys(qwen(file, model_type)?);
+    let chosen = file.size("expert_used_count")?;
+    let width = match file.get("expert_feed_forward_length") {
+        None => file.size("feed_forward_length")? / chosen,
+        Some(_) => file.size("expert_feed_forward_length")?,
+    };
+    keys.extend(hf_config::keys(json!({
+        "num_experts": file.size("expert_count")?,
+        "num_experts_per_tok": chosen,
+        "moe_intermediate_size": width,
+        "norm_topk_prob": normalized,
+    })));
+    Ok(keys)
+}
+
+/// `Qwen2MoeModel`, whose head is never the embedding.
+pub fn qwen2_moe(file: &Described<'_>) -> Result<Json, String> {
+    let mut keys = qwen_moe(file, "qwen2_moe", false)?;
+    let shared = file.size_or("expert_shared_feed_forward_length", file.size("feed_forward_length")?)?;
+    keys.insert("shared_expert_intermediate_size".into(), shared.into());
+    keys.insert("qkv_bias".into(), file.has("blk.0.attn_q.bias").into());
+    keys.remove("tie_word_embeddings");
+    Ok(keys.into())
+}
+
+/// `Qwen3MoeModel`.
+pub fn qwen3_moe(file: &Described<'_>) -> Result<Json, String> {
+    Ok(qwen_moe(file, "qwen3_moe", true)?.into())
 }
 
 /// `Phi3MiniModel`, whose window of 0 positions is none.
@@ -370,4 +424,65 @@ pub fn gpt2(file: &Described<'_>) -> Result<Json, String> {
         "layer_norm_epsilon": file.number("attention.layer_norm_epsilon")?,
         "tie_word_embeddings": !file.has("output.weight"),
     }))
+}
+
+/// `BloomModel`.
+pub fn bloom(file: &Described<'_>) -> Result<Json, String> {
+    Ok(json!({
+        "model_type": "bloom",
+        "vocab_size": file.vocabulary()?,
+        "seq_length": file.size("context_length")?,
+        "hidden_size": file.size("embedding_length")?,
+        "n_layer": file.size("block_count")?,
+        "n_head": file.size("attention.head_count")?,
+        "layer_norm_epsilon": file.number("attention.layer_norm_epsilon")?,
+        "tie_word_embeddings": !file.has("output.weight"),
+    }))
+}
+
+/// `FalconModel`.
+pub fn falcon(file: &Described<'_>) -> Result<Json, String> {
+    let relative = relative(file, "falcon", 10_000.0, Tables::None)?;
+    let key_heads = file.size_or("attention.head_count_kv", 1)?;
+    let mut keys = falcon::heads_keys(file.size("attention.head_count")?, key_heads);
+    keys.extend(relative);
+    keys.extend(hf_config::keys(json!({
+        "num_ln_in_parallel_attn": if file.has("blk.0.attn_norm_2.weight") { 2 } else { 1 },
+        "ffn_hidden_size": file.size("feed_forward_length")?,
+        "layer_norm_epsilon": file.number("attention.layer_norm_epsilon")?,
+    })));
+    Ok(keys.into())
+}
+
+/// `StableLMModel`, whose head is never the embedding. What has no second norm has its two parts side by side.
+pub fn stablelm(file: &Described<'_>) -> Result<Json, String> {
+    let mut keys = relative(file, "stablelm", 10_000.0, Tables::None)?;
+    keys.extend(hf_config::keys(json!({
+        "layer_norm_eps": file.number("attention.layer_norm_epsilon")?,
+        "use_qkv_bias": file.has("blk.0.attn_q.bias"),
+        "use_parallel_residual": !file.has("blk.0.ffn_norm.weight"),
+        "tie_word_embeddings": false,
+    })));
+    Ok(keys.into())
+}
+
+/// For each layer, whether nothing turns in it: a key that llama.cpp neither writes nor reads.
+pub const UNTURNED: &str = "rope.unturned_layers";
+
+/// The layers of SmolLM 3 in which nothing turns.
+pub fn every_fourth(layer: usize) -> bool {
+    (layer + 1).is_multiple_of(4)
+}
+
+/// `SmolLM3Model`.
+pub fn smollm3(file: &Described<'_>) -> Result<Json, String> {
+    let mut keys = hf_config::keys(qwen(file, "smollm3")?);
+    let layers = file.size("block_count")?;
+    let turned: Vec<u8> = match file.get(UNTURNED) {
+        None => (0..layers).map(|layer| (!every_fourth(layer)).into()).collect(),
+        Some(Value::Array(Array::Bool(unturned))) => unturned.iter().map(|&unturned| (!unturned).into()).collect(),
+        Some(_) => return Err(format!("metadata `{}` must be truth values", file.key(UNTURNED))),
+    };
+    keys.insert("no_rope_layers".into(), json!(turned));
+    Ok(keys.into())
 }

@@ -3,8 +3,9 @@
 
 use tsumugi_files::gguf::{Array, Value};
 use tsumugi_nn::{RopeScaling, Yarn};
+use tsumugi_tensor::NormKind;
 
-use super::config::gemma_scalar;
+use super::config::{UNTURNED, every_fourth, gemma_scalar};
 use crate::spec::Rotary;
 use crate::{DecoderSpec, Position};
 
@@ -30,6 +31,13 @@ fn shared(spec: &DecoderSpec) -> Entries {
     ]
 }
 
+fn epsilon_key(spec: &DecoderSpec) -> &'static str {
+    match spec.norm {
+        NormKind::Layer => "attention.layer_norm_epsilon",
+        NormKind::Rms | NormKind::RmsPlusOne => "attention.layer_norm_rms_epsilon",
+    }
+}
+
 /// What those with rotary positions say.
 fn relative(spec: &DecoderSpec) -> Entries {
     let mut entries = shared(spec);
@@ -37,12 +45,16 @@ fn relative(spec: &DecoderSpec) -> Entries {
         ("attention.head_count_kv", size(spec.key_heads)),
         ("attention.key_length", size(spec.head_width)),
         ("attention.value_length", size(spec.head_width)),
-        ("attention.layer_norm_rms_epsilon", Value::F32(spec.epsilon)),
+        (epsilon_key(spec), Value::F32(spec.epsilon)),
     ]);
     if let Position::Rotary(rotary) = &spec.position {
         entries.push(("rope.dimension_count", size(rotary.turned(spec.head_width))));
         entries.push(("rope.freq_base", Value::F32(rotary.base as f32)));
         entries.extend(scaling(rotary));
+    }
+    if let Some(experts) = &spec.experts {
+        entries.push(("expert_count", size(experts.count)));
+        entries.push(("expert_used_count", size(experts.routing.chosen)));
     }
     entries
 }
@@ -91,6 +103,43 @@ fn window(spec: &DecoderSpec, usual: impl Fn(usize) -> bool) -> Entries {
 pub fn llama(spec: &DecoderSpec) -> Entries {
     let mut entries = relative(spec);
     entries.extend(window(spec, |_| true));
+    entries
+}
+
+/// `Qwen2MoeModel` and `Qwen3MoeModel`.
+pub fn qwen_moe(spec: &DecoderSpec) -> Entries {
+    let mut entries = llama(spec);
+    entries.push(("expert_feed_forward_length", size(spec.feed_forward_width)));
+    let shared = spec.experts.and_then(|experts| experts.shared_width);
+    entries.extend(shared.map(|width| ("expert_shared_feed_forward_length", size(width))));
+    entries
+}
+
+/// `StableLMModel`.
+pub fn stablelm(spec: &DecoderSpec) -> Entries {
+    let mut entries = relative(spec);
+    entries.push(("use_parallel_residual", Value::Bool(spec.parallel)));
+    entries
+}
+
+/// `SmolLM3Model`. In which layers nothing turns is a key only where it is not every fourth.
+pub fn smollm3(spec: &DecoderSpec) -> Entries {
+    let mut entries = llama(spec);
+    if !turns_as_llama_cpp(spec) {
+        let unturned = (0..spec.layers).map(|layer| !spec.turns(layer)).collect();
+        entries.push((UNTURNED, Value::Array(Array::Bool(unturned))));
+    }
+    entries
+}
+
+fn turns_as_llama_cpp(spec: &DecoderSpec) -> bool {
+    (0..spec.layers).all(|layer| spec.turns(layer) != every_fourth(layer))
+}
+
+/// `FalconModel`.
+pub fn falcon(spec: &DecoderSpec) -> Entries {
+    let mut entries = relative(spec);
+    entries.push(("tensor_data_layout", Value::String("jploski".into()))); // queries, keys and values one after the other
     entries
 }
 
@@ -150,10 +199,11 @@ fn own_score_scale(spec: &DecoderSpec) -> Option<f32> {
     spec.score_scale.filter(|&scale| scale != derived.sqrt().recip() as f32)
 }
 
-/// `GPT2Model`, whose activation is always the GELU that `tanh` approximates.
-pub fn gpt2(spec: &DecoderSpec) -> Entries {
+/// `GPT2Model` and `BloomModel`, whose activation is always the GELU that `tanh` approximates.
+pub fn plain(spec: &DecoderSpec) -> Entries {
     let mut entries = shared(spec);
-    entries.push(("attention.layer_norm_epsilon", Value::F32(spec.epsilon)));
+    entries.push(("attention.head_count_kv", size(spec.key_heads)));
+    entries.push((epsilon_key(spec), Value::F32(spec.epsilon)));
     entries
 }
 
@@ -171,6 +221,13 @@ pub fn unread(architecture: &str, spec: &DecoderSpec) -> Vec<String> {
         sentences.push(
             "llama.cpp scales attention scores by the width of heads, and this model by another number: it computes \
              other logits"
+                .into(),
+        );
+    }
+    if architecture == "smollm3" && !turns_as_llama_cpp(spec) {
+        sentences.push(
+            "llama.cpp turns queries and keys in all layers of such models but every fourth, and this model in others: \
+             it computes other logits"
                 .into(),
         );
     }

@@ -51,10 +51,15 @@ impl Architecture {
 
 /// The architectures that are read and written.
 const ALL: &[Architecture] = &[
-    Architecture { pairs: true, ..Architecture::new("llama", &["llama", "mistral"], config::llama, metadata::llama) },
-    Architecture { fused: true, ..Architecture::new("gpt2", &["gpt2"], config::gpt2, metadata::gpt2) },
+    Architecture {
+        pairs: true,
+        ..Architecture::new("llama", &["llama", "mistral", "mixtral"], config::llama, metadata::llama)
+    },
+    Architecture { fused: true, ..Architecture::new("gpt2", &["gpt2"], config::gpt2, metadata::plain) },
     Architecture::new("qwen2", &["qwen2"], config::qwen2, metadata::llama),
     Architecture::new("qwen3", &["qwen3"], config::qwen3, metadata::llama),
+    Architecture::new("qwen2moe", &["qwen2_moe"], config::qwen2_moe, metadata::qwen_moe),
+    Architecture::new("qwen3moe", &["qwen3_moe"], config::qwen3_moe, metadata::qwen_moe),
     Architecture { norms_with_one: true, ..Architecture::new("gemma2", &["gemma2"], config::gemma2, metadata::gemma2) },
     Architecture {
         norms_with_one: true,
@@ -62,6 +67,10 @@ const ALL: &[Architecture] = &[
     },
     Architecture { pairs: true, ..Architecture::new("granite", &["granite"], config::granite, metadata::granite) },
     Architecture { fused: true, ..Architecture::new("phi3", &["phi3"], config::phi3, metadata::phi3) },
+    Architecture { fused: true, ..Architecture::new("bloom", &["bloom"], config::bloom, metadata::plain) },
+    Architecture { fused: true, ..Architecture::new("falcon", &["falcon"], config::falcon, metadata::falcon) },
+    Architecture::new("stablelm", &["stablelm"], config::stablelm, metadata::stablelm),
+    Architecture { pairs: true, ..Architecture::new("smollm3", &["smollm3"], config::smollm3, metadata::smollm3) },
 ];
 
 /// Names of tensors, or their beginnings, that are no parameters: tables that are computed again.

@@ -15,6 +15,7 @@ impl Promised {
             ("blk.0.attn_q.bias", spec.qkv_bias, vec![spec.heads * spec.head_width]),
             ("blk.0.attn_output.bias", spec.output_bias, vec![width]),
             ("blk.0.ffn_up.bias", spec.feed_forward_bias, vec![spec.feed_forward_width]),
+            ("blk.0.ffn_norm.weight", !spec.parallel, vec![width]),
         ];
         let there =
             optional.into_iter().filter(|(_, there, _)| *there).map(|(name, _, shape)| (name, shape, Vec::new()));

@@ -9,6 +9,7 @@ use tsumugi_base::Hint;
 use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::{ElementType, ModelFiles, TensorView, to_f32, write_safetensors};
 use tsumugi_models::bloom::Bloom;
+use tsumugi_models::falcon::Falcon;
 use tsumugi_models::gemma::{Gemma2, Gemma3};
 use tsumugi_models::gpt2::Gpt2;
 use tsumugi_models::granite::Granite;
@@ -102,7 +103,7 @@ fn wrong_types_and_ranges_name_the_key_and_the_value() {
 #[test]
 fn what_relatives_of_llama_add_is_checked_too() {
     let long = |factors: Value| json!({"rope_type": "longrope", "short_factor": [1.0, 1.0], "long_factor": factors});
-    let cases: [(&dyn Family, &str, Value); 21] = [
+    let cases: [(&dyn Family, &str, Value); 25] = [
         (&Mixtral, "num_experts_per_tok", json!(6)),
         (&Mixtral, "num_local_experts", json!(-1)),
         (&Qwen2Moe, "mlp_only_layers", json!([1])),
@@ -110,6 +111,10 @@ fn what_relatives_of_llama_add_is_checked_too() {
         (&Qwen3Moe, "decoder_sparse_step", json!(2)),
         (&Qwen3Moe, "norm_topk_prob", json!(1)),
         (&Bloom, "apply_residual_connection_post_layernorm", json!(true)),
+        (&Falcon, "alibi", json!(true)),
+        (&Falcon, "bias", json!(true)),
+        (&Falcon, "num_ln_in_parallel_attn", json!(2)),
+        (&Falcon, "num_ln_in_parallel_attn", Value::Null),
         (&StableLm, "qk_layernorm", json!(true)),
         (&SmolLm3, "no_rope_layers", json!([1])),
         (&SmolLm3, "no_rope_layers", json!([1, 2])),
@@ -140,6 +145,7 @@ fn what_relatives_of_llama_add_is_checked_too() {
         let error = error_with(family, &[("num_local_experts", json!(1 << 24)), ("num_experts", json!(1 << 24))]);
         assert!(error.contains("but the weight files hold"), "{error}");
     }
+    assert!(error_with(&Falcon, &[("num_kv_heads", json!(3))]).contains("do not divide"));
     assert!(error_with(&Phi3, &[("partial_rotary_factor", json!(1.5))]).contains("of the 4 numbers"));
 }
 

@@ -6,19 +6,25 @@ use tsumugi_base::Hint;
 use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::gguf::{Array, Metadata, Value};
 use tsumugi_files::{ElementType, ModelFiles, TensorView, write_gguf};
+use tsumugi_models::bloom::Bloom;
+use tsumugi_models::falcon::Falcon;
 use tsumugi_models::gemma::{Gemma2, Gemma3};
 use tsumugi_models::gguf::architecture_of;
 use tsumugi_models::granite::Granite;
 use tsumugi_models::llama::Llama;
 use tsumugi_models::mistral::Mistral;
+use tsumugi_models::mixtral::Mixtral;
 use tsumugi_models::phi3::Phi3;
 use tsumugi_models::qwen::{Qwen2, Qwen3};
-use tsumugi_models::slots::{Layout, slots};
-use tsumugi_models::spec::{Rotary, Window};
+use tsumugi_models::qwen_moe::{Qwen2Moe, Qwen3Moe};
+use tsumugi_models::slots::{Layout, by_tensor, slots};
+use tsumugi_models::smollm3::SmolLm3;
+use tsumugi_models::spec::{Experts, LayerPattern, Rotary, Window};
+use tsumugi_models::stablelm::StableLm;
 use tsumugi_models::{Decoder, DecoderSpec, Family, ModelError, Position, read_config};
 use tsumugi_nn::{FeedForwardKind, LongRope, RopeScaling, Yarn, attention_factor, rotary_frequencies};
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tensor::{Activation, NormKind};
+use tsumugi_tensor::{Activation, NormKind, Routing};
 
 use crate::contract::{assert_same_bits, random, specs};
 use crate::goldens::{GATE, fixtures};
@@ -28,9 +34,10 @@ type Tensor = (String, Vec<usize>, Vec<f32>);
 
 fn tensors_of(decoder: &Decoder) -> Vec<Tensor> {
     let architecture = architecture_of(&decoder.spec).unwrap();
-    let stored = slots(decoder, Layout::Gguf(architecture)).into_iter().map(|slot| {
-        let values = decoder.stored_values(&slot);
-        (slot.tensor, slot.shape, values)
+    let slots = slots(decoder, Layout::Gguf(architecture));
+    let stored = by_tensor(&slots).map(|slots| {
+        let values = slots.iter().flat_map(|slot| decoder.stored_values(slot)).collect();
+        (slots[0].tensor.clone(), slots[0].shape.clone(), values)
     });
     let tables = architecture.tables(&decoder.spec).into_iter();
     stored.chain(tables.map(|(name, values)| (name.to_owned(), vec![values.len()], values))).collect()
@@ -100,21 +107,13 @@ fn assert_round_trip(decoder: &Decoder) {
     }
 }
 
-/// Families that are read from folders only.
-const NOT_STORED: [&str; 6] = ["mixtral", "qwen2_moe", "qwen3_moe", "bloom", "stablelm", "smollm3"];
-
-fn is_stored(spec: &DecoderSpec) -> bool {
-    let stored = !NOT_STORED.contains(&spec.family);
-    assert_eq!(architecture_of(spec).is_ok(), stored, "{}", spec.family);
-    stored
-}
-
 /// Every family, and what else its config can say, but the activations that llama.cpp's GPT-2 does not have.
 #[test]
 fn written_and_read_they_have_the_same_spec_and_bits() {
-    let (gelu, others): (Vec<_>, Vec<_>) = specs().into_iter().filter(is_stored).partition(
-        |spec| !matches!(spec.feed_forward, FeedForwardKind::Plain(activation) if activation != Activation::GeluTanh),
-    );
+    let (others, gelu): (Vec<_>, Vec<_>) = specs().into_iter().partition(|spec| {
+        let tanh = spec.feed_forward == FeedForwardKind::Plain(Activation::GeluTanh);
+        spec.family == "gpt2" && !tanh
+    });
     assert_eq!(others.len(), 3);
     for spec in gelu {
         assert_round_trip(&random(&spec));
@@ -129,21 +128,19 @@ fn written_and_read_they_have_the_same_spec_and_bits() {
 fn fixtures_of_transformers_pass_through_gguf_with_the_same_bits() {
     for folder in fixtures() {
         let decoder = load(&folder).unwrap();
-        if is_stored(&decoder.spec) {
-            assert_round_trip(&decoder);
-        }
+        assert_round_trip(&decoder);
     }
+}
+
+fn with(mut spec: DecoderSpec, change: &dyn Fn(&mut Rotary)) -> DecoderSpec {
+    let Position::Rotary(rotary) = &mut spec.position else { panic!("no rotary positions") };
+    change(rotary);
+    spec
 }
 
 /// Scalings, windows in some layers, parts of heads: what no tiny spec has.
 #[test]
 fn what_published_models_add_passes_through_gguf() {
-    let with = |spec: DecoderSpec, change: &dyn Fn(&mut Rotary)| {
-        let mut spec = spec;
-        let Position::Rotary(rotary) = &mut spec.position else { panic!("no rotary positions") };
-        change(rotary);
-        spec
-    };
     let yarn = |attention_factor: f64| {
         let yarn = Yarn {
             factor: 4.0,
@@ -177,6 +174,14 @@ fn what_published_models_add_passes_through_gguf() {
         DecoderSpec { window: None, ..Phi3.tiny() },
         DecoderSpec { window: None, ..Gemma3.tiny() },
         DecoderSpec { window: None, ..Qwen3.tiny() },
+        DecoderSpec { window: None, ..Mixtral.tiny() },
+        DecoderSpec { tied: true, ..Qwen3Moe.tiny() },
+        DecoderSpec { tied: false, ..Bloom.tiny() },
+        DecoderSpec { key_heads: 4, ..Falcon.tiny() },
+        DecoderSpec { key_heads: 1, tied: false, ..Falcon.tiny() },
+        DecoderSpec { window: Window::new(5, &[true, false]), ..SmolLm3.tiny() },
+        with(SmolLm3.tiny(), &|rotary| rotary.unturned = None),
+        with(StableLm.tiny(), &|rotary| rotary.share = 1.0),
         DecoderSpec { window: Window::new(4, &[true, true, true, true, true, false]), layers: 7, ..Gemma3.tiny() },
         DecoderSpec { score_scale: Some(6f32.sqrt().recip()), ..Gemma2.tiny() },
         DecoderSpec { layers: 46, score_scale: Some(2f32.sqrt().recip()), ..Gemma2.tiny() },
@@ -204,6 +209,15 @@ fn what_gguf_has_no_word_for_is_refused_by_name_and_what_llama_cpp_does_not_read
     refused(DecoderSpec { qkv_bias: true, ..Qwen3.tiny() }, "qkv_bias");
     refused(DecoderSpec { qkv_bias: false, ..Qwen2.tiny() }, "qkv_bias");
     refused(DecoderSpec { tied: false, ..Gemma2.tiny() }, "tied");
+    refused(DecoderSpec { tied: true, ..StableLm.tiny() }, "tied");
+    refused(DecoderSpec { qkv_bias: true, output_bias: true, ..SmolLm3.tiny() }, "qkv_bias");
+    let routed = |spec: DecoderSpec, normalized: bool| {
+        let experts = spec.experts.map(|experts| Experts { routing: Routing { chosen: 2, normalized }, ..experts });
+        DecoderSpec { experts, ..spec }
+    };
+    refused(routed(Mixtral.tiny(), false), "experts");
+    refused(routed(Qwen2Moe.tiny(), true), "experts");
+    refused(routed(Qwen3Moe.tiny(), false), "experts");
     refused(DecoderSpec { score_cap: None, ..Gemma2.tiny() }, "score_cap");
     refused(DecoderSpec { embedding_scale: 1.0, ..Gemma3.tiny() }, "embedding_scale");
     refused(DecoderSpec { feed_forward: FeedForwardKind::Gated(Activation::Gelu), ..Llama.tiny() }, "feed_forward");
@@ -214,6 +228,10 @@ fn what_gguf_has_no_word_for_is_refused_by_name_and_what_llama_cpp_does_not_read
     assert!(told(&Mistral.tiny())[0].contains("no window in models of architecture `llama`"));
     assert!(told(&Qwen2.tiny())[0].contains("longer than 5 tokens"));
     assert!(told(&Gemma2.tiny())[0].contains("by another number"));
+    assert!(told(&SmolLm3.tiny())[0].contains("but every fourth"));
+    let unturned = LayerPattern::new(&[false, false, false, true]);
+    let every_fourth = with(SmolLm3.tiny(), &|rotary| rotary.unturned.clone_from(&unturned));
+    assert_eq!(told(&DecoderSpec { layers: 8, ..every_fourth }), [""; 0]);
     assert_eq!(told(&Llama.tiny()), [""; 0]);
 }
 
@@ -230,6 +248,39 @@ fn queries_and_keys_are_stored_with_rotated_rows_side_by_side() {
     assert_eq!(key[..4], [ours[16], ours[18], ours[17], ours[19]]);
     let value: Vec<&[f32]> = stored("blk.0.attn_v.weight").chunks(16).collect();
     assert_eq!(value[..4], ours[24..28]);
+}
+
+/// Of every expert gate, up and down are rows of one tensor; a router of one row may be a vector.
+#[test]
+fn the_experts_of_a_layer_are_in_one_tensor() {
+    let decoder = random(&Qwen2Moe.tiny()); // 7 experts of width 6 in a model of width 16
+    let mut tensors = tensors_of(&decoder);
+    let find = |name: &str| tensors.iter().position(|tensor| tensor.0 == name).unwrap();
+    let of_experts = ["gate", "up", "down"].map(|part| find(&format!("blk.1.ffn_{part}_exps.weight")));
+    assert_eq!(of_experts.map(|index| &tensors[index].1[..]), [[7, 6, 16], [7, 6, 16], [7, 16, 6]]);
+    let parameter = decoder.parameters.find("layers.1.experts.gate_up.weight").unwrap();
+    let ours: Vec<&[f32]> = decoder.parameters.values(parameter).chunks(16).collect();
+    let up: Vec<&[f32]> = tensors[of_experts[1]].2.chunks(16).collect();
+    assert_eq!(up[3 * 6 + 2], ours[3 * 12 + 6 + 2]);
+
+    let gate = find("blk.0.ffn_gate_inp_shexp.weight");
+    assert_eq!(tensors[gate].1, [1, 16]);
+    tensors[gate].1 = vec![16];
+    let (_folder, path) = file_of(&decoder);
+    let metadata = architecture_of(&decoder.spec).unwrap().metadata(&decoder.spec).unwrap();
+    write(&path, &metadata, &tensors);
+    assert_same_bits(&decoder, &load(&path).unwrap());
+}
+
+#[test]
+fn experts_in_other_architectures_are_refused() {
+    let decoder = random(&Qwen3.tiny());
+    let (_folder, path) = file_of(&decoder);
+    let mut metadata = architecture_of(&decoder.spec).unwrap().metadata(&decoder.spec).unwrap();
+    metadata.insert("qwen3.expert_count", Value::U32(8));
+    write(&path, &metadata, &tensors_of(&decoder));
+    let error = load(&path).unwrap_err().to_string();
+    assert!(error.ends_with("experts are known in models of llama, qwen2moe, qwen3moe, not of qwen3"), "{error}");
 }
 
 #[test]
@@ -253,7 +304,10 @@ fn what_is_missing_or_of_another_shape_is_named() {
     };
     let (text, _) = error(&set("general.architecture", Value::String("rwkv7".into())));
     assert!(
-        text.ends_with("unknown architecture `rwkv7`; known: llama, gpt2, qwen2, qwen3, gemma2, gemma3, granite, phi3"),
+        text.ends_with(
+            "unknown architecture `rwkv7`; known: llama, gpt2, qwen2, qwen3, qwen2moe, qwen3moe, gemma2, gemma3, granite, \
+             phi3, bloom, falcon, stablelm, smollm3"
+        ),
         "{text}"
     );
     let (text, _) = error(&set("general.architecture", Value::U8(1)));
@@ -269,7 +323,7 @@ fn what_is_missing_or_of_another_shape_is_named() {
     let (text, _) = error(&set("llama.rope.scaling.type", Value::String("ntk".into())));
     assert!(text.contains("`ntk` is not supported"), "{text}");
     let (text, _) = error(&set("llama.expert_count", Value::U32(8)));
-    assert!(text.contains("experts"), "{text}");
+    assert!(text.contains("metadata `llama.expert_used_count` are missing"), "{text}");
     let (text, hint) = error(&set("llama.feed_forward_length", Value::U32(65)));
     assert!(
         text.contains("tensor `blk.0.ffn_down.weight` has shape [16, 64], but the config asks for [16, 65]"),

@@ -106,7 +106,14 @@ fn served_as_stored_they_compute_what_their_widened_weights_do() {
                 ["embedding.weight", "layers.1.attention.qkv.weight"].iter().all(|name| quantized(name) == expected)
             );
             assert!(!quantized("final_norm.weight"));
-            let share = distance(&logits(&cpu, stored), &logits(&cpu, widened));
+            let mapped = logits(&cpu, Decoder::load_to_serve(&model, &cpu, Precision::Mapped).unwrap());
+            let stored = logits(&cpu, stored);
+            assert!(
+                mapped.iter().map(|x| x.to_bits()).eq(stored.iter().map(|x| x.to_bits())),
+                "{element_type}, {}: mapped weights give other bits",
+                isa.name()
+            );
+            let share = distance(&stored, &logits(&cpu, widened));
             // Rounding to 8 bits costs a few hundredths after two layers of random weights; a wrong scale or order costs all.
             let allowed = if rounds { 0.08 } else { 1e-5 };
             assert!(share < allowed, "{element_type}, {}: {share}", isa.name());

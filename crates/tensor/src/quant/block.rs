@@ -3,7 +3,7 @@
 use super::kind::WeightKind as K;
 
 /// A block of a quantized kind. Codes of kinds around zero are too high by `2^zero_bits`.
-pub(super) struct Block {
+pub struct Block {
     /// One code for each number.
     pub codes: [u8; 256],
     /// For each group; only where units are shared by groups.
@@ -14,23 +14,33 @@ pub(super) struct Block {
     pub units: [u16; 2],
 }
 
+#[inline(always)]
 fn half(block: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([block[at], block[at + 1]])
 }
 
-/// Of every `run` bytes the lowest `bits` bits are the next codes, then the bits above them.
+/// Of every `run` bytes the lowest `bits` bits are the next codes, then the bits above them; they go to bit `shift`. Eight
+/// bytes at a time: no bits of one reach the next, since what comes in is masked away.
+#[inline(always)]
 fn unpack(packed: &[u8], bits: usize, run: usize, shift: usize, codes: &mut [u8]) {
-    let places = 8 / bits;
-    for (codes, packed) in codes.chunks_exact_mut(run * places).zip(packed.chunks_exact(run)) {
+    let mask = u64::from(u8::MAX >> (8 - bits)) * 0x0101_0101_0101_0101;
+    for (codes, packed) in codes.chunks_exact_mut(run * (8 / bits)).zip(packed.chunks_exact(run)) {
         for (place, codes) in codes.chunks_exact_mut(run).enumerate() {
-            for (code, byte) in codes.iter_mut().zip(packed) {
-                *code |= (byte >> (bits * place) & (u8::MAX >> (8 - bits))) << shift;
+            let (codes, last_codes) = codes.as_chunks_mut::<8>();
+            let (packed, last_packed) = packed.as_chunks::<8>();
+            for (codes, packed) in codes.iter_mut().zip(packed) {
+                let word = u64::from_le_bytes(*packed) >> (bits * place) & mask;
+                *codes = (u64::from_le_bytes(*codes) | word << shift).to_le_bytes();
+            }
+            for (code, byte) in last_codes.iter_mut().zip(last_packed) {
+                *code |= (byte >> (bits * place) & mask as u8) << shift;
             }
         }
     }
 }
 
 /// Eight scales and eight minima of 6 bits (Q4_K, Q5_K).
+#[inline(always)]
 fn six_bits(packed: &[u8], scales: &mut [i8; 16], minima: &mut [u8; 16]) {
     for group in 0..4 {
         scales[group] = (packed[group] & 63) as i8;
@@ -41,9 +51,13 @@ fn six_bits(packed: &[u8], scales: &mut [i8; 16], minima: &mut [u8; 16]) {
 }
 
 impl Block {
+    /// All zero.
+    pub const EMPTY: Self = Self { codes: [0; 256], scales: [0; 16], minima: [0; 16], units: [0; 2] };
+
     /// Of one block of `kind`.
+    #[inline(always)]
     pub fn read(kind: K, block: &[u8]) -> Self {
-        let mut out = Self { codes: [0; 256], scales: [0; 16], minima: [0; 16], units: [0; 2] };
+        let mut out = Self::EMPTY;
         let codes = &mut out.codes;
         match kind {
             K::F32 | K::F16 | K::BF16 => unreachable!("not quantized"),

@@ -1,11 +1,14 @@
-//! A weight packed into tiles of 16 rows.
+//! A weight in tiles of 16 rows: packed once, or again whenever a product needs a tile.
 
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::block::Block;
 use super::kind::{STEP, TILE_ROWS, TileLayout, WeightKind};
 use crate::cpu::Cpu;
 use crate::half::{from_bf16, from_f16};
+use crate::kernels::Isa;
+use crate::kernels::quantized::pack_tile;
 use crate::memory::{Buffer, bytes_of_mut};
 
 /// A weight `[rows, columns]` for products `x W^T`, or for looking up rows. Several pieces, each of one kind, stand one
@@ -25,8 +28,16 @@ pub struct Piece {
     pub rows: usize,
     /// Bytes of a tile of 16 rows.
     pub(crate) tile_bytes: usize,
+    source: Source,
+}
+
+/// Where the tiles come from.
+#[derive(Debug)]
+enum Source {
     /// `[rows / 16]` tiles, the last one filled up with zeros.
-    pub(crate) tiles: Buffer,
+    Packed(Buffer),
+    /// Rows as the file has them.
+    Mapped(MappedRows),
 }
 
 /// Rows as a file has them.
@@ -42,19 +53,89 @@ pub struct StoredRows<'a> {
     pub rows: usize,
 }
 
+/// Rows that stay where the file has them.
+pub struct MappedRows {
+    /// How they are stored.
+    pub kind: WeightKind,
+    /// Row by row.
+    pub bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    /// Which row of the file is row `i` of the weight.
+    pub row_at: Box<dyn Fn(usize) -> usize + Send + Sync>,
+    /// Rows of the weight.
+    pub rows: usize,
+}
+
+impl MappedRows {
+    fn stored(&self) -> StoredRows<'_> {
+        StoredRows { kind: self.kind, bytes: (*self.bytes).as_ref(), row_at: &*self.row_at, rows: self.rows }
+    }
+}
+
+impl fmt::Debug for MappedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MappedRows({} of {})", self.rows, self.kind.name())
+    }
+}
+
+impl StoredRows<'_> {
+    /// Fills a tile with the rows from `first` on; what there is no row for stays as it is.
+    fn pack(&self, isa: Isa, row_bytes: usize, first: usize, tile: &mut [u8]) {
+        let mut rows: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
+        for (lane, row) in rows.iter_mut().enumerate().take(self.rows - first) {
+            *row = &self.bytes[(self.row_at)(first + lane) * row_bytes..][..row_bytes];
+        }
+        pack_tile(isa, self.kind, &rows, tile);
+    }
+}
+
 impl Piece {
+    fn new(kind: WeightKind, columns: usize, rows: usize, source: impl FnOnce(usize, usize) -> Source) -> Self {
+        let row_bytes = kind.row_bytes(columns).expect("whole blocks");
+        let tile_bytes = kind.layout().map_or(TILE_ROWS * row_bytes, |layout| layout.tile_bytes(columns));
+        Self { kind, rows, tile_bytes, source: source(row_bytes, tile_bytes) }
+    }
+
     /// Tiles.
     pub(crate) fn tiles(&self) -> usize {
         self.rows.div_ceil(TILE_ROWS)
     }
 
-    /// The bytes of one tile.
-    pub(crate) fn tile(&self, index: usize) -> &[u8] {
-        &self.tiles.as_bytes()[index * self.tile_bytes..][..self.tile_bytes]
+    /// Numbers of memory that [`Self::tile`] needs.
+    pub(crate) fn tile_scratch(&self) -> usize {
+        match self.source {
+            Source::Packed(_) => 0,
+            Source::Mapped(_) => self.tile_bytes / size_of::<f32>(),
+        }
+    }
+
+    /// The bytes of one tile; `scratch` has as many numbers as [`Self::tile_scratch`] says.
+    pub(crate) fn tile<'a>(&'a self, isa: Isa, index: usize, scratch: &'a mut [f32]) -> &'a [u8] {
+        match &self.source {
+            Source::Packed(tiles) => &tiles.as_bytes()[index * self.tile_bytes..][..self.tile_bytes],
+            Source::Mapped(rows) => {
+                let (first, tile) = (index * TILE_ROWS, bytes_of_mut(scratch));
+                if first + TILE_ROWS > self.rows {
+                    tile.fill(0);
+                }
+                rows.stored().pack(isa, self.row_bytes(), first, tile);
+                tile
+            }
+        }
+    }
+
+    /// Bytes of a row in the file.
+    fn row_bytes(&self) -> usize {
+        let columns = match self.kind.layout() {
+            Some(layout) => self.tile_bytes / layout.tile_bytes(self.kind.block_numbers()) * self.kind.block_numbers(),
+            None => return self.tile_bytes / TILE_ROWS,
+        };
+        self.kind.row_bytes(columns).expect("whole blocks")
     }
 
     fn row(&self, row: usize, to: &mut [f32]) {
-        let (tile, lane) = (self.tile(row / TILE_ROWS), row % TILE_ROWS);
+        let mut scratch = vec![0.0; self.tile_scratch()];
+        let tile = self.tile(Isa::PORTABLE, row / TILE_ROWS, &mut scratch);
+        let lane = row % TILE_ROWS;
         match self.kind.layout() {
             Some(layout) => read_lane(&layout, tile, lane, to),
             None => {
@@ -94,25 +175,28 @@ impl QuantizedMatrix {
     pub fn push(&mut self, cpu: &Cpu, stored: StoredRows<'_>) {
         let (kind, columns) = (stored.kind, self.columns);
         assert!(Self::can_hold(kind, columns), "{columns} columns of {}", kind.name());
-        let row_bytes = kind.row_bytes(columns).expect("whole blocks");
-        let layout = kind.layout();
-        let tile_bytes = layout.map_or(TILE_ROWS * row_bytes, |layout| layout.tile_bytes(columns));
-        let count = stored.rows.div_ceil(TILE_ROWS);
-        let mut tiles = Buffer::zeroed(count * tile_bytes / size_of::<f32>());
-        let per_task = (1_usize << 18).div_ceil(tile_bytes).max(1);
-        cpu.pool().split([(&mut tiles, per_task * tile_bytes / size_of::<f32>())], |task, [chunk]| {
-            for (index, tile) in bytes_of_mut(chunk).chunks_exact_mut(tile_bytes).enumerate() {
-                let first = (task * per_task + index) * TILE_ROWS;
-                for lane in 0..TILE_ROWS.min(stored.rows - first) {
-                    let row = &stored.bytes[(stored.row_at)(first + lane) * row_bytes..][..row_bytes];
-                    match layout {
-                        Some(layout) => write_lane(kind, &layout, row, tile, lane),
-                        None => write_numbers(row, kind.block_bytes(), tile, lane),
-                    }
+        self.pieces.push(Piece::new(kind, columns, stored.rows, |row_bytes, tile_bytes| {
+            let count = stored.rows.div_ceil(TILE_ROWS);
+            let mut tiles = Buffer::zeroed(count * tile_bytes / size_of::<f32>());
+            let per_task = (1_usize << 18).div_ceil(tile_bytes).max(1);
+            cpu.pool().split([(&mut tiles, per_task * tile_bytes / size_of::<f32>())], |task, [chunk]| {
+                for (index, tile) in bytes_of_mut(chunk).chunks_exact_mut(tile_bytes).enumerate() {
+                    stored.pack(cpu.isa(), row_bytes, (task * per_task + index) * TILE_ROWS, tile);
                 }
-            }
-        });
-        self.pieces.push(Piece { kind, rows: stored.rows, tile_bytes, tiles });
+            });
+            Source::Packed(tiles)
+        }));
+    }
+
+    /// Rows below those that are there, which stay where they are: each product packs a tile when it needs it. The
+    /// same bits, more slowly, and no memory.
+    ///
+    /// # Panics
+    /// As [`Self::push`], but for a row outside of the bytes, which the first product that needs it finds.
+    pub fn push_mapped(&mut self, mapped: MappedRows) {
+        let (kind, columns) = (mapped.kind, self.columns);
+        assert!(Self::can_hold(kind, columns), "{columns} columns of {}", kind.name());
+        self.pieces.push(Piece::new(kind, columns, mapped.rows, |_, _| Source::Mapped(mapped)));
     }
 
     /// Numbers of a row.
@@ -149,7 +233,7 @@ impl QuantizedMatrix {
         &self.pieces[piece_at(rows.start)..piece_at(rows.end)]
     }
 
-    /// Bytes that the weight takes in memory.
+    /// Bytes that a product reads.
     pub fn bytes(&self) -> usize {
         self.pieces.iter().map(|piece| piece.tiles() * piece.tile_bytes).sum()
     }
@@ -168,66 +252,6 @@ impl QuantizedMatrix {
             below -= piece.rows;
         }
         panic!("row {row} of {}", self.rows());
-    }
-}
-
-fn write_numbers(row: &[u8], bytes: usize, tile: &mut [u8], lane: usize) {
-    for (number, column) in row.chunks_exact(bytes).zip(tile.chunks_exact_mut(TILE_ROWS * bytes)) {
-        column[lane * bytes..][..bytes].copy_from_slice(number);
-    }
-}
-
-/// Puts a row of the file into a tile, which is zero there.
-fn write_lane(kind: WeightKind, layout: &TileLayout, row: &[u8], tile: &mut [u8], lane: usize) {
-    for (index, block) in row.chunks_exact(kind.block_bytes()).enumerate() {
-        let block = Block::read(kind, block);
-        for within in 0..layout.super_steps {
-            let (at, header) = layout.step_at(index * layout.super_steps + within);
-            if layout.super_steps > 1 && within == 0 {
-                put_units(&block, layout, &mut tile[header..][..layout.header_bytes()], lane);
-            }
-            let step = &mut tile[at..][..layout.step_bytes()];
-            let codes: &[u8; STEP] = block.codes[within * STEP..].first_chunk().expect("whole steps");
-            let (packed, scales) = step.split_at_mut(layout.code_bytes());
-            put_codes(layout, codes, packed, lane);
-            if layout.super_steps == 1 {
-                put_units(&block, layout, scales, lane);
-            } else {
-                put_scales(&block, layout, within, scales, lane);
-            }
-        }
-    }
-}
-
-fn put_codes(layout: &TileLayout, codes: &[u8; STEP], packed: &mut [u8], lane: usize) {
-    let (low, high) = packed.split_at_mut(layout.low_bits * 64);
-    let mask = u8::MAX >> (8 - layout.low_bits);
-    for (column, &code) in codes.iter().enumerate() {
-        let (register, bit) = layout.low_at(column);
-        low[register * 64 + 4 * lane + column % 4] |= (code & mask) << bit;
-        if layout.high_bits > 0 {
-            let (register, bit) = layout.high_at(column);
-            high[register * 64 + 4 * lane + column % 4] |= (code >> layout.low_bits) << bit;
-        }
-    }
-}
-
-fn put_units(block: &Block, layout: &TileLayout, to: &mut [u8], lane: usize) {
-    for unit in 0..1 + usize::from(layout.minima) {
-        to[2 * (unit * TILE_ROWS + lane)..][..2].copy_from_slice(&block.units[unit].to_le_bytes());
-    }
-}
-
-fn put_scales(block: &Block, layout: &TileLayout, within: usize, to: &mut [u8], lane: usize) {
-    let groups = STEP / layout.group;
-    for group in 0..groups {
-        let index = within * groups + group;
-        let (scale, minimum) = (block.scales[index] as u8, block.minima[index]);
-        match (layout.minima, layout.group) {
-            (true, 16) => to[group * TILE_ROWS + lane] = scale | minimum << 4,
-            (true, _) => (to[lane], to[TILE_ROWS + lane]) = (scale, minimum),
-            (false, _) => to[group * TILE_ROWS + lane] = scale,
-        }
     }
 }
 

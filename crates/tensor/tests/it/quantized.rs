@@ -1,10 +1,11 @@
 //! Products with quantized weights against the formula, for every kind, instruction set and small shape.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_tensor::kernels::quantized::{multiply, multiply_rows, round_row_reference};
-use tsumugi_tensor::quant::{QuantizedMatrix, StoredRows, WeightKind};
+use tsumugi_tensor::quant::{MappedRows, QuantizedMatrix, StoredRows, WeightKind};
 use tsumugi_tensor::{Cpu, Isa};
 
 use crate::support::{assert_same_bits, noise, panics};
@@ -100,6 +101,38 @@ fn every_kind_on_every_small_shape() {
                         check(&cpu, m, &weight, &mut rng, &what);
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_stay_where_they_are_give_the_bits_of_packed_ones() {
+    let mut rng = Stream::new(Key::from_seed(7));
+    for isa in Isa::available() {
+        let cpu = Cpu::with_isa(isa, 2);
+        for kind in WeightKind::all() {
+            let columns = 2 * kind.block_numbers().max(32);
+            for rows in [1, 15, 32, 50] {
+                let bytes = blocks(kind, rows, columns, &mut rng);
+                let backwards = move |row: usize| rows - 1 - row;
+                let (mut packed, mut mapped) = (QuantizedMatrix::new(columns), QuantizedMatrix::new(columns));
+                packed.push(&cpu, StoredRows { kind, bytes: &bytes, row_at: &backwards, rows });
+                mapped.push_mapped(MappedRows { kind, bytes: Arc::new(bytes), row_at: Box::new(backwards), rows });
+                assert_eq!(packed.bytes(), mapped.bytes());
+                let what = format!("{} {}, {rows} rows", isa.name(), kind.name());
+                for m in [1, 3, 13] {
+                    let x: Vec<f32> = (0..m * columns).map(|_| rng.next_normal()).collect();
+                    let mut sums = [vec![f32::NAN; m * rows], vec![f32::NAN; m * rows]];
+                    for (weight, sums) in [&packed, &mapped].into_iter().zip(&mut sums) {
+                        multiply(&cpu, m, &x, weight, None, sums);
+                    }
+                    assert_same_bits(&what, &sums[1], &sums[0]);
+                }
+                let mut values = [vec![0.0; columns], vec![0.0; columns]];
+                packed.copy_row(rows / 2, &mut values[0]);
+                mapped.copy_row(rows / 2, &mut values[1]);
+                assert_same_bits(&what, &values[1], &values[0]);
             }
         }
     }

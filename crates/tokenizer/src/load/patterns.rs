@@ -39,9 +39,15 @@ const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}
 /// BLOOM: words with the space before them, up to punctuation.
 const BLOOM: &str = r" ?[^(\s|.,!?…。，、।۔،)]+";
 
+/// The same as its `tokenizer.json` spells it, with a class within the class.
+const BLOOM_PUBLISHED: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
+
 /// DeepSeek's last pattern: letters with their marks, punctuation and symbols, whitespace. With control characters as they
 /// are, which is how the encoder knows it.
 const DEEPSEEK: &str = "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+";
+
+/// Runs of punctuation, and of what is that in ASCII only.
+const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|`]+";
 
 /// Names of one pattern, and the pre-tokenizers that cut text by it.
 type Named = (&'static [&'static str], fn() -> Vec<Value>);
@@ -77,7 +83,7 @@ pub(super) const GGUF: &[Named] = &[
     (&["deepseek-v3", "hunyuan-dense"], || {
         vec![split(r"\p{N}{1,3}"), split("[\u{4E00}-\u{9FA5}\u{3040}-\u{309F}\u{30A0}-\u{30FF}]+"), split(DEEPSEEK)]
     }),
-    (&["falcon"], || vec![split(r"[\p{P}\$\+<=>\^~\|`]+"), gpt2(), split("[0-9][0-9][0-9]")]),
+    (&["falcon"], || vec![split(PUNCTUATION), gpt2(), split("[0-9][0-9][0-9]")]),
     (&["default"], || vec![split(r"[\p{P}\$\+<=>\^~\|]+"), gpt2(), split(r"\p{N}+"), split("[0-9][0-9][0-9]")]),
 ];
 
@@ -110,9 +116,12 @@ fn steps(pre_tokenizer: &Value) -> Vec<Value> {
         Some("ByteLevel") if !flag("use_regex", true) => Vec::new(),
         Some("ByteLevel") if !flag("add_prefix_space", true) => vec![gpt2()],
         Some("Digits") if flag("individual_digits", false) => vec![digit()],
+        Some("Punctuation") if pre_tokenizer.get("behavior") == Some(&json!("Contiguous")) => vec![split(PUNCTUATION)],
         Some("Split") if !flag("invert", false) => {
             match pre_tokenizer.pointer("/pattern/Regex").and_then(Value::as_str) {
-                Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => vec![split(pattern)],
+                Some(pattern) if pre_tokenizer.get("behavior") == Some(&json!("Isolated")) => {
+                    vec![split(if pattern == BLOOM_PUBLISHED { BLOOM } else { pattern })]
+                }
                 _ => vec![pre_tokenizer.clone()],
             }
         }
@@ -148,6 +157,10 @@ mod tests {
         let nested = json!({"type": "Sequence", "pretokenizers": [digits, byte_level(false, true)]});
         assert_eq!(named(nested), Some("smollm"));
         assert_eq!(named(split("a+")), None);
+        assert_eq!(named(split(BLOOM_PUBLISHED)), Some("bloom"));
+        let runs = json!({"type": "Punctuation", "behavior": "Contiguous"});
+        let falcon = [runs, byte_level(false, true), split("[0-9][0-9][0-9]")];
+        assert_eq!(named(json!({"type": "Sequence", "pretokenizers": falcon})), Some("falcon"));
         assert_eq!(gguf_pattern(&json!({})), None);
     }
 }

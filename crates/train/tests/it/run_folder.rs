@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tsumugi_base::progress::{Event, Recorder, Silent};
+use tsumugi_base::run_folder::LockError;
 use tsumugi_base::run_record::RunRecord;
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_train::run_folder::{Begun, begin};
@@ -27,7 +28,7 @@ fn one_run_at_a_time() {
     let opened = begin(folder.path(), &mut record(), "done", &Silent).unwrap();
     assert_eq!(opened.state, Begun::New);
     let error = begin(folder.path(), &mut record(), "done", &Silent).unwrap_err();
-    assert!(matches!(error, TrainError::InUse { .. }), "{error}");
+    assert!(matches!(error, TrainError::Lock(LockError::InUse { .. })), "{error}");
     drop(opened);
     assert_eq!(begin(folder.path(), &mut record(), "done", &Silent).unwrap().state, Begun::Resumed);
     assert_eq!(names(folder.path()), ["run.json"], "the lock is gone with its run");

@@ -48,7 +48,7 @@ impl Command for Chat {
         tsumugi chat runs/quickstart/chat --system 'You are ROMEO.' --name JULIET";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options(), 1)?;
+        let model = model::load(&self.model, self.serving.options()?, 1)?;
         if !model.has_chat_template() {
             return Err(Failure::new(
                 format!("{} is a base model: it has no chat template", self.model),

@@ -212,8 +212,8 @@ unsafe fn add_scaled(products: __m512i, scale: __m512, before: __m512, group: us
     }
 }
 
-/// How far ahead a weight is asked for, which is read once.
-const PREFETCH_BYTES: usize = 4096;
+/// How far ahead a weight is asked for, which is read once: what memory answers with in the time of a miss, and some more.
+const PREFETCH_BYTES: usize = 16 << 10;
 
 #[inline(always)]
 fn mask(columns: usize) -> u16 {
@@ -350,16 +350,19 @@ unsafe fn pair<const GROUP: usize, const MINIMA: bool, const ROWS: usize, const 
     for _ in 0..steps {
         // SAFETY: the caller's promise: the tiles and the panel hold `steps` steps.
         unsafe {
-            let mut scaled = [[_mm512_setzero_ps(); ROWS]; 2];
-            for group in 0..groups {
-                let mut products = [[_mm512_setzero_si512(); ROWS]; 2];
-                if !MINIMA {
+            let mut products = [[[_mm512_setzero_si512(); ROWS]; 2]; 2];
+            if !MINIMA {
+                for (group, products) in products.iter_mut().enumerate().take(groups) {
                     for row in 0..ROWS {
-                        let begin = _mm512_set1_epi32(*side.add(row).cast::<i32>());
+                        let begin = _mm512_set1_epi32(*side.add(group * WIDTH + row).cast::<i32>());
                         products.iter_mut().for_each(|products| products[row] = begin);
                     }
                 }
-                for g in group * (8 / groups)..(group + 1) * (8 / groups) {
+            }
+            // The groups in turn: one group's sums alone would wait for each other.
+            for g in 0..8 / groups {
+                for (group, products) in products.iter_mut().enumerate().take(groups) {
+                    let g = group * (8 / groups) + g;
                     let w = [codes::<8, 0>(at, g), codes::<8, 0>(at.add(distance), g)];
                     for row in 0..ROWS {
                         let x = _mm512_set1_epi32(x.add((g * WIDTH + row) * 4).cast::<i32>().read_unaligned());
@@ -368,6 +371,9 @@ unsafe fn pair<const GROUP: usize, const MINIMA: bool, const ROWS: usize, const 
                         }
                     }
                 }
+            }
+            let mut scaled = [[_mm512_setzero_ps(); ROWS]; 2];
+            for (group, products) in products.iter().enumerate().take(groups) {
                 let none = [_mm512_setzero_ps(); 2];
                 let of_tiles = [
                     scales::<8, 0, GROUP, 0, MINIMA>(at, none, group),
@@ -378,12 +384,12 @@ unsafe fn pair<const GROUP: usize, const MINIMA: bool, const ROWS: usize, const 
                         scaled[tile][row] = add_scaled(products[tile][row], scale, scaled[tile][row], group);
                         if MINIMA {
                             let sum = &mut sums[tile][row];
-                            *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(row)), *sum);
+                            *sum = _mm512_fmadd_ps(offset, _mm512_set1_ps(*side.add(group * WIDTH + row)), *sum);
                         }
                     }
                 }
-                side = side.add(WIDTH);
             }
+            side = side.add(groups * WIDTH);
             for row in 0..ROWS {
                 let x_scale = _mm512_set1_ps(*x_scales.add(row));
                 for (sums, scaled) in sums.iter_mut().zip(&scaled) {

@@ -12,6 +12,7 @@
 mod activations;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod pack;
 mod plain;
 
 use std::cell::RefCell;
@@ -19,12 +20,13 @@ use std::ops::Range;
 
 pub use activations::round_row_reference;
 use activations::{Activations, PANEL_ROWS};
+pub(crate) use pack::pack_tile;
 
 use super::Isa;
 use super::gemm::with_scratch;
 use crate::cpu::Cpu;
 use crate::memory::Buffer;
-use crate::quant::{Piece, QuantizedMatrix, STEP, TILE_ROWS, TileLayout};
+use crate::quant::{Piece, QuantizedMatrix, STEP, TILE_ROWS, TileLayout, WeightKind};
 
 /// Rows of `x` up to which a tile is not widened first.
 const DIRECT_ROWS: usize = 4;
@@ -37,6 +39,8 @@ const TASK_BYTES: usize = 32 << 10;
 thread_local! {
     static X: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
     static WIDENED: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
+    /// A tile of a weight that was not packed before.
+    static TILE: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
 }
 
 /// Where a tile's sums go.
@@ -201,12 +205,13 @@ impl Task<'_> {
         #[cfg(target_arch = "x86_64")]
         if let Some(activations) = self.activations {
             let panel = activations.panel(0, 0);
-            for index in tiles {
-                // SAFETY: the tile holds `k / 32` steps, the panel too.
-                unsafe {
-                    avx512::direct(piece.kind, piece.tile(index).as_ptr(), k / STEP, panel, self.out(piece, index, 0));
+            with_scratch(&TILE, piece.tile_scratch(), |scratch| {
+                for index in tiles {
+                    let tile = piece.tile(self.isa, index, scratch).as_ptr();
+                    // SAFETY: the tile holds `k / 32` steps, the panel too.
+                    unsafe { avx512::direct(piece.kind, tile, k / STEP, panel, self.out(piece, index, 0)) };
                 }
-            }
+            });
         }
     }
 
@@ -218,22 +223,27 @@ impl Task<'_> {
         let Some(activations) = self.activations else { return };
         let steps = k / STEP;
         let bytes = steps.min(WIDENED_STEPS) * widened_step_bytes(layout);
-        with_scratch(&WIDENED, 2 * bytes / size_of::<f32>(), |memory| {
-            let memory = memory.as_mut_ptr().cast::<u8>();
-            for first in tiles.clone().step_by(2) {
-                let pair = first..(first + 2).min(tiles.end);
-                for begin in (0..steps).step_by(WIDENED_STEPS) {
-                    let part = begin..(begin + WIDENED_STEPS).min(steps);
-                    // SAFETY: the scratch has room for these steps of two tiles, and the tiles have them.
-                    unsafe {
-                        for index in pair.clone() {
-                            let to = memory.add((index - first) * bytes);
-                            widen(self.isa, piece, layout, index, part.clone(), to);
+        let scratch_of_tile = piece.tile_scratch();
+        with_scratch(&TILE, 2 * scratch_of_tile, |scratch| {
+            let (first_scratch, second_scratch) = scratch.split_at_mut(scratch_of_tile);
+            with_scratch(&WIDENED, 2 * bytes / size_of::<f32>(), |memory| {
+                let memory = memory.as_mut_ptr().cast::<u8>();
+                for first in tiles.clone().step_by(2) {
+                    let pair = first..(first + 2).min(tiles.end);
+                    let last = piece.tile(self.isa, pair.end - 1, second_scratch);
+                    let both = [if pair.len() == 2 { piece.tile(self.isa, first, first_scratch) } else { last }, last];
+                    for begin in (0..steps).step_by(WIDENED_STEPS) {
+                        let part = begin..(begin + WIDENED_STEPS).min(steps);
+                        // SAFETY: the scratch has room for these steps of two tiles, and the tiles have them.
+                        unsafe {
+                            for (index, tile) in both.into_iter().enumerate().take(pair.len()) {
+                                widen(self.isa, piece.kind, layout, tile, part.clone(), memory.add(index * bytes));
+                            }
+                            self.part(piece, layout, pair.clone(), (memory, bytes), part, (steps, activations));
                         }
-                        self.part(piece, layout, pair.clone(), (memory, bytes), part, (steps, activations));
                     }
                 }
-            }
+            });
         });
     }
 
@@ -276,34 +286,37 @@ impl Task<'_> {
     /// A floating-point kind.
     unsafe fn floats(&self, piece: &Piece, k: usize, tiles: Range<usize>) {
         let x = (self.x, k);
-        #[cfg(target_arch = "x86_64")]
-        if self.isa.level() == super::Level::Avx512 {
-            for index in tiles {
-                // SAFETY: the tile holds k columns, `x` m rows of k.
-                unsafe { avx512::floats(piece.kind, piece.tile(index).as_ptr(), k, x, self.out(piece, index, 0)) };
+        with_scratch(&TILE, piece.tile_scratch(), |scratch| {
+            #[cfg(target_arch = "x86_64")]
+            if self.isa.level() == super::Level::Avx512 {
+                for index in tiles {
+                    let tile = piece.tile(self.isa, index, scratch).as_ptr();
+                    // SAFETY: the tile holds k columns, `x` m rows of k.
+                    unsafe { avx512::floats(piece.kind, tile, k, x, self.out(piece, index, 0)) };
+                }
+                return;
             }
-            return;
-        }
-        with_scratch(&WIDENED, k * TILE_ROWS, |memory| {
-            for index in tiles {
-                plain::widen_floats(self.isa, piece.kind, piece.tile(index), memory);
-                // SAFETY: as above.
-                unsafe { plain::floats(self.isa, memory, k, x, self.out(piece, index, 0)) };
-            }
+            with_scratch(&WIDENED, k * TILE_ROWS, |memory| {
+                for index in tiles {
+                    plain::widen_floats(self.isa, piece.kind, piece.tile(self.isa, index, scratch), memory);
+                    // SAFETY: as above.
+                    unsafe { plain::floats(self.isa, memory, k, x, self.out(piece, index, 0)) };
+                }
+            });
         });
     }
 }
 
-/// Writes steps of tile `index` with codes of 8 bits and float32 scales.
-unsafe fn widen(isa: Isa, piece: &Piece, layout: &TileLayout, index: usize, steps: Range<usize>, to: *mut u8) {
+/// Writes steps of a tile with codes of 8 bits and float32 scales.
+unsafe fn widen(isa: Isa, kind: WeightKind, layout: &TileLayout, tile: &[u8], steps: Range<usize>, to: *mut u8) {
     #[cfg(target_arch = "x86_64")]
     if is_fast(isa) {
         // SAFETY: the caller's promise.
-        return unsafe { avx512::widen(piece.kind, piece.tile(index).as_ptr(), steps, to) };
+        return unsafe { avx512::widen(kind, tile.as_ptr(), steps, to) };
     }
     // SAFETY: the caller's promise: room for the steps.
     let to = unsafe { std::slice::from_raw_parts_mut(to, steps.len() * widened_step_bytes(layout)) };
-    plain::widen(isa, layout, piece.tile(index), steps.start, to);
+    plain::widen(isa, layout, tile, steps.start, to);
 }
 
 unsafe fn multiply_widened(isa: Isa, layout: &TileLayout, tile: *const u8, steps: usize, panel: Panel, out: Out) {

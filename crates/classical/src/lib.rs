@@ -1,0 +1,3 @@
+//! Language models that need no tensor. So far: n-grams.
+
+pub mod ngram;

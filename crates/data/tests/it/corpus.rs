@@ -1,0 +1,372 @@
+//! The corpus pipeline: what goes in, what comes out, and that neither threads nor kills change it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use tsumugi_base::Hint;
+use tsumugi_base::communicator::{Alone, Communicator};
+use tsumugi_base::progress::{Event, Observer, Silent};
+use tsumugi_base::rng::{Key, Stream};
+use tsumugi_base::testing::{repository_root, temporary_folder};
+use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
+use tsumugi_data::{TokenShards, pack_text};
+use tsumugi_tokenizer::train::byte_tokenizer;
+
+pub fn options(observer: &dyn Observer) -> Options<'_> {
+    Options {
+        threads: Some(2),
+        memory_bytes: Some(1 << 30),
+        strict: false,
+        command: Vec::new(),
+        tokenizer: None,
+        ranks: &Alone,
+        observer,
+    }
+}
+
+pub fn recipe(text: &str) -> Recipe {
+    let folder = temporary_folder();
+    let file = folder.path().join("recipe.toml");
+    fs::write(&file, text).unwrap();
+    Recipe::read(&file).unwrap()
+}
+
+pub fn run(text: &str, out: &Path) -> Result<Outcome, CorpusError> {
+    corpus::run(&recipe(text), out, &options(&Silent))
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The documents of a folder of packed files, in order.
+pub fn documents(folder: &Path) -> Vec<Value> {
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let lines = |path: &std::path::PathBuf| {
+        let bytes = zstd::stream::decode_all(fs::File::open(path).unwrap()).unwrap();
+        String::from_utf8(bytes).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<_>>()
+    };
+    names.iter().flat_map(lines).collect()
+}
+
+pub fn texts(folder: &Path) -> Vec<String> {
+    documents(folder).iter().map(|document| document["text"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Every file that a run leaves, but for the record of when and where it ran.
+fn output(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            match path.is_dir() {
+                true => walk(root, &path, found),
+                false if name == "run.json" => {}
+                false => drop(found.insert(name, fs::read(&path).unwrap())),
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, folder, &mut found);
+    found
+}
+
+/// Words enough for files of some size: sources, duplicates among them, short ones.
+fn write_sources(folder: &Path) {
+    let words = ["river", "stone", "night", "water", "light", "house", "field", "winter", "letter", "garden"];
+    let mut stream = Stream::new(Key::from_seed(7));
+    let mut text = |length: u64| -> String {
+        let pick = |stream: &mut Stream| words[stream.below(words.len() as u64) as usize];
+        (0..length).map(|_| pick(&mut stream)).collect::<Vec<_>>().join(" ")
+    };
+    let mut lines = String::new();
+    for index in 0..400 {
+        let text = if index % 9 == 0 { "the same text in many places".to_owned() } else { text(2 + index % 40) };
+        lines.push_str(&json!({"id": format!("line-{index}"), "text": text, "url": "https://example.org"}).to_string());
+        lines.push('\n');
+    }
+    fs::create_dir_all(folder.join("notes/deep")).unwrap();
+    fs::write(folder.join("lines.jsonl"), &lines).unwrap();
+    fs::write(folder.join("more.jsonl.gz"), gzip(lines[..lines.len() / 2].rsplit_once('\n').unwrap().0.as_bytes()))
+        .unwrap();
+    for index in 0..40 {
+        fs::write(folder.join(format!("notes/deep/{index:03}.txt")), text(30 + index)).unwrap();
+    }
+}
+
+fn whole_recipe(folder: &Path) -> String {
+    format!(
+        "seed = 3
+        shard-bytes = 4096
+        [[source]]
+        name = 'lines'
+        paths = ['{0}/lines.jsonl', '{0}/*.jsonl.gz']
+        weight = 0.5
+        [[source]]
+        name = 'notes'
+        paths = ['{0}/notes']
+        license = 'CC0-1.0'
+        [[stage]]
+        kind = 'length'
+        words-min = 5
+        [[stage]]
+        kind = 'exact-duplicates'
+        [[stage]]
+        kind = 'threshold'
+        signal = 'words'
+        max = 60
+        [mix]
+        temperature = 2.0
+        repeats-max = 2.0
+        [pack]
+        tokenizer = 'bytes'",
+        folder.display()
+    )
+}
+
+fn run_whole(folder: &Path, out: &Path, options: Options<'_>) -> Result<Outcome, CorpusError> {
+    let tokenizer = byte_tokenizer(&[]).unwrap();
+    let options = Options { tokenizer: Some(&tokenizer), ..options };
+    corpus::run(&recipe(&whole_recipe(folder)), out, &options)
+}
+
+#[test]
+fn a_whole_run_accounts_for_every_document() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let out = folder.path().join("out");
+    let outcome = run_whole(folder.path(), &out, options(&Silent)).unwrap();
+    let summary = &outcome.summary;
+    let kept = documents(&out.join("documents"));
+    let dropped = documents(&out.join("dropped"));
+    assert_eq!(summary.kept.documents as usize, kept.len());
+    assert_eq!(summary.received.documents as usize, kept.len() + dropped.len());
+    assert!(summary.files.len() > 5, "several shards: {}", summary.files.len());
+    let rules = |name: &str| dropped.iter().filter(|document| document["dropped"]["rule"] == name).count() as u64;
+    for (stage, rule) in [(0, "too_few_words"), (1, "exact_duplicate"), (2, "words_too_high")] {
+        let record = &summary.stages[stage].1.rules[rule];
+        assert_eq!(record.dropped.documents, rules(rule), "{rule}");
+        assert!(record.dropped.documents > 0 && !record.examples.is_empty(), "{rule}");
+    }
+    // The order is the input's; the first of equal texts stays.
+    let ids: Vec<&str> = kept.iter().map(|document| document["id"].as_str().unwrap()).collect();
+    assert_eq!(ids[0], "line-0", "the first of the many that are the same");
+    let notes: Vec<&&str> = ids.iter().filter(|id| id.starts_with("deep/")).collect();
+    assert!(notes.is_sorted() && notes.len() > 10, "{notes:?}");
+    assert_eq!(kept[0]["metadata"]["url"], "https://example.org");
+    assert_eq!(kept.last().unwrap()["license"], "CC0-1.0");
+    assert_eq!(kept[0]["signals"]["words"], 6.0);
+    // The mix has what was kept, in another order, and the tokens are those of the mix.
+    let mixed = texts(&out.join("mixed"));
+    let tokens = TokenShards::open(&out.join("tokens")).unwrap();
+    assert_eq!(tokens.documents().len(), mixed.len());
+    let direct = pack_text(&mixed, &byte_tokenizer(&[]).unwrap(), &folder.path().join("direct"), &Silent).unwrap();
+    assert_eq!(direct.slice(0..direct.len()), tokens.slice(0..tokens.len()));
+    assert_eq!(
+        fs::read(folder.path().join("direct/index.json")).unwrap(),
+        fs::read(out.join("tokens/index.json")).unwrap()
+    );
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("exact_duplicate") && page.contains("the same text in many places"));
+    assert!(fs::read_to_string(out.join("README.md")).unwrap().contains("| notes | CC0-1.0 | 40 |"));
+    assert!(!out.join("work").exists(), "what only a run at work needs is gone");
+    assert!(run_whole(folder.path(), &out, options(&Silent)).unwrap().was_finished);
+}
+
+#[test]
+fn threads_and_memory_do_not_change_a_byte() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let one = folder.path().join("one");
+    run_whole(folder.path(), &one, Options { threads: Some(1), ..options(&Silent) }).unwrap();
+    let expected = output(&one);
+    for (name, threads, memory) in [("four", 4, 1 << 32), ("little", 4, 100 << 20)] {
+        let out = folder.path().join(name);
+        let options = Options { threads: Some(threads), memory_bytes: Some(memory), ..options(&Silent) };
+        run_whole(folder.path(), &out, options).unwrap();
+        assert!(output(&out) == expected, "{name}");
+    }
+    let error = run_whole(
+        folder.path(),
+        &folder.path().join("none"),
+        Options { memory_bytes: Some(1 << 20), ..options(&Silent) },
+    );
+    let error = error.unwrap_err();
+    assert!(
+        matches!(error, CorpusError::Memory { .. }) && error.hint().unwrap().contains("--memory at least"),
+        "{error}"
+    );
+}
+
+/// Asks to stop when it was asked so many times.
+struct StopAfter(AtomicU64);
+
+impl Observer for StopAfter {
+    fn event(&self, _event: &Event) {}
+
+    fn stop_requested(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bytes() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let whole = folder.path().join("whole");
+    run_whole(folder.path(), &whole, options(&Silent)).unwrap();
+    let expected = output(&whole);
+    let out = folder.path().join("pieces");
+    let mut stops = 0;
+    loop {
+        let observer = StopAfter(AtomicU64::new(150 + 31 * stops));
+        let result =
+            run_whole(folder.path(), &out, Options { threads: Some(1 + stops as usize % 3), ..options(&observer) });
+        match result {
+            Ok(outcome) => break assert!(!outcome.was_finished),
+            Err(error) => assert!(error.is_stop(), "{error}"),
+        }
+        stops += 1;
+        assert!(stops < 200, "each run comes further");
+    }
+    assert!(stops >= 5, "it was stopped {stops} times");
+    assert!(output(&out) == expected);
+}
+
+#[test]
+fn another_recipe_is_refused_with_its_keys() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let out = folder.path().join("out");
+    let text = whole_recipe(folder.path());
+    // A run that failed before its first shard binds nobody.
+    let observer = StopAfter(AtomicU64::new(20));
+    let stopped = corpus::run(&recipe(&text), &out, &options(&observer)).unwrap_err();
+    assert!(stopped.is_stop());
+    assert!(!out.exists(), "the inputs were not even looked at");
+    run(&text, &out).unwrap();
+    let error = run(&text.replace("words-min = 5", "words-min = 6"), &out).unwrap_err();
+    assert!(error.to_string().contains("stage (there "), "{error}");
+    fs::write(folder.path().join("lines.jsonl"), "{\"text\": \"other\"}\n").unwrap();
+    let error = run(&text, &out).unwrap_err();
+    assert!(error.to_string().ends_with("the list or the content of the input files"), "{error}");
+    let error = run(&text, &folder.path().join("notes")).unwrap_err();
+    assert!(matches!(error, CorpusError::NotARun { .. }), "{error}");
+}
+
+#[test]
+fn a_recipe_with_a_mistake_says_where() {
+    let folder = temporary_folder();
+    let file = folder.path().join("recipe.toml");
+    let source = "[[source]]\nname = 'a'\npaths = ['.']\n";
+    let problem = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let read = Recipe::read(&file);
+        let result = read.and_then(|recipe| corpus::run(&recipe, &folder.path().join("out"), &options(&Silent)));
+        let error = result.unwrap_err();
+        format!("{error}; {}", error.hint().unwrap_or_default())
+    };
+    for (text, expected) in [
+        ("seed = 1", "missing field `source`"),
+        ("sources = 1", "unknown field `sources`"),
+        (&format!("{source}weight = 2.0"), "there is no `[mix]` that reads it"),
+        (&format!("{source}weight = -1.0\n[mix]"), "must be at least 0"),
+        (&format!("{source}{source}"), "two sources are named `a`"),
+        (
+            &format!("{source}[[stage]]\nkind = 'lenght'"),
+            "stage 1: there is no stage `lenght`; the stages are classifier, exact-duplicates",
+        ),
+        (&format!("{source}[[stage]]\nwords = 1"), "it has no `kind`"),
+        (&format!("{source}[[stage]]\nkind = 'length'\nword-min = 1"), "stage 1, `length`: unknown field `word-min`"),
+        (&format!("{source}[[stage]]\nkind = 'threshold'\nsignal = 'x'"), "it has neither `min` nor `max`"),
+        (&format!("{source}[mix]\ntemperature = 0"), "`mix.temperature` is 0"),
+        ("shard-bytes = 1\n[[source]]\nname = 'a'\npaths = ['x']", "`shard-bytes` is 1"),
+        ("[[source]]\nname = 'a'\npaths = ['no/such/file']", "source `a`: no file at `no/such/file`"),
+    ] {
+        let found = problem(text);
+        assert!(found.contains(expected), "{text}\n{found}");
+    }
+}
+
+/// Threads that play ranks.
+struct Ranks {
+    rank: usize,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    barrier: Barrier,
+    parts: Mutex<Vec<Vec<Vec<u8>>>>,
+}
+
+impl Communicator for Ranks {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        2
+    }
+
+    fn exchange(&self, parts: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        self.shared.parts.lock().unwrap()[self.rank] = parts;
+        self.shared.barrier.wait();
+        let received = self.shared.parts.lock().unwrap().iter().map(|parts| parts[self.rank].clone()).collect();
+        self.shared.barrier.wait();
+        received
+    }
+}
+
+#[test]
+fn two_ranks_make_what_one_makes() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let alone = folder.path().join("alone");
+    run_whole(folder.path(), &alone, options(&Silent)).unwrap();
+    let shared = Arc::new(Shared { barrier: Barrier::new(2), parts: Mutex::new(vec![Vec::new(); 2]) });
+    let together = folder.path().join("together");
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let start = |rank| {
+            let ranks = Ranks { rank, shared: Arc::clone(&shared) };
+            let (folder, together) = (folder.path(), &together);
+            scope.spawn(move || run_whole(folder, together, Options { ranks: &ranks, ..options(&Silent) }))
+        };
+        let threads: Vec<_> = (0..2).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap().unwrap().summary).collect()
+    });
+    assert_eq!(results[0], results[1]);
+    assert!(output(&together) == output(&alone));
+}
+
+#[test]
+fn the_page_about_corpora_has_every_stage() {
+    let page = include_str!("../../../../docs/corpus.md");
+    for kind in corpus::stages::ALL {
+        assert!(page.contains(&format!("| `{}` |", kind.name)), "docs/corpus.md has no row for `{}`", kind.name);
+    }
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(recipe(example).mix.is_some(), "the example is a recipe");
+}
+
+#[test]
+fn every_corpus_recipe_of_the_repository_is_read() {
+    let mut read = 0;
+    for entry in fs::read_dir(repository_root().join("recipes")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.file_name().unwrap().to_string_lossy().starts_with("corpus-") {
+            Recipe::read(&file).unwrap();
+            read += 1;
+        }
+    }
+    assert!(read > 0);
+}

@@ -1,0 +1,122 @@
+//! Rows of a file into the layout of a tile.
+
+use super::super::kernel;
+use super::super::simd::Simd;
+use crate::quant::block::Block;
+use crate::quant::{STEP, TILE_ROWS, TileLayout, WeightKind};
+
+kernel!(
+    /// Puts up to 16 rows of a file into a tile, from the first lane on. Lanes of empty rows stay as they are: zero.
+    pub(crate) fn pack_tile(kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) = pack_tile_body
+);
+
+#[inline(always)]
+fn pack_tile_body<S: Simd>(_: S, kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
+    use WeightKind as K;
+    // One copy of the code for each kind, so that its shifts are constants.
+    macro_rules! of_kind {
+        ($($kind:ident)*) => {
+            match kind {
+                $(K::$kind => pack_blocks(K::$kind, rows, tile),)*
+                K::F32 => pack_numbers::<4>(rows, tile),
+                K::F16 | K::BF16 => pack_numbers::<2>(rows, tile),
+            }
+        };
+    }
+    of_kind!(Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K);
+}
+
+/// Numbers of `BYTES` bytes: `[columns][16]`.
+#[inline(always)]
+fn pack_numbers<const BYTES: usize>(rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
+    let present = rows.iter().take_while(|row| !row.is_empty()).count();
+    for (column, to) in tile.as_chunks_mut::<BYTES>().0.chunks_exact_mut(TILE_ROWS).enumerate() {
+        for (to, row) in to.iter_mut().zip(&rows[..present]) {
+            *to = row.as_chunks::<BYTES>().0[column];
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_blocks(kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
+    let Some(layout) = kind.layout() else { return };
+    let present = rows.iter().take_while(|row| !row.is_empty()).count();
+    let count = rows[0].len() / kind.block_bytes();
+    let mut blocks: [Block; TILE_ROWS] = std::array::from_fn(|_| Block::EMPTY);
+    for index in 0..count {
+        for (block, row) in blocks.iter_mut().zip(&rows[..present]) {
+            *block = Block::read(kind, &row[index * kind.block_bytes()..][..kind.block_bytes()]);
+        }
+        for within in 0..layout.super_steps {
+            let (at, header) = layout.step_at(index * layout.super_steps + within);
+            if layout.super_steps > 1 && within == 0 {
+                put_units(&blocks, &layout, &mut tile[header..][..layout.header_bytes()]);
+            }
+            let step = &mut tile[at..][..layout.step_bytes()];
+            let (packed, scales) = step.split_at_mut(layout.code_bytes());
+            put_codes(&blocks, &layout, within, packed);
+            if layout.super_steps == 1 {
+                put_units(&blocks, &layout, scales);
+            } else {
+                put_scales(&blocks, &layout, within, scales);
+            }
+        }
+    }
+}
+
+/// The codes of a step: those of four columns of each row side by side, then eight of these registers in fewer bits.
+#[inline(always)]
+fn put_codes(blocks: &[Block; TILE_ROWS], layout: &TileLayout, within: usize, packed: &mut [u8]) {
+    let mut registers = [[0u8; 64]; STEP / 4];
+    for (lane, block) in blocks.iter().enumerate() {
+        let fours = block.codes[within * STEP..][..STEP].as_chunks::<4>().0;
+        for (register, four) in registers.iter_mut().zip(fours) {
+            register[4 * lane..][..4].copy_from_slice(four);
+        }
+    }
+    let (low, high) = packed.split_at_mut(layout.low_bits * 64);
+    put_bits(&registers, 0, layout.low_bits, low);
+    if layout.high_bits > 0 {
+        put_bits(&registers, layout.low_bits, layout.high_bits, high);
+    }
+}
+
+/// `bits` bits of each code from bit `from` on; as many registers as fit into one of them share it. Eight bytes at a time.
+#[inline(always)]
+fn put_bits(registers: &[[u8; 64]; STEP / 4], from: usize, bits: usize, packed: &mut [u8]) {
+    let mask = u64::from(u8::MAX >> (8 - bits)) * 0x0101_0101_0101_0101;
+    for (shared, to) in registers.chunks_exact(8 / bits).zip(packed.as_chunks_mut::<64>().0) {
+        for (at, to) in to.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let mut all = 0;
+            for (place, register) in shared.iter().enumerate() {
+                all |= (u64::from_le_bytes(register.as_chunks().0[at]) >> from & mask) << (place * bits);
+            }
+            *to = all.to_le_bytes();
+        }
+    }
+}
+
+#[inline(always)]
+fn put_units(blocks: &[Block; TILE_ROWS], layout: &TileLayout, to: &mut [u8]) {
+    for (unit, to) in to.chunks_exact_mut(2 * TILE_ROWS).enumerate().take(1 + usize::from(layout.minima)) {
+        for (to, block) in to.as_chunks_mut().0.iter_mut().zip(blocks) {
+            *to = block.units[unit].to_le_bytes();
+        }
+    }
+}
+
+#[inline(always)]
+fn put_scales(blocks: &[Block; TILE_ROWS], layout: &TileLayout, within: usize, to: &mut [u8]) {
+    let groups = STEP / layout.group;
+    for group in 0..groups {
+        let index = within * groups + group;
+        for (lane, block) in blocks.iter().enumerate() {
+            let (scale, minimum) = (block.scales[index] as u8, block.minima[index]);
+            match (layout.minima, layout.group) {
+                (true, 16) => to[group * TILE_ROWS + lane] = scale | minimum << 4,
+                (true, _) => (to[lane], to[TILE_ROWS + lane]) = (scale, minimum),
+                (false, _) => to[group * TILE_ROWS + lane] = scale,
+            }
+        }
+    }
+}
