@@ -8,6 +8,7 @@ mod filters;
 mod language;
 mod length;
 mod mask;
+mod perplexity;
 mod repair;
 mod threshold;
 mod topic;
@@ -34,6 +35,7 @@ pub const ALL: &[StageKind] = &[
     document::<language::Language>("language", "Drops documents in other languages"),
     document::<length::Length>("length", "Drops documents that are too short or too long"),
     document::<mask::Mask>("mask", "Masks personal data and secrets"),
+    document::<perplexity::Perplexity>("perplexity", "Drops documents by how well an n-gram model predicts them"),
     document::<repair::RepairText>("repair", "Undoes wrong decoding, takes out control and invisible characters"),
     document::<threshold::Threshold>("threshold", "Drops documents by a signal that was measured before"),
     document::<topic::LeaveOutTopic>("topic", "Leaves out documents of a topic, and keeps what was found with them"),
