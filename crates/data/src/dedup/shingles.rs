@@ -116,7 +116,7 @@ mod tests {
             ("  Café,  NAÏVE\n\tÜbung!", "cafe naive ubung"),
             ("1,234.5 of 3.14 in ٣٫١ or 7.", "0 0 of 0 in 0 or 0"),
             ("a-b_c (d) \u{1c}e…", "a b c d e"),
-            ("한 ① $5.", "한 ① 0"),
+            ("한 ① $5.", "\u{1112}\u{1161}\u{11ab} ① 0"),
             ("...", ""),
         ] {
             assert_eq!(simplify(text), expected, "{text:?}");

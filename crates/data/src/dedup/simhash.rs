@@ -89,7 +89,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!((masks(3, 1000).len(), masks(3, 1 << 30).len()), (4, 20));
+        assert_eq!((masks(3, 1000).len(), masks(3, 1 << 30).len()), (4, 35));
     }
 
     #[test]
