@@ -85,7 +85,7 @@ mod tests {
         let mut stream = Stream::new(Key::from_seed(4));
         let mut text = |length: u64| -> Vec<String> { (0..length).map(|_| format!("w{}", stream.below(4))).collect() };
         for n in [1, 3, 5] {
-            let items: Vec<Vec<String>> = (0..6).map(|length| text(length)).collect();
+            let items: Vec<Vec<String>> = (0..6).map(&mut text).collect();
             let mut index = Index::new(n);
             items.iter().for_each(|words| index.push(&Item { id: String::new(), text: words.join(" ") }));
             let corpus = text(300);

@@ -43,7 +43,7 @@ impl Bloom {
         let bits = self.words.len() as u128 * 64;
         (0..u64::from(self.hashes)).map(move |index| {
             let place = first.wrapping_add(step.wrapping_mul(index));
-            (u128::from(place) * bits >> 64) as usize
+            ((u128::from(place) * bits) >> 64) as usize
         })
     }
 }

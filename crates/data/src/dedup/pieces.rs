@@ -32,7 +32,7 @@ impl Unit {
     /// Where the pieces of a text are, with the line ends (and blank lines) after each. Blank ones are none.
     pub fn pieces(self, text: &str) -> Vec<Range<usize>> {
         if self == Self::Document {
-            return vec![0..text.len()];
+            return std::iter::once(0..text.len()).collect();
         }
         let mut pieces: Vec<Range<usize>> = Vec::new();
         let (mut place, mut after_blank) = (0, true);

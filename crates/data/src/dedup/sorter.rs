@@ -63,9 +63,8 @@ impl<const N: usize> Sorter<N> {
 
     /// Calls `visit` with all records in ascending order.
     pub fn finish<E: From<FileError>>(self, mut visit: impl FnMut([u64; N]) -> Result<(), E>) -> Result<(), E> {
-        let mut sorted = self.sorted()?;
-        while let Some(record) = sorted.next()? {
-            visit(record)?;
+        for record in self.sorted()? {
+            visit(record?)?;
         }
         Ok(())
     }
@@ -137,20 +136,15 @@ impl<const N: usize> Sorted<N> {
         let runs: Vec<Run> = on_disk.chain(in_memory).collect();
         let mut sorted = Self { folder, records, runs, heads: BinaryHeap::new() };
         for run in 0..sorted.runs.len() {
-            let head = sorted.take(run).map_err(|source| FileError::read(&sorted.folder, source))?;
+            let head = sorted.read(run).map_err(|source| FileError::read(&sorted.folder, source))?;
             sorted.heads.extend(head.map(|record| Reverse((record, run))));
         }
         Ok(sorted)
     }
 
-    /// The next record.
-    pub fn next(&mut self) -> Result<Option<[u64; N]>, FileError> {
-        self.advance().map_err(|source| FileError::read(&self.folder, source))
-    }
-
     fn advance(&mut self) -> io::Result<Option<[u64; N]>> {
         let Some(&Reverse((record, run))) = self.heads.peek() else { return Ok(None) };
-        let next = self.take(run)?;
+        let next = self.read(run)?;
         let mut head = self.heads.peek_mut().expect("it was looked at");
         match next {
             Some(next) => head.0.0 = next,
@@ -160,7 +154,7 @@ impl<const N: usize> Sorted<N> {
     }
 
     /// The next record of a run.
-    fn take(&mut self, run: usize) -> io::Result<Option<[u64; N]>> {
+    fn read(&mut self, run: usize) -> io::Result<Option<[u64; N]>> {
         match &mut self.runs[run] {
             Run::Memory(places) => Ok(places.next().map(|place| self.records[place])),
             Run::File(file) => {
@@ -179,6 +173,14 @@ impl<const N: usize> Sorted<N> {
     }
 }
 
+impl<const N: usize> Iterator for Sorted<N> {
+    type Item = Result<[u64; N], FileError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.advance().map_err(|source| FileError::read(&self.folder, source)).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,8 +195,7 @@ mod tests {
             let mut sorter = Sorter::new(folder.path(), 0, threads);
             records.iter().for_each(|record| sorter.push(*record).unwrap());
             assert_eq!(sorter.runs.is_empty(), count <= 1024);
-            let mut sorted = Vec::new();
-            sorter.finish(|record| Ok::<_, FileError>(sorted.push(record))).unwrap();
+            let sorted: Vec<_> = sorter.sorted().unwrap().map(Result::unwrap).collect();
             let mut expected = records;
             expected.sort_unstable();
             assert!(sorted == expected, "{count} records");
@@ -207,7 +208,11 @@ mod tests {
         let mut sorter = Sorter::new(Path::new("."), 0, 1);
         [[2, 1], [1, 9], [2, 0], [3, 3]].into_iter().for_each(|record| sorter.push(record).unwrap());
         let mut groups = Vec::new();
-        sorter.finish_groups::<1, FileError>(|group| Ok(groups.push(group.to_vec()))).unwrap();
+        let keep = |group: &[[u64; 2]]| {
+            groups.push(group.to_vec());
+            Ok::<_, FileError>(())
+        };
+        sorter.finish_groups::<1, _>(keep).unwrap();
         assert_eq!(groups, [vec![[1, 9]], vec![[2, 0], [2, 1]], vec![[3, 3]]]);
     }
 }

@@ -386,9 +386,8 @@ mod tests {
                 sorter.push([mark.start, mark.count, u64::from(mark.is_first)]).unwrap();
             }
         }
-        let mut marks = Vec::new();
         let mark = |[start, count, first]: [u64; 3]| Mark { start, count, is_first: first == 1 };
-        sorter.finish(|record| Ok::<_, FileError>(marks.push(mark(record)))).unwrap();
+        let marks: Vec<Mark> = sorter.sorted().unwrap().map(|record| mark(record.unwrap())).collect();
         let ends = begins.iter().zip(texts).map(|(begin, text)| begin + text.len() as u64);
         let of_document = |(begin, end): (u64, u64)| {
             let mut repeated = Repeated::default();

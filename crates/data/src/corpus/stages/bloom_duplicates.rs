@@ -40,7 +40,7 @@ impl TryFrom<Settings> for BloomDuplicates {
 
     fn try_from(settings: Settings) -> Result<Self, String> {
         let rate = settings.false_positive_rate;
-        if !(rate >= 1e-15 && rate < 1.0) {
+        if !(1e-15..1.0).contains(&rate) {
             return Err(format!("`false-positive-rate` is {rate}, but must be from 1e-15 to below 1"));
         }
         Ok(Self { pieces: Pieces { unit: settings.unit, bytes_min: settings.bytes_min }, rate })

@@ -83,13 +83,13 @@ impl CorpusStage for ExactDuplicates {
 /// Brings the pieces that go back to their documents.
 fn push_decisions(sketches: &SketchReader, decisions: &mut DecisionWriter, gone: Sorter<1>) -> Result<(), CorpusError> {
     let mut gone = gone.sorted()?;
-    let (mut next, mut first, mut decision) = (gone.next()?, 0, Vec::new());
+    let (mut next, mut first, mut decision) = (gone.next().transpose()?, 0, Vec::new());
     sketches.all(&mut |sketch| {
         let behind = first + read_sketch(sketch).1.count() as u64;
         decision.clear();
         while let Some([number]) = next.filter(|[number]| *number < behind) {
             decision.extend_from_slice(&((number - first) as u32).to_le_bytes());
-            next = gone.next()?;
+            next = gone.next().transpose()?;
         }
         first = behind;
         decisions.push(&decision)

@@ -158,7 +158,7 @@ impl Sets {
         let mut pairs = pairs.sorted()?;
         let mut batch: Vec<[u64; 2]> = Vec::new();
         loop {
-            let next = pairs.next()?;
+            let next = pairs.next().transpose()?;
             if let Some(pair) = next.filter(|pair| batch.last() != Some(pair)) {
                 batch.push(pair);
             }
