@@ -284,7 +284,7 @@ fn a_recipe_with_a_mistake_says_where() {
         (&format!("{source}{source}"), "two sources are named `a`"),
         (
             &format!("{source}[[stage]]\nkind = 'lenght'"),
-            "stage 1: there is no stage `lenght`; the stages are classifier, exact-duplicates",
+            "stage 1: there is no stage `lenght`; the stages are bloom-duplicates, classifier",
         ),
         (&format!("{source}[[stage]]\nwords = 1"), "it has no `kind`"),
         (&format!("{source}[[stage]]\nkind = 'length'\nword-min = 1"), "stage 1, `length`: unknown field `word-min`"),
