@@ -8,6 +8,7 @@ use tsumugi_scan::{Limits, Severity, render, sarif, scan};
 
 use super::Command;
 use crate::flags::{Json, Threads};
+use crate::interrupt;
 use crate::output::{Answer, Failure, harmless, print, print_json};
 use crate::progress::Progress;
 
@@ -62,11 +63,12 @@ impl Command for Scan {
         tsumugi scan models --sarif > scan.sarif";
 
     fn run(self) -> Result<Answer, Failure> {
+        interrupt::listen("stopping")?;
         let limits = Limits { opcodes: self.max_opcodes, ..Limits::default() };
         let threads = self.threads.get().unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let report = scan(&self.paths, &limits, threads, &Progress::new())?;
-        if crate::interrupt::requested() {
-            return Err(Failure::Stopped { message: "not every file was looked at; nothing was written".into() });
+        if interrupt::requested() {
+            return Err(Failure::Stopped { message: "not every file was looked at; run it again".into() });
         }
         let threshold = self.fail_on.severity();
         match (self.json.json, self.sarif) {
@@ -90,5 +92,5 @@ impl Command for Scan {
 /// Whether all that fails is that something was not looked at.
 fn only_limits(report: &tsumugi_scan::Report, threshold: Severity) -> bool {
     let failing = report.findings().filter(|(_, finding)| finding.severity >= threshold);
-    failing.into_iter().all(|(_, finding)| finding.rule.id == tsumugi_scan::rules::LIMIT.id)
+    failing.map(|(_, finding)| finding).all(|finding| finding.rule.id == tsumugi_scan::rules::LIMIT.id)
 }
