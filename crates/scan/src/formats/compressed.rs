@@ -74,7 +74,7 @@ compressed! {
         |bytes| bytes.starts_with(&[0x5D, 0, 0]) && bytes.len() > 13 && (bytes[5..13] == [0xFF; 8] || bytes[10..13] == [0; 3]),
         |bytes| lzma_rust2::LzmaReader::new_mem_limit(bytes, MEMORY_KIB_MAX, None).map_err(io::Error::other);
     Zstandard "zstd" "Zstandard (RFC 8878)." ["zst", "zstd"]
-        |bytes| bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]), |bytes| zstd::stream::read::Decoder::with_buffer(bytes);
+        |bytes| bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]), zstd::stream::read::Decoder::with_buffer;
 }
 
 /// Two bytes that fit each other are not much: the beginning must unpack, too.
