@@ -149,7 +149,9 @@ impl Hint for TokenizerError {
             Self::CorpusTooLarge { .. } => {
                 Some("train on a sample of the text: 100 MB teach as good a vocabulary".into())
             }
-            Self::TooLittleMemory { .. } => Some("give more memory, or another rule for cutting text into words".into()),
+            Self::TooLittleMemory { .. } => {
+                Some("give more memory, or another rule for cutting text into words".into())
+            }
             Self::VocabularyBelowAlphabet { needed, .. } => {
                 Some(format!("ask for more than {needed} tokens, or for a lower character coverage"))
             }

@@ -14,9 +14,7 @@ pub use corpus::Corpus;
 pub use sentence_piece::{SentencePieceAlgorithm, SentencePieceConfig, train_sentence_piece};
 pub use word_piece::{WordPieceConfig, train_word_piece};
 
-use crate::bpe::{
-    Alphabet, BYTE_TOKENS, CountingOptions, Pair, Split, TextSink, WordCounts, train::learn_merges,
-};
+use crate::bpe::{Alphabet, BYTE_TOKENS, CountingOptions, Pair, Split, TextSink, WordCounts, train::learn_merges};
 use crate::{Tokenizer, TokenizerError, special_tokens, tokenizer_json};
 
 /// How a byte-level BPE vocabulary is learned.
@@ -69,7 +67,7 @@ pub fn train_bpe_on(
 ) -> Result<Tokenizer, TokenizerError> {
     check_special_tokens(&config.special_tokens)?;
     let token_room = token_room(config.vocabulary_size, config.special_tokens.len())?;
-    let words = corpus.count(&config.split, config.counting, observer)?;
+    let words = corpus.count(&config.split, &config.counting, observer)?;
     let merges = merges(&words, &Alphabet::bytes(), token_room, config.minimum_pair_count, observer)?;
     tokenizer_from_merges(&merges, config.split, &config.special_tokens)
 }

@@ -14,8 +14,8 @@ pub use alphabet::Alphabet;
 pub(crate) use alphabet::text;
 pub use dropout::BpeDropout;
 pub use split::{GPT4O_PATTERN, QWEN_PATTERN, Split, border, safe_pieces};
-pub(crate) use words::{FastHash, Words, count};
 pub use words::{CountingOptions, TextSink, WordCounts, count_words};
+pub(crate) use words::{FastHash, Words, count};
 
 use crate::TokenId;
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, Write};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -49,18 +50,20 @@ impl Words for Split {
 }
 
 /// How words are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountingOptions {
     /// Threads that count; the result does not depend on it.
     pub threads: usize,
     /// About the most that counting and learning hold in memory.
     pub memory_bytes: u64,
+    /// A folder on a disk with room, for what memory does not hold.
+    pub scratch_folder: PathBuf,
 }
 
 impl Default for CountingOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, memory_bytes: 4 << 30 }
+        Self { threads, memory_bytes: 4 << 30, scratch_folder: std::env::temp_dir() }
     }
 }
 
@@ -81,15 +84,15 @@ const RUNS_MAX: usize = 32;
 
 /// Counts the words of all `texts` under `split`, on `threads` threads. The result does not depend on `threads`.
 pub fn count_words<T: AsRef<str>>(texts: &[T], split: Split, threads: usize) -> WordCounts {
-    let options = CountingOptions { threads, memory_bytes: u64::MAX };
+    let options = CountingOptions { threads, memory_bytes: u64::MAX, ..CountingOptions::default() };
     let feed = |sink: TextSink<'_>| texts.iter().try_for_each(|text| sink(text.as_ref()));
-    count(&split, options, feed).expect("nothing is written where memory is without limit")
+    count(&split, &options, feed).expect("nothing is written where memory is without limit")
 }
 
 /// Counts the words of the texts that `feed` pushes.
 pub(crate) fn count<W: Words>(
     cut: &W,
-    options: CountingOptions,
+    options: &CountingOptions,
     feed: impl FnOnce(TextSink<'_>) -> Result<(), TokenizerError>,
 ) -> Result<WordCounts, TokenizerError> {
     let threads = options.threads.max(1);
@@ -97,7 +100,7 @@ pub(crate) fn count<W: Words>(
     let (send, receive) = sync_channel::<Batch>(2 * threads);
     let receive = Mutex::new(receive);
     let counted = std::thread::scope(|scope| {
-        let spawn = |_| scope.spawn(|| Counter::new(map_bytes_max).run(cut, &receive));
+        let spawn = |_| scope.spawn(|| Counter::new(map_bytes_max, &options.scratch_folder).run(cut, &receive));
         let workers: Vec<_> = (0..threads).map(spawn).collect();
         let mut batch = Batch::default();
         let fed = feed(&mut |text| {
@@ -113,13 +116,13 @@ pub(crate) fn count<W: Words>(
         });
         let _ = send.send(batch);
         drop(send);
-        let counted: Vec<io::Result<Counter>> =
+        let counted: Vec<io::Result<Counter<'_>>> =
             workers.into_iter().map(|worker| worker.join().expect("counting does not panic")).collect();
         fed.map(|()| counted)
     })?;
-    let scratch = |error| TokenizerError::from(FileError::write(&std::env::temp_dir(), error));
+    let scratch = |error| TokenizerError::from(FileError::write(&options.scratch_folder, error));
     let counters = counted.into_iter().collect::<io::Result<Vec<_>>>().map_err(scratch)?;
-    merged(counters, options.memory_bytes / LEARNING_BYTES).map_err(scratch)
+    merged(counters, options.memory_bytes / LEARNING_BYTES, &options.scratch_folder).map_err(scratch)
 }
 
 /// Some texts behind each other.
@@ -138,17 +141,18 @@ impl Batch {
 }
 
 /// What a thread has counted.
-struct Counter {
+struct Counter<'a> {
     counts: HashMap<Box<[u8]>, u64, FastHash>,
     /// Of the map, about.
     bytes: usize,
     bytes_max: usize,
     runs: Vec<File>,
+    folder: &'a Path,
 }
 
-impl Counter {
-    fn new(bytes_max: usize) -> Self {
-        Self { counts: HashMap::default(), bytes: 0, bytes_max, runs: Vec::new() }
+impl<'a> Counter<'a> {
+    fn new(bytes_max: usize, folder: &'a Path) -> Self {
+        Self { counts: HashMap::default(), bytes: 0, bytes_max, runs: Vec::new(), folder }
     }
 
     fn run<W: Words>(mut self, cut: &W, batches: &Mutex<Receiver<Batch>>) -> io::Result<Self> {
@@ -190,13 +194,13 @@ impl Counter {
 
     /// Writes the map away as a sorted run.
     fn spill(&mut self) -> io::Result<()> {
-        let mut run = BufWriter::new(tempfile::tempfile()?);
+        let mut run = BufWriter::new(tempfile::tempfile_in(self.folder)?);
         for (word, count) in self.sorted() {
             write_entry(&mut run, &word, count)?;
         }
         self.runs.push(run.into_inner()?);
         if self.runs.len() >= RUNS_MAX {
-            let mut whole = BufWriter::new(tempfile::tempfile()?);
+            let mut whole = BufWriter::new(tempfile::tempfile_in(self.folder)?);
             let sources = std::mem::take(&mut self.runs).into_iter().map(Run::file).collect::<io::Result<Vec<_>>>()?;
             merge(sources, |word, count| write_entry(&mut whole, word, count))?;
             self.runs.push(whole.into_inner()?);
@@ -264,7 +268,7 @@ fn merge(mut runs: Vec<Run>, mut entry: impl FnMut(&[u8], u64) -> io::Result<()>
 }
 
 /// All words of all counters, but for the rarest if the words' bytes are more than `bytes_max`.
-fn merged(counters: Vec<Counter>, bytes_max: u64) -> io::Result<WordCounts> {
+fn merged(counters: Vec<Counter<'_>>, bytes_max: u64, folder: &Path) -> io::Result<WordCounts> {
     let mut runs = Vec::new();
     let mut spilled = false;
     for mut counter in counters {
@@ -287,7 +291,7 @@ fn merged(counters: Vec<Counter>, bytes_max: u64) -> io::Result<WordCounts> {
         words.retain(|&(_, count)| count >= least);
         return Ok(WordCounts { dropped: histogram.words - words.len() as u64, words });
     }
-    let mut whole = BufWriter::new(tempfile::tempfile()?);
+    let mut whole = BufWriter::new(tempfile::tempfile_in(folder)?);
     merge(runs, |word, count| {
         histogram.add(word, count);
         write_entry(&mut whole, word, count)

@@ -20,10 +20,13 @@ pub(crate) fn to_protobuf(model: &Model) -> Vec<u8> {
         file.bytes(1, &message.0);
     }
     let mut trainer = Message::default();
-    trainer.integer(3, match model.algorithm {
-        Algorithm::Unigram => 1,
-        Algorithm::Bpe => 2,
-    });
+    trainer.integer(
+        3,
+        match model.algorithm {
+            Algorithm::Unigram => 1,
+            Algorithm::Bpe => 2,
+        },
+    );
     trainer.integer(4, model.pieces.len() as u64);
     trainer.integer(24, model.whitespace_as_suffix.into());
     trainer.integer(35, model.byte_fallback.into());

@@ -23,7 +23,7 @@ impl Corpus<'_> {
     pub(super) fn count<W: Words>(
         self,
         cut: &W,
-        options: CountingOptions,
+        options: &CountingOptions,
         observer: &dyn Observer,
     ) -> Result<WordCounts, TokenizerError> {
         let Self { bytes: total, feed } = self;

@@ -61,7 +61,7 @@ pub fn train_sentence_piece(
     config: &SentencePieceConfig,
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
-    let words = corpus.count(&SentencePieceWords, config.counting, observer)?;
+    let words = corpus.count(&SentencePieceWords, &config.counting, observer)?;
     let covered = covered_characters(&words, config.character_coverage);
     let mut model = Model { byte_fallback: config.byte_fallback, begins_with: Some(1), ..Model::default() };
     let special = |text: &str, kind| Piece { text: text.to_owned(), score: 0.0, kind };

@@ -44,7 +44,7 @@ pub fn train_word_piece(
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
     let cut = BertWords::new(config.lowercase)?;
-    let words = corpus.count(&cut, config.counting, observer)?;
+    let words = corpus.count(&cut, &config.counting, observer)?;
     let alphabet = Alphabet::characters(&words, CONTINUATION, TOKEN_BYTES_MAX, |_| true);
     let needed = SPECIAL_TOKENS.len() + alphabet.tokens().len();
     if config.vocabulary_size < needed {
@@ -84,9 +84,8 @@ fn file(lowercase: bool, vocabulary: Map<String, Value>) -> Value {
         .collect();
     let piece = |name: &str, kind: usize| json!({"SpecialToken": {"id": name, "type_id": kind}});
     let text = |name: &str, kind: usize| json!({"Sequence": {"id": name, "type_id": kind}});
-    let frame = ["[CLS]", "[SEP]"].map(|name| {
-        (name.to_owned(), json!({"id": name, "ids": [special(name)], "tokens": [name]}))
-    });
+    let frame =
+        ["[CLS]", "[SEP]"].map(|name| (name.to_owned(), json!({"id": name, "ids": [special(name)], "tokens": [name]})));
     let frame: Map<String, Value> = frame.into_iter().collect();
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added,

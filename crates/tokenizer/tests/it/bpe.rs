@@ -3,7 +3,8 @@
 use tsumugi_base::progress::{Event, Observer, Recorder, Silent};
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_tokenizer::bpe::{
-    Alphabet, CountingOptions, Split, byte_to_char, char_to_byte, count_words, reference::learn_merges_reference, safe_pieces, train::learn_merges,
+    Alphabet, CountingOptions, Split, byte_to_char, char_to_byte, count_words, reference::learn_merges_reference,
+    safe_pieces, train::learn_merges,
 };
 use tsumugi_tokenizer::train::{TrainingConfig, character_tokenizer, train_bpe};
 use tsumugi_tokenizer::{TokenizerError, special_tokens};
@@ -66,7 +67,8 @@ fn any_number_of_threads_gives_the_same_tokenizer() {
 #[test]
 fn pieces_split_into_the_words_of_the_whole() {
     for seed in 0..300 {
-        let alphabet = ['a', 'Z', ' ', ' ', '\n', '\r', '\t', '1', '.', '\'', 's', 'é', '漢', '\u{3000}', '\0', '/', '\u{301}'];
+        let alphabet =
+            ['a', 'Z', ' ', ' ', '\n', '\r', '\t', '1', '.', '\'', 's', 'é', '漢', '\u{3000}', '\0', '/', '\u{301}'];
         let text = random_text(seed, &alphabet, 300);
         for split in Split::ALL.into_iter().filter(|&split| split != Split::None) {
             let whole = count_words(&[&text], split, 1);

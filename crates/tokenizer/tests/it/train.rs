@@ -16,7 +16,9 @@ use crate::bpe::random_text;
 
 /// Texts with many distinct words.
 fn texts() -> Vec<String> {
-    (0..40).map(|seed| random_text(seed, &['a', 'b', 'e', 'n', 'é', '漢', ' ', ' ', '\n', '1', '.', 'T'], 3000)).collect()
+    (0..40)
+        .map(|seed| random_text(seed, &['a', 'b', 'e', 'n', 'é', '漢', ' ', ' ', '\n', '1', '.', 'T'], 3000))
+        .collect()
 }
 
 fn on<R>(texts: &[String], train: impl FnOnce(Corpus<'_>) -> R) -> R {
@@ -25,7 +27,7 @@ fn on<R>(texts: &[String], train: impl FnOnce(Corpus<'_>) -> R) -> R {
 }
 
 fn counting(threads: usize, memory_bytes: u64) -> CountingOptions {
-    CountingOptions { threads, memory_bytes }
+    CountingOptions { threads, memory_bytes, ..CountingOptions::default() }
 }
 
 #[test]
@@ -73,9 +75,11 @@ fn every_split_encodes_as_it_was_learned() {
         }
         // The words that training saw are those that the encoder sees.
         let words = count_words(&texts[4..5], split, 1);
-        let apart: usize = words.words.iter().map(|(word, count)| {
-            tokenizer.encode(std::str::from_utf8(word).unwrap()).len() * *count as usize
-        }).sum();
+        let apart: usize = words
+            .words
+            .iter()
+            .map(|(word, count)| tokenizer.encode(std::str::from_utf8(word).unwrap()).len() * *count as usize)
+            .sum();
         assert_eq!(apart, tokenizer.encode(&texts[4]).len(), "{split:?}");
         assert_eq!(split.name().parse(), Ok(split));
     }
