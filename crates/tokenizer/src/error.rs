@@ -57,6 +57,20 @@ pub enum TokenizerError {
         /// The most it can index.
         limit: u64,
     },
+    /// Not one word fits the memory that the trainer may take.
+    #[error("none of the {words} distinct words of the text fits the memory that was given")]
+    TooLittleMemory {
+        /// How many there are.
+        words: u64,
+    },
+    /// No room for what every vocabulary of the kind has.
+    #[error("a vocabulary of {asked} tokens is too small: characters and special tokens alone need {needed}")]
+    VocabularyBelowAlphabet {
+        /// What was asked for.
+        asked: usize,
+        /// The least.
+        needed: usize,
+    },
     /// No room for the bytes and the special tokens.
     #[error(
         "a vocabulary of {asked} tokens is too small: 256 bytes and {special_tokens} special tokens need {needed}",
@@ -134,6 +148,12 @@ impl Hint for TokenizerError {
             Self::EmptyCorpus => Some("give a text file with at least one character".into()),
             Self::CorpusTooLarge { .. } => {
                 Some("train on a sample of the text: 100 MB teach as good a vocabulary".into())
+            }
+            Self::TooLittleMemory { .. } => {
+                Some("give more memory, or another rule for cutting text into words".into())
+            }
+            Self::VocabularyBelowAlphabet { needed, .. } => {
+                Some(format!("ask for more than {needed} tokens, or for a lower character coverage"))
             }
             Self::VocabularyTooSmall { special_tokens, .. } => {
                 Some(format!("ask for at least {} tokens", 256 + special_tokens))

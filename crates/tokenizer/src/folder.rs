@@ -5,7 +5,9 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tsumugi_base::io::write_atomic;
 
+use crate::sentencepiece::to_protobuf;
 use crate::special_tokens::{END, END_OF_TEXT};
+use crate::tokenizer::Source;
 use crate::{ChatTemplate, Tokenizer, TokenizerError};
 
 impl Tokenizer {
@@ -53,6 +55,9 @@ impl Tokenizer {
         // The tokenizer comes last: where it is, the others are.
         write("special_tokens_map.json", format!("{:#}\n", Value::Object(map)))?;
         write("tokenizer_config.json", format!("{:#}\n", Value::Object(config)))?;
+        if let Source::SentencePiece(model) = self.source() {
+            write_atomic(&folder.join("tokenizer.model"), &to_protobuf(model))?;
+        }
         write("tokenizer.json", self.to_json())?;
         Ok(())
     }

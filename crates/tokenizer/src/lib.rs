@@ -1,10 +1,11 @@
-//! Text to token ids and back: byte-level BPE of our own training, byte and character tokenizers, the vocabularies that
-//! people have (`tokenizer.json`, tiktoken, SentencePiece, Tekken, GGUF), special tokens, messages and chat templates. Files
+//! Text to token ids and back: tokenizers of our own training (byte-level BPE, WordPiece, SentencePiece's BPE and Unigram,
+//! bytes, characters), the vocabularies that people have (`tokenizer.json`, tiktoken, SentencePiece, Tekken, GGUF), special tokens, messages and chat templates. Files
 //! that are written are Hugging Face's: `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`.
 //!
 //! Invariant: text never becomes a control token unless [`Tokenizer::encode_with_special`] is asked to.
 
 mod base64;
+mod batch;
 pub mod bpe;
 mod characters;
 pub mod chat_template;
@@ -25,6 +26,7 @@ mod tokenizer;
 mod tokenizer_json;
 pub mod train;
 
+pub use batch::{Side, pad, truncate};
 pub use chat_template::{ChatTemplate, TrainingConversation};
 pub use end_tokens::end_tokens;
 pub use error::TokenizerError;

@@ -13,6 +13,8 @@ pub struct Statistics {
     pub bytes: u64,
     /// Characters of the text.
     pub characters: u64,
+    /// Words of the text: what stands between whitespace.
+    pub words: u64,
     /// Tokens of the text.
     pub tokens: u64,
     /// Tokens of the vocabulary.
@@ -47,6 +49,7 @@ impl Statistics {
         Self {
             bytes: text.len() as u64,
             characters: text.chars().count() as u64,
+            words: text.split_whitespace().count() as u64,
             tokens: ids.len() as u64,
             vocabulary_size: counts.len(),
             tokens_used: used().count(),
@@ -60,5 +63,31 @@ impl Statistics {
     /// Compression: bytes of text per token.
     pub fn bytes_per_token(&self) -> f64 {
         self.bytes as f64 / self.tokens.max(1) as f64
+    }
+
+    /// Fertility: tokens per word.
+    pub fn tokens_per_word(&self) -> f64 {
+        self.tokens as f64 / self.words.max(1) as f64
+    }
+}
+
+impl Tokenizer {
+    /// Tokens that no text seems to give: encoding a token's own text gives others, alone and after other text. Control
+    /// tokens and tokens that are no whole characters are not asked about (Land and Bartolo 2024, arXiv 2405.05417, section
+    /// 3.1, tell these apart too).
+    pub fn unreachable_tokens(&self) -> Vec<TokenId> {
+        const BEFORE: [&str; 5] = ["", "a", "1", ".", "a "];
+        let is_unreachable = |&id: &TokenId| {
+            let bytes = self.token_bytes(id);
+            let Ok(text) = std::str::from_utf8(&bytes) else { return false };
+            if text.is_empty() || self.is_special(id) || Some(id) == self.unknown() {
+                return false;
+            }
+            // WordPiece marks pieces within a word, and SentencePiece puts the space before a text itself.
+            let spelled = [text, text.strip_prefix("##").unwrap_or(text), text.strip_prefix(' ').unwrap_or(text)];
+            let gives_it = |before: &str, text: &str| self.encode(&format!("{before}{text}")).last() == Some(&id);
+            !spelled.iter().any(|text| BEFORE.iter().any(|before| gives_it(before, text)))
+        };
+        (0..self.vocabulary_size() as TokenId).filter(is_unreachable).collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::pipeline::Pipeline;
 use crate::sentencepiece::{Model, SentencePiece};
 use crate::special_tokens::find_all;
 use crate::token_bytes::TokenBytes;
-use crate::{StreamDecoder, TokenId};
+use crate::{StreamDecoder, TokenId, TokenizerError};
 
 /// A token that text never becomes by itself, or a word that is always one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +96,18 @@ impl Tokenizer {
         match &self.inner.source {
             Source::Json(text) => text.clone(),
             Source::SentencePiece(model) => crate::sentencepiece::to_json(model),
+        }
+    }
+
+    /// The vocabulary as a SentencePiece `.model`, if it is one: that format has no form for bytes spelled as GPT-2 does, for
+    /// WordPiece, and for single characters.
+    pub fn to_sentencepiece(&self) -> Result<Vec<u8>, TokenizerError> {
+        match &self.inner.source {
+            Source::SentencePiece(model) => Ok(crate::sentencepiece::to_protobuf(model)),
+            Source::Json(_) => Err(TokenizerError::Unwritable {
+                format: "a SentencePiece model",
+                reason: "it was not trained as SentencePiece's BPE or Unigram, nor read from such a model".into(),
+            }),
         }
     }
 

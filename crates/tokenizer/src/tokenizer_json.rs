@@ -21,24 +21,13 @@ pub(crate) fn byte_level(merges: &[Pair], split: Split, special_tokens: &[String
         }
         merge_pairs.push(json!([left, right]));
     }
-    let bytes_only = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
-    let pre_tokenizer = match split {
-        Split::None => bytes_only,
-        Split::Gpt2 => {
-            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})
-        }
-        Split::Gpt4 => json!({"type": "Sequence", "pretokenizers": [
-            {"type": "Split", "pattern": {"Regex": split.pattern()}, "behavior": "Isolated", "invert": false},
-            bytes_only,
-        ]}),
-    };
     let model = json!({
         "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
         "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
         "vocab": vocabulary(&tokens), "merges": merge_pairs,
     });
     let decoder = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
-    file(tokens.len(), special_tokens, pre_tokenizer, decoder, model)
+    file(tokens.len(), special_tokens, split.pre_tokenizer(), decoder, model)
 }
 
 /// Characters: a BPE without merges, in which U+FFFD stands for unknown characters.

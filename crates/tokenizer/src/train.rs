@@ -1,11 +1,20 @@
-//! Makes tokenizers from text: byte-level BPE, bytes, characters.
+//! Makes tokenizers from text: byte-level BPE, WordPiece, SentencePiece's BPE and Unigram, bytes, characters.
+
+mod corpus;
+mod sentence_piece;
+mod unigram;
+mod word_piece;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::progress::{Event, Observer};
 
-use crate::bpe::{BYTE_TOKENS, Pair, Split, count_words, train::learn_merges};
+pub use corpus::Corpus;
+pub use sentence_piece::{SentencePieceAlgorithm, SentencePieceConfig, train_sentence_piece};
+pub use word_piece::{WordPieceConfig, train_word_piece};
+
+use crate::bpe::{Alphabet, BYTE_TOKENS, CountingOptions, Pair, Split, TextSink, WordCounts, train::learn_merges};
 use crate::{Tokenizer, TokenizerError, special_tokens, tokenizer_json};
 
 /// How a byte-level BPE vocabulary is learned.
@@ -21,9 +30,9 @@ pub struct TrainingConfig {
     pub split: Split,
     /// A pair is merged only if it occurs so often; 2 is the least that is worth a token.
     pub minimum_pair_count: u64,
-    /// Threads that count words; the result does not depend on it.
-    #[serde(skip, default = "all_threads")]
-    pub threads: usize,
+    /// Threads that count words, and the memory; the result does not depend on threads.
+    #[serde(skip)]
+    pub counting: CountingOptions,
 }
 
 impl Default for TrainingConfig {
@@ -33,39 +42,54 @@ impl Default for TrainingConfig {
             special_tokens: special_tokens::all(),
             split: Split::Gpt4,
             minimum_pair_count: 2,
-            threads: all_threads(),
+            counting: CountingOptions::default(),
         }
     }
 }
 
-/// As many as the machine has.
-fn all_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// Trains a byte-level BPE tokenizer on `texts`; see [`train_bpe_on`].
+pub fn train_bpe<T: AsRef<str>>(
+    texts: &[T],
+    config: &TrainingConfig,
+    observer: &dyn Observer,
+) -> Result<Tokenizer, TokenizerError> {
+    let bytes = texts.iter().map(|text| text.as_ref().len() as u64).sum();
+    let mut feed = |sink: TextSink<'_>| texts.iter().try_for_each(|text| sink(text.as_ref()));
+    train_bpe_on(Corpus { bytes, feed: &mut feed }, config, observer)
 }
 
-/// Trains a byte-level BPE tokenizer on `texts`. Ties are broken by the smallest pair, so that the same texts give
-/// the same tokenizer on any machine, for any number of threads.
-pub fn train_bpe<T: AsRef<str> + Sync>(
-    texts: &[T],
+/// Trains a byte-level BPE tokenizer on texts that come one by one. Ties are broken by the smallest pair, so that the
+/// same texts give the same tokenizer on any machine, for any number of threads.
+pub fn train_bpe_on(
+    corpus: Corpus<'_>,
     config: &TrainingConfig,
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
     check_special_tokens(&config.special_tokens)?;
     let token_room = token_room(config.vocabulary_size, config.special_tokens.len())?;
+    let words = corpus.count(&config.split, &config.counting, observer)?;
+    let merges = merges(&words, &Alphabet::bytes(), token_room, config.minimum_pair_count, observer)?;
+    tokenizer_from_merges(&merges, config.split, &config.special_tokens)
+}
+
+/// Learns merges, and tells how far it is.
+fn merges(
+    words: &WordCounts,
+    alphabet: &Alphabet,
+    token_room: usize,
+    minimum_pair_count: u64,
+    observer: &dyn Observer,
+) -> Result<Vec<Pair>, TokenizerError> {
     let started = std::time::Instant::now();
-    let words = count_words(texts, config.split, config.threads);
-    if words.words.is_empty() {
-        return Err(TokenizerError::EmptyCorpus);
-    }
     let tell = |done: usize| observer.event(&training_step(done, token_room, started.elapsed().as_secs_f64()));
-    let merges = learn_merges(&words, token_room, config.minimum_pair_count, |tokens| {
+    let merges = learn_merges(words, alphabet, token_room, minimum_pair_count, |tokens| {
         if tokens % PROGRESS_EVERY == 0 {
             tell(tokens);
         }
         !observer.stop_requested()
     })?;
     tell(token_room);
-    tokenizer_from_merges(&merges, config.split, &config.special_tokens)
+    Ok(merges)
 }
 
 /// What a vocabulary of so many tokens has room for besides its special tokens: at least the bytes.

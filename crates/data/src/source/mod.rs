@@ -12,6 +12,7 @@ mod lines;
 mod parquet;
 mod table;
 mod text;
+mod texts;
 mod warc;
 
 use std::io;
@@ -27,6 +28,7 @@ use crate::{DataError, Document};
 
 pub use files::find;
 pub use html::main_text;
+pub use texts::Texts;
 
 /// Reads a whole UTF-8 text. Missing, empty, binary and too large files, and folders, are distinct errors.
 pub fn read_text(path: &Path) -> Result<String, DataError> {

@@ -3,14 +3,19 @@
 //! Token `0..256` is the byte of that value; each merge makes the next id. Text is first cut into words by a
 //! [`Split`] pattern; no merge crosses a word.
 
+mod alphabet;
+mod dropout;
 pub mod reference;
 mod split;
 pub mod train;
 mod words;
 
-pub use split::{Split, safe_pieces};
-pub(crate) use words::FastHash;
-pub use words::{WordCounts, count_words};
+pub use alphabet::Alphabet;
+pub(crate) use alphabet::text;
+pub use dropout::BpeDropout;
+pub use split::{GPT4O_PATTERN, QWEN_PATTERN, Split, border, safe_pieces};
+pub use words::{CountingOptions, TextSink, WordCounts, count_words};
+pub(crate) use words::{FastHash, Words, count};
 
 use crate::TokenId;
 

@@ -1,8 +1,9 @@
-//! How text is cut into words before BPE: the published patterns of GPT-2 and GPT-4.
+//! How text is cut into words before BPE, by the published patterns and two simpler rules.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::pipeline::{PreTokenizer, PreTokenizerScratch, Span};
 use tokenizers::pre_tokenizers::split::{Split as NativeSplit, SplitPattern};
@@ -12,6 +13,13 @@ pub const GPT2_PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\
 /// GPT-4's pattern (`cl100k_base` of tiktoken), which Llama 3 took too. Spelled as the encoder's splitter knows it:
 /// another spelling of the same language would fall back to a regular expression, 40 times slower.
 pub const GPT4_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// GPT-4o's pattern (`o200k_base`): letters by case, contractions stay with their word, a slash after punctuation.
+pub const GPT4O_PATTERN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Qwen's pattern: GPT-4's with single digits.
+pub const QWEN_PATTERN: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Whatever stands between spaces, with the space before it.
+pub const WHITESPACE_PATTERN: &str = r" ?\S+|\s+(?!\S)|\s+";
 
 /// How text is cut into words; a merge never crosses a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,52 +30,124 @@ pub enum Split {
     Gpt4,
     /// GPT-2's pattern.
     Gpt2,
+    /// GPT-4o's pattern.
+    Gpt4o,
+    /// Qwen's pattern.
+    Qwen,
+    /// Every digit by itself, the rest by GPT-2's pattern, as StarCoder and SmolLM do.
+    Digits,
+    /// Only at whitespace: a word keeps its punctuation.
+    Whitespace,
     /// The whole text is one word.
     None,
 }
 
 impl Split {
-    /// The regular expression, if there is one.
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Gpt4, Self::Gpt2, Self::Gpt4o, Self::Qwen, Self::Digits, Self::Whitespace, Self::None];
+
+    /// As a user writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpt4 => "gpt4",
+            Self::Gpt2 => "gpt2",
+            Self::Gpt4o => "gpt4o",
+            Self::Qwen => "qwen",
+            Self::Digits => "digits",
+            Self::Whitespace => "whitespace",
+            Self::None => "none",
+        }
+    }
+
+    /// The regular expression, if there is one; that of [`Self::Digits`] cuts what lies between digits.
     pub fn pattern(self) -> Option<&'static str> {
         match self {
             Self::Gpt4 => Some(GPT4_PATTERN),
-            Self::Gpt2 => Some(GPT2_PATTERN),
+            Self::Gpt2 | Self::Digits => Some(GPT2_PATTERN),
+            Self::Gpt4o => Some(GPT4O_PATTERN),
+            Self::Qwen => Some(QWEN_PATTERN),
+            Self::Whitespace => Some(WHITESPACE_PATTERN),
             Self::None => None,
         }
     }
 
+    /// What cuts in the same way in a `tokenizer.json`, and spells the words' bytes.
+    pub(crate) fn pre_tokenizer(self) -> Value {
+        let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+        let first = match self {
+            Self::None | Self::Gpt2 => return bytes(self == Self::Gpt2),
+            Self::Digits => json!({"type": "Digits", "individual_digits": true}),
+            _ => {
+                json!({"type": "Split", "pattern": {"Regex": self.pattern()}, "behavior": "Isolated", "invert": false})
+            }
+        };
+        json!({"type": "Sequence", "pretokenizers": [first, bytes(self == Self::Digits)]})
+    }
+
     /// Calls `word` with each word of `text`, in order; together they are the text.
     pub(crate) fn for_each_word<'a>(self, text: &'a str, scratch: &mut SplitScratch, mut word: impl FnMut(&'a str)) {
-        let Some(pattern) = self.pattern() else {
-            if !text.is_empty() {
-                word(text);
+        match self {
+            Self::None if text.is_empty() => {}
+            Self::None => word(text),
+            Self::Whitespace => whitespace_words(text, word),
+            Self::Digits => {
+                let mut rest = text;
+                while let Some((at, digit)) = rest.char_indices().find(|(_, c)| c.is_numeric()) {
+                    self.native_words(&rest[..at], scratch, &mut word);
+                    let (_, from_digit) = rest.split_at(at);
+                    let (digit, behind) = from_digit.split_at(digit.len_utf8());
+                    word(digit);
+                    rest = behind;
+                }
+                self.native_words(rest, scratch, &mut word);
             }
-            return;
-        };
+            _ => self.native_words(text, scratch, &mut word),
+        }
+    }
+
+    /// By the pattern, as the encoder's own splitter does.
+    fn native_words<'a>(self, text: &'a str, scratch: &mut SplitScratch, word: &mut impl FnMut(&'a str)) {
         assert!(text.len() <= PIECE_BYTES_MAX, "callers hand over pieces of at most {PIECE_BYTES_MAX} bytes");
         let native = scratch.native.get_or_insert_with(|| {
-            NativeSplit::native(SplitPattern::Regex(pattern.to_owned()), SplitDelimiterBehavior::Isolated, false)
+            let pattern = SplitPattern::Regex(self.pattern().unwrap_or_default().to_owned());
+            NativeSplit::native(pattern, SplitDelimiterBehavior::Isolated, false)
                 .expect("a constant pattern; a test runs each")
         });
         scratch.spans.clear();
         native
             .pre_tokenize(text, &mut scratch.buffers, &mut scratch.spans)
-            .expect("both patterns are native to the splitter, which has no failing path; a test runs each");
+            .expect("the patterns are native to the splitter, which has no failing path; a test runs each");
         for span in &scratch.spans {
             word(&text[span.start as usize..span.end as usize]);
         }
     }
 }
 
+/// [`WHITESPACE_PATTERN`] by hand: the encoder's splitter does not know it.
+fn whitespace_words<'a>(text: &'a str, mut word: impl FnMut(&'a str)) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let gap = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
+        let last = rest[..gap].chars().next_back();
+        // Of whitespace before a word, its last character is apart: with the word if it is a space.
+        let end = match last {
+            Some(last) if gap < rest.len() && gap > last.len_utf8() => gap - last.len_utf8(),
+            Some(last) if last != ' ' || gap == rest.len() => gap,
+            _ => gap + rest[gap..].find(char::is_whitespace).unwrap_or(rest.len() - gap),
+        };
+        let (first, behind) = rest.split_at(end);
+        word(first);
+        rest = behind;
+    }
+}
+
 impl FromStr for Split {
     type Err = String;
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "gpt4" => Ok(Self::Gpt4),
-            "gpt2" => Ok(Self::Gpt2),
-            "none" => Ok(Self::None),
-            other => Err(format!("unknown split `{other}`; known: gpt4, gpt2, none")),
-        }
+        let known = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|split| split.name() == name);
+        found.ok_or_else(|| format!("unknown split `{name}`; known: {}", known()))
     }
 }
 
@@ -82,9 +162,8 @@ pub(crate) struct SplitScratch {
 /// The splitter counts in u32.
 const PIECE_BYTES_MAX: usize = u32::MAX as usize - 1;
 
-/// Cuts `text` into pieces of about `piece_bytes` so that splitting the pieces gives the words of the whole, for both
-/// patterns: only between an ASCII letter and a space that a letter follows. No alternative of either pattern spans
-/// that border, and neither looks behind; the words before it end with letters, which no lookahead touches.
+/// Cuts `text` into pieces of about `piece_bytes` so that splitting the pieces gives the words of the whole, for all
+/// patterns: at a [`border`].
 ///
 /// ```
 /// let pieces: Vec<&str> = tsumugi_tokenizer::bpe::safe_pieces("one two three four", 5).collect();
@@ -96,12 +175,25 @@ pub fn safe_pieces(text: &str, piece_bytes: usize) -> impl Iterator<Item = &str>
         if rest.is_empty() {
             return None;
         }
-        let bytes = rest.as_bytes();
-        let border = (piece_bytes.max(1)..bytes.len().saturating_sub(1)).find(|&at| {
-            bytes[at] == b' ' && bytes[at - 1].is_ascii_alphabetic() && bytes[at + 1].is_ascii_alphabetic()
-        });
-        let (piece, remainder) = rest.split_at(border.unwrap_or(rest.len()));
+        let end = border(rest, piece_bytes).unwrap_or(rest.len());
+        let (piece, remainder) = rest.split_at(end);
         rest = remainder;
         Some(piece)
+    })
+}
+
+/// The first place from `from` on where a text can be cut without changing its words. Either between an ASCII letter and
+/// a space that a letter follows: no alternative of any pattern spans that border, none looks behind, and the words
+/// before it end with letters, which no lookahead touches. Or behind a single newline: whatever takes the newline ends
+/// with it, if no whitespace and no slash follows.
+pub fn border(text: &str, from: usize) -> Option<usize> {
+    let bytes = text.as_bytes();
+    (from.max(1)..bytes.len().saturating_sub(1)).find(|&at| match (bytes[at - 1], bytes[at]) {
+        (before, b' ') => before.is_ascii_alphabetic() && bytes[at + 1].is_ascii_alphabetic(),
+        (b'\n', after) if after != b'/' => {
+            let is_black = |c: char| !c.is_whitespace();
+            text[..at - 1].chars().next_back().is_some_and(is_black) && text[at..].starts_with(is_black)
+        }
+        _ => false,
     })
 }

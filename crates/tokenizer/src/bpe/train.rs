@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use super::words::FastHash;
-use super::{BYTE_TOKENS, Pair, TOKEN_BYTES_MAX, WordCounts};
+use super::{Alphabet, Pair, WordCounts};
 use crate::{TokenId, TokenizerError};
 
 /// No neighbour, or no token any more.
@@ -32,7 +32,7 @@ struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
-    fn new(counts: &'a WordCounts) -> Result<Self, TokenizerError> {
+    fn new(counts: &'a WordCounts, alphabet: &Alphabet) -> Result<Self, TokenizerError> {
         let bytes: u64 = counts.words.iter().map(|(word, _)| word.len() as u64).sum();
         if bytes >= u64::from(NONE) {
             return Err(TokenizerError::CorpusTooLarge { bytes, limit: u64::from(NONE) - 1 });
@@ -45,12 +45,15 @@ impl<'a> Words<'a> {
             word: Vec::with_capacity(capacity),
             counts: &counts.words,
         };
+        let mut sequence = Vec::new();
         for (index, (word, _)) in counts.words.iter().enumerate() {
-            for (at, &byte) in word.iter().enumerate() {
+            sequence.clear();
+            alphabet.spell(word, &mut sequence);
+            for (at, &token) in sequence.iter().enumerate() {
                 let place = words.token.len() as u32;
-                words.token.push(byte.into());
+                words.token.push(token);
                 words.previous.push(if at == 0 { NONE } else { place - 1 });
-                words.next.push(if at + 1 == word.len() { NONE } else { place + 1 });
+                words.next.push(if at + 1 == sequence.len() { NONE } else { place + 1 });
                 words.word.push(index as u32);
             }
         }
@@ -70,16 +73,17 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Learns merges until there are `vocabulary_size` tokens (bytes included) or no pair occurs `minimum_pair_count`
+/// Learns merges until there are `vocabulary_size` tokens (those of the alphabet included) or no pair occurs `minimum_pair_count`
 /// times; see [`super::reference::learn_merges_reference`] for the rule. `on_token` hears how many tokens there are
 /// and says whether to go on.
 pub fn learn_merges(
     words: &WordCounts,
+    alphabet: &Alphabet,
     vocabulary_size: usize,
     minimum_pair_count: u64,
     mut on_token: impl FnMut(usize) -> bool,
 ) -> Result<Vec<Pair>, TokenizerError> {
-    let mut trainer = Trainer::new(words)?;
+    let mut trainer = Trainer::new(words, alphabet)?;
     let mut merges = Vec::new();
     while trainer.token_count() < vocabulary_size {
         let Some((pair, count)) = trainer.most_frequent() else { break };
@@ -100,16 +104,19 @@ struct Trainer<'a> {
     pairs: HashMap<u64, PairState, FastHash>,
     /// `(count, pair)`; a count may be out of date, and is then too high.
     heap: BinaryHeap<(u64, Reverse<u64>)>,
-    /// Bytes of each token.
+    alphabet: &'a Alphabet,
+    /// The text of each token.
     tokens: Vec<Vec<u8>>,
+    /// The letters of each token.
+    lengths: Vec<usize>,
     id_of_bytes: HashMap<Vec<u8>, TokenId, FastHash>,
     /// Pairs that became more frequent in this merge.
     risen: Vec<u64>,
 }
 
 impl<'a> Trainer<'a> {
-    fn new(counts: &'a WordCounts) -> Result<Self, TokenizerError> {
-        let words = Words::new(counts)?;
+    fn new(counts: &'a WordCounts, alphabet: &'a Alphabet) -> Result<Self, TokenizerError> {
+        let words = Words::new(counts, alphabet)?;
         let mut pairs: HashMap<u64, PairState, FastHash> = HashMap::default();
         for place in 0..words.token.len() as u32 {
             if let Some(pair) = words.pair_at(place) {
@@ -119,10 +126,10 @@ impl<'a> Trainer<'a> {
             }
         }
         let heap = pairs.iter().map(|(&pair, state)| (state.count, Reverse(pair))).collect();
-        let tokens: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
-        debug_assert_eq!(tokens.len(), BYTE_TOKENS as usize);
+        let tokens = alphabet.tokens().to_vec();
+        let lengths = vec![1; tokens.len()];
         let id_of_bytes = tokens.iter().cloned().zip(0..).collect();
-        Ok(Self { words, pairs, heap, tokens, id_of_bytes, risen: Vec::new() })
+        Ok(Self { words, pairs, heap, alphabet, tokens, lengths, id_of_bytes, risen: Vec::new() })
     }
 
     fn token_count(&self) -> usize {
@@ -136,7 +143,7 @@ impl<'a> Trainer<'a> {
             let now = self.pairs.get(&pair).map_or(0, |state| state.count);
             if now == count {
                 let (left, right) = ((pair >> 32) as TokenId, pair as TokenId);
-                if self.tokens[left as usize].len() + self.tokens[right as usize].len() <= TOKEN_BYTES_MAX {
+                if self.lengths[left as usize] + self.lengths[right as usize] <= self.alphabet.token_length_max {
                     return Some(((left, right), count));
                 }
             } else if now > 0 && now < count {
@@ -167,11 +174,12 @@ impl<'a> Trainer<'a> {
 
     /// The token of these bytes, new or not.
     fn token_for(&mut self, left: TokenId, right: TokenId) -> TokenId {
-        let bytes = [&self.tokens[left as usize][..], &self.tokens[right as usize][..]].concat();
+        let bytes = self.alphabet.join(&self.tokens[left as usize], &self.tokens[right as usize]);
         let next_id = self.tokens.len() as TokenId;
         let id = *self.id_of_bytes.entry(bytes.clone()).or_insert(next_id);
         if id == next_id {
             self.tokens.push(bytes);
+            self.lengths.push(self.lengths[left as usize] + self.lengths[right as usize]);
         }
         id
     }

@@ -4,13 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::bpe::Split;
-
-/// GPT-4o (`o200k_base`): letters by case, contractions stay with their word, a slash after punctuation.
-pub(super) const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// Qwen: GPT-4's with single digits.
-pub(super) const QWEN: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) use crate::bpe::{GPT4O_PATTERN as O200K, QWEN_PATTERN as QWEN};
 
 /// GPT-2's pattern.
 pub(super) fn gpt2() -> Value {

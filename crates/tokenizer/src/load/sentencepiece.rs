@@ -13,7 +13,7 @@ impl Tokenizer {
     }
 
     /// The tokenizer of a model, wherever its pieces came from.
-    pub(super) fn from_pieces(model: Model) -> Result<Self, TokenizerError> {
+    pub(crate) fn from_pieces(model: Model) -> Result<Self, TokenizerError> {
         let encoder = SentencePiece::new(&model)?;
         let special_tokens = special_tokens(&model);
         let leading_space = match (model.remove_extra_whitespaces, model.add_dummy_prefix) {

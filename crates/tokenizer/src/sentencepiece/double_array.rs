@@ -3,7 +3,7 @@
 
 /// A trie from bytes to numbers of 31 bits.
 #[derive(Debug, Default)]
-pub(super) struct DoubleArray {
+pub(crate) struct DoubleArray {
     units: Vec<u32>,
 }
 

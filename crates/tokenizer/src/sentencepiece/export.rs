@@ -1,4 +1,4 @@
-//! A SentencePiece model as a `tokenizer.json`, in the form that `transformers` converts to. What has no counterpart there
+//! A SentencePiece model as its own file, and as a `tokenizer.json`, in the form that `transformers` converts to. What has no counterpart there
 //! (spaces after words, a table of characters applied to longest matches) comes as near as it can.
 
 use std::collections::HashMap;
@@ -9,7 +9,77 @@ use super::model::{Algorithm, Model, Piece, PieceKind};
 use super::normalizer::SPACE;
 use crate::base64;
 
-/// The file.
+/// A `.model` file, as SentencePiece's library reads it.
+pub(crate) fn to_protobuf(model: &Model) -> Vec<u8> {
+    let mut file = Message::default();
+    for piece in &model.pieces {
+        let mut message = Message::default();
+        message.bytes(1, piece.text.as_bytes());
+        message.float(2, piece.score);
+        message.integer(3, piece.kind as u64);
+        file.bytes(1, &message.0);
+    }
+    let mut trainer = Message::default();
+    trainer.integer(
+        3,
+        match model.algorithm {
+            Algorithm::Unigram => 1,
+            Algorithm::Bpe => 2,
+        },
+    );
+    trainer.integer(4, model.pieces.len() as u64);
+    trainer.integer(24, model.whitespace_as_suffix.into());
+    trainer.integer(35, model.byte_fallback.into());
+    // Ids that are not there are -1, in two's complement.
+    let absent = u64::MAX;
+    trainer.integer(40, unknown(&model.pieces).map_or(absent, |id| id as u64));
+    trainer.integer(41, model.begins_with.map_or(absent, u64::from));
+    let end = model.pieces.iter().position(|piece| piece.kind == PieceKind::Control && piece.text == "</s>");
+    trainer.integer(42, end.map_or(absent, |id| id as u64));
+    trainer.integer(43, absent);
+    trainer.bytes(44, model.unknown_surface.as_bytes());
+    file.bytes(2, &trainer.0);
+    let mut normalizer = Message::default();
+    normalizer.bytes(1, if model.character_map.is_empty() { b"identity" } else { b"user_defined" });
+    normalizer.bytes(2, &model.character_map);
+    normalizer.integer(3, model.add_dummy_prefix.into());
+    normalizer.integer(4, model.remove_extra_whitespaces.into());
+    normalizer.integer(5, 1);
+    file.bytes(3, &normalizer.0);
+    file.0
+}
+
+/// A message of a protocol buffer, as it is written (protobuf.dev, "Encoding").
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    fn integer(&mut self, field: u64, value: u64) {
+        self.varint(field << 3);
+        self.varint(value);
+    }
+
+    fn float(&mut self, field: u64, value: f32) {
+        self.varint(field << 3 | 5);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend(bytes);
+    }
+}
+
+/// The `tokenizer.json`.
 pub(crate) fn to_json(model: &Model) -> String {
     let mut normalizers = Vec::new();
     if !model.character_map.is_empty() {

@@ -10,10 +10,10 @@ mod normalizer;
 mod unigram;
 
 use bpe::Bpe;
-use double_array::DoubleArray;
-pub(crate) use export::to_json;
-pub(crate) use model::Model;
-use model::{Algorithm, Piece, PieceKind, failed};
+pub(crate) use double_array::DoubleArray;
+pub(crate) use export::{to_json, to_protobuf};
+use model::failed;
+pub(crate) use model::{Algorithm, Model, Piece, PieceKind};
 use normalizer::Normalizer;
 pub(crate) use normalizer::SPACE;
 use unigram::Unigram;

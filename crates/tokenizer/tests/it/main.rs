@@ -8,4 +8,5 @@ mod folder;
 mod public_vocabularies;
 mod reference_encoder;
 mod streaming;
+mod train;
 mod vocabulary_files;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use tsumugi_tokenizer::{Side, truncate};
 
 use super::inspect::shown;
 use crate::commands::Command;
@@ -24,6 +25,12 @@ pub struct Encode {
     /// Take the text from this file instead
     #[arg(long, value_name = "TEXT")]
     file: Option<PathBuf>,
+    /// Keep only the first N tokens
+    #[arg(long, value_name = "N")]
+    truncate: Option<usize>,
+    /// Say also which bytes of the text each token stands for (with --json)
+    #[arg(long, requires = "json")]
+    offsets: bool,
     #[command(flatten)]
     json: Json,
 }
@@ -40,10 +47,16 @@ impl Command for Encode {
             Some(path) => tsumugi_data::read_text(path)?,
             None => self.text.unwrap_or_default(),
         };
-        let ids = tokenizer.encode(&text);
+        let mut ids = tokenizer.encode(&text);
+        truncate(&mut ids, self.truncate.unwrap_or(usize::MAX), Side::Right);
         if self.json.json {
             let tokens: Vec<String> = ids.iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
-            print_json(&json!({"ids": ids, "tokens": tokens}))?;
+            let mut answer = json!({"ids": ids, "tokens": tokens});
+            if self.offsets {
+                let placed = tokenizer.encode_with_offsets(&text)?;
+                answer["offsets"] = placed[..ids.len()].iter().map(|(_, at)| json!([at.start, at.end])).collect();
+            }
+            print_json(&answer)?;
         } else {
             print_line(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
         }

@@ -1,5 +1,6 @@
 //! `tsumugi tokenizer ...`
 
+pub mod compare;
 pub mod decode;
 pub mod encode;
 pub mod inspect;
@@ -13,4 +14,5 @@ pub const ALL: &[Entry] = &[
     command::<encode::Encode>(),
     command::<decode::Decode>(),
     command::<inspect::Inspect>(),
+    command::<compare::Compare>(),
 ];

@@ -6,23 +6,30 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use tsumugi_base::io::create_folder;
 use tsumugi_base::units;
-use tsumugi_tokenizer::bpe::Split;
-use tsumugi_tokenizer::train::{TrainingConfig, byte_tokenizer, character_tokenizer, train_bpe};
-use tsumugi_tokenizer::{Tokenizer, TokenizerError, special_tokens};
+use tsumugi_data::corpus::CorpusError;
+use tsumugi_data::source::Texts;
+use tsumugi_tokenizer::bpe::{CountingOptions, Split, TextSink};
+use tsumugi_tokenizer::train::{
+    Corpus, SentencePieceAlgorithm, SentencePieceConfig, TrainingConfig, WordPieceConfig, byte_tokenizer,
+    character_tokenizer, train_bpe_on, train_sentence_piece, train_word_piece,
+};
+use tsumugi_tokenizer::{Statistics, Tokenizer, TokenizerError, special_tokens};
 
+use super::inspect::shown;
 use crate::commands::Command;
-use crate::flags::{Json, Threads};
+use crate::flags::{Json, Threads, byte_count};
 use crate::interrupt;
-use crate::output::{Answer, Failure, print_json, print_line};
+use crate::output::{Answer, Failure, print_json, print_line, tell};
 use crate::progress::Progress;
 
 /// Train a tokenizer on text
 ///
-/// Byte-level BPE: every text can be encoded, and the same text gives the same tokenizer on any machine. The folder
-/// then holds `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`, as `transformers` reads them.
+/// The same text gives the same tokenizer on any machine, and texts of any size are counted in bounded memory. The folder
+/// then holds `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json`, as `transformers` reads them, and
+/// for SentencePiece's kinds `tokenizer.model`.
 #[derive(Debug, Args)]
 pub struct Train {
-    /// Text files in UTF-8
+    /// Text in UTF-8, JSON lines, Parquet, CSV, HTML or WARC: files, folders, patterns
     #[arg(required = true, value_name = "TEXT")]
     texts: Vec<PathBuf>,
     /// The folder to write; made if it is not there
@@ -31,12 +38,24 @@ pub struct Train {
     /// What a token is
     #[arg(long, value_enum, default_value_t = Kind::Bpe)]
     kind: Kind,
-    /// Tokens in all: 256 bytes, the learned ones, 5 control tokens (bpe only) [default: 4096]
-    #[arg(long, value_name = "N")]
+    /// Tokens in all: control tokens, bytes or characters, the learned ones [default: 4096]
+    #[arg(long, value_name = "N", visible_alias = "vocabulary-size")]
     vocabulary: Option<usize>,
     /// How text is cut into words, which a token never crosses (bpe only) [default: gpt4]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, visible_alias = "splitter")]
     split: Option<WordSplit>,
+    /// Keep capitals and accents (wordpiece only)
+    #[arg(long)]
+    cased: bool,
+    /// Characters without a token are <unk> rather than their bytes (unigram and sentencepiece-bpe only)
+    #[arg(long)]
+    no_byte_fallback: bool,
+    /// The field of JSON lines and tables that holds the text
+    #[arg(long, value_name = "FIELD", default_value = "text")]
+    text_field: String,
+    /// About the most that is held in memory at once
+    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = byte_count)]
+    memory: u64,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -48,6 +67,12 @@ pub struct Train {
 enum Kind {
     /// a frequent sequence of bytes
     Bpe,
+    /// a word or a piece of one, as BERT's
+    Wordpiece,
+    /// the pieces that make the text most likely, as in SentencePiece
+    Unigram,
+    /// a frequent sequence of characters, as in SentencePiece
+    SentencepieceBpe,
     /// a byte
     Bytes,
     /// a character that the text has
@@ -57,18 +82,43 @@ enum Kind {
 /// How text is cut into words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum WordSplit {
-    /// GPT-4's pattern, at most three digits together
+    /// GPT-4's pattern, which Llama 3 has too: at most three digits together
+    #[value(aliases = ["cl100k", "llama3"])]
     Gpt4,
     /// GPT-2's pattern
     Gpt2,
+    /// GPT-4o's pattern: letters by case
+    #[value(alias = "o200k")]
+    Gpt4o,
+    /// Qwen's pattern: single digits
+    Qwen,
+    /// single digits, the rest by GPT-2's pattern
+    Digits,
+    /// only at whitespace
+    Whitespace,
     /// not at all, which is slow on large texts
     None,
+}
+
+impl WordSplit {
+    fn split(self) -> Split {
+        match self {
+            Self::Gpt4 => Split::Gpt4,
+            Self::Gpt2 => Split::Gpt2,
+            Self::Gpt4o => Split::Gpt4o,
+            Self::Qwen => Split::Qwen,
+            Self::Digits => Split::Digits,
+            Self::Whitespace => Split::Whitespace,
+            Self::None => Split::None,
+        }
+    }
 }
 
 impl Command for Train {
     const NAME: &'static str = "train";
     const EXAMPLES: &'static str = "
         tsumugi tokenizer train input.txt --vocabulary 4096 --out runs/tokenizer
+        tsumugi tokenizer train pages/*.jsonl --kind unigram --vocabulary 32000 --out runs/unigram
         tsumugi tokenizer train input.txt --kind characters --out runs/characters";
 
     fn run(self) -> Result<Answer, Failure> {
@@ -80,69 +130,165 @@ impl Command for Train {
                 "name another folder with `--out`, or remove this file",
             ));
         }
-        let texts = self.texts.iter().map(|path| tsumugi_data::read_text(path)).collect::<Result<Vec<_>, _>>()?;
-        let tokenizer = self.train(&texts)?;
+        let texts = Texts::find(&self.texts, &self.text_field)?;
+        let mut reader = Reader { texts: &texts, sample: String::new(), failed: None };
+        let tokenizer = self.train(&mut reader)?;
         create_folder(&self.out)?;
         tokenizer.save(&self.out)?;
-        self.show(&tokenizer, &texts)?;
+        self.show(&tokenizer, &reader.sample)?;
         Ok(Answer::Done)
     }
 }
 
+/// The beginning of the text is encoded to see how well the tokenizer does.
+const SAMPLE_BYTES: usize = 16 << 20;
+
+/// Longest tokens that are shown.
+const LONGEST: usize = 5;
+
+/// Reads the texts, and keeps a sample.
+struct Reader<'a> {
+    texts: &'a Texts,
+    sample: String,
+    /// Why reading ended early.
+    failed: Option<CorpusError>,
+}
+
+impl Reader<'_> {
+    fn feed(&mut self, sink: TextSink<'_>) -> Result<(), TokenizerError> {
+        let Self { texts, sample, failed } = self;
+        let mut refused = None;
+        let read = texts.for_each(
+            |text| {
+                let room = SAMPLE_BYTES.saturating_sub(sample.len());
+                sample.push_str(&text[..text.floor_char_boundary(room)]);
+                sink(text).map_err(|error| {
+                    refused = Some(error);
+                    CorpusError::Stopped
+                })
+            },
+            |fault| {
+                tell(&format!("left out: {fault}"));
+            },
+        );
+        *failed = read.err();
+        match (refused, &failed) {
+            (Some(error), _) => Err(error),
+            (None, Some(_)) => Err(TokenizerError::Stopped { merges: 0 }),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// All of it, for what needs no more than its characters.
+    fn whole(&mut self) -> Result<String, TokenizerError> {
+        let mut whole = String::new();
+        self.feed(&mut |text| {
+            whole.push_str(text);
+            Ok(())
+        })?;
+        Ok(whole)
+    }
+}
+
 impl Train {
-    fn train(&self, texts: &[String]) -> Result<Tokenizer, Failure> {
-        let special_tokens = special_tokens::all();
+    fn train(&self, reader: &mut Reader<'_>) -> Result<Tokenizer, Failure> {
+        interrupt::listen("stopping")?;
+        let progress = Progress::new();
+        let bytes = reader.texts.bytes();
         let trained = match self.kind {
-            Kind::Bytes => byte_tokenizer(&special_tokens),
-            Kind::Characters => character_tokenizer(&texts.concat(), &special_tokens),
-            Kind::Bpe => {
-                interrupt::listen("stopping")?;
-                let mut config = TrainingConfig::default();
-                config.vocabulary_size = self.vocabulary.unwrap_or(config.vocabulary_size);
-                config.split = match self.split {
-                    None | Some(WordSplit::Gpt4) => Split::Gpt4,
-                    Some(WordSplit::Gpt2) => Split::Gpt2,
-                    Some(WordSplit::None) => Split::None,
-                };
-                config.threads = self.threads.get().unwrap_or(config.threads);
-                train_bpe(texts, &config, &Progress::new())
+            Kind::Bytes => reader.whole().and_then(|_| byte_tokenizer(&special_tokens::all())),
+            Kind::Characters => reader.whole().and_then(|text| character_tokenizer(&text, &special_tokens::all())),
+            _ => {
+                let mut feed = |sink: TextSink<'_>| reader.feed(sink);
+                self.learn(Corpus { bytes, feed: &mut feed }, &progress)
             }
         };
+        drop(progress);
+        if let Some(error) = reader.failed.take().filter(|error| !matches!(error, CorpusError::Stopped)) {
+            return Err(error.into());
+        }
         trained.map_err(|error| match error {
             TokenizerError::Stopped { .. } => Failure::Stopped { message: "nothing was written".into() },
             other => other.into(),
         })
     }
 
-    /// A flag that would change nothing is a misunderstanding.
-    fn refuse_inert(&self) -> Result<(), Failure> {
-        let given = [("vocabulary", self.vocabulary.is_some()), ("split", self.split.is_some())];
-        match given.into_iter().find(|(_, given)| *given && self.kind != Kind::Bpe) {
-            Some((flag, _)) => Err(Failure::new(
-                format!("`--{flag}` has no effect on a tokenizer of bytes or characters"),
-                "leave it out, or use `--kind bpe`",
-            )),
-            None => Ok(()),
+    fn learn(&self, corpus: Corpus<'_>, progress: &Progress) -> Result<Tokenizer, TokenizerError> {
+        let mut counting = CountingOptions { memory_bytes: self.memory, ..CountingOptions::default() };
+        counting.threads = self.threads.get().unwrap_or(counting.threads);
+        let vocabulary_size = self.vocabulary.unwrap_or(TrainingConfig::default().vocabulary_size);
+        let sentence_piece = |algorithm| SentencePieceConfig {
+            vocabulary_size,
+            byte_fallback: !self.no_byte_fallback,
+            counting: counting.clone(),
+            ..SentencePieceConfig::new(algorithm)
+        };
+        match self.kind {
+            Kind::Wordpiece => {
+                let lowercase = !self.cased;
+                let config = WordPieceConfig { vocabulary_size, lowercase, counting, ..WordPieceConfig::default() };
+                train_word_piece(corpus, &config, progress)
+            }
+            Kind::Unigram => train_sentence_piece(corpus, &sentence_piece(SentencePieceAlgorithm::Unigram), progress),
+            Kind::SentencepieceBpe => {
+                train_sentence_piece(corpus, &sentence_piece(SentencePieceAlgorithm::Bpe), progress)
+            }
+            _ => {
+                let split = self.split.map(WordSplit::split).unwrap_or_default();
+                let config = TrainingConfig { vocabulary_size, split, counting, ..TrainingConfig::default() };
+                train_bpe_on(corpus, &config, progress)
+            }
         }
     }
 
-    fn show(&self, tokenizer: &Tokenizer, texts: &[String]) -> Result<(), Failure> {
-        let bytes: usize = texts.iter().map(String::len).sum();
-        let tokens: usize = texts.iter().map(|text| tokenizer.encode(text).len()).sum();
-        let bytes_per_token = bytes as f64 / tokens.max(1) as f64;
-        let vocabulary_size = tokenizer.vocabulary_size();
+    /// A flag that would change nothing is a misunderstanding.
+    fn refuse_inert(&self) -> Result<(), Failure> {
+        use Kind::{Bpe, Bytes, Characters, SentencepieceBpe, Unigram, Wordpiece};
+        let name = |kind: Kind| kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        let learned: &[Kind] = &[Bpe, Wordpiece, Unigram, SentencepieceBpe];
+        let given = [
+            ("vocabulary", self.vocabulary.is_some(), learned),
+            ("split", self.split.is_some(), &[Bpe][..]),
+            ("cased", self.cased, &[Wordpiece]),
+            ("no-byte-fallback", self.no_byte_fallback, &[Unigram, SentencepieceBpe]),
+        ];
+        let inert = given.into_iter().find(|(_, given, kinds)| *given && !kinds.contains(&self.kind));
+        let Some((flag, _, kinds)) = inert else { return Ok(()) };
+        let what = match self.kind {
+            Bytes | Characters => "a tokenizer of bytes or characters".into(),
+            kind => format!("`--kind {}`", name(kind)),
+        };
+        Err(Failure::new(
+            format!("`--{flag}` has no effect on {what}"),
+            format!("leave it out, or use `--kind {}`", name(kinds[0])),
+        ))
+    }
+
+    fn show(&self, tokenizer: &Tokenizer, sample: &str) -> Result<(), Failure> {
+        let statistics = Statistics::of(tokenizer, sample, LONGEST);
+        let unreachable = tokenizer.unreachable_tokens();
+        let Statistics { bytes, tokens, vocabulary_size, .. } = statistics;
+        let (bytes_per_token, tokens_per_word) = (statistics.bytes_per_token(), statistics.tokens_per_word());
         if self.json.json {
             return print_json(&json!({
                 "out": self.out, "vocabulary_size": vocabulary_size, "bytes": bytes, "tokens": tokens,
-                "bytes_per_token": bytes_per_token,
+                "bytes_per_token": bytes_per_token, "tokens_per_word": tokens_per_word,
+                "tokens_used": statistics.tokens_used, "unreachable": unreachable, "longest": statistics.longest,
             }));
         }
+        let longest: Vec<String> = statistics.longest.iter().map(|token| shown(token.as_bytes())).collect();
+        tell(&format!(
+            "{tokens_per_word:.2} tokens per word, {} of the tokens used, {} that no text gives; longest: {}",
+            units::count(statistics.tokens_used as u64),
+            units::count(unreachable.len() as u64),
+            longest.join(" "),
+        ));
         print_line(&format!(
             "{}: {} tokens; the text's {} bytes are {} tokens, {bytes_per_token:.2} bytes each",
             self.out.display(),
             units::count(vocabulary_size as u64),
-            units::count(bytes as u64),
-            units::count(tokens as u64),
+            units::count(bytes),
+            units::count(tokens),
         ))
     }
 }

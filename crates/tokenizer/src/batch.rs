@@ -1,0 +1,94 @@
+//! Texts of one batch as rows of one length: padding and truncation; and where each token stands in its text.
+
+use std::ops::Range;
+
+use crate::{TokenId, Tokenizer, TokenizerError};
+
+/// The end of a row at which something is put or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Before the first token: generation goes on at the end.
+    Left,
+    /// Behind the last.
+    Right,
+}
+
+/// Keeps at most `length` tokens; the others go on the given side.
+pub fn truncate(ids: &mut Vec<TokenId>, length: usize, side: Side) {
+    match side {
+        Side::Right => ids.truncate(length),
+        Side::Left => drop(ids.drain(..ids.len().saturating_sub(length))),
+    }
+}
+
+/// Fills rows with `padding` up to the longest, and on to a multiple of `multiple` (1 for none). Returns a mask for each:
+/// true where a token is of the text.
+pub fn pad(rows: &mut [Vec<TokenId>], padding: TokenId, side: Side, multiple: usize) -> Vec<Vec<bool>> {
+    let length = rows.iter().map(Vec::len).max().unwrap_or(0).next_multiple_of(multiple.max(1));
+    let fill = |row: &mut Vec<TokenId>| {
+        let missing = length - row.len();
+        let at = if side == Side::Left { 0 } else { row.len() };
+        let mut mask = vec![true; row.len()];
+        row.splice(at..at, std::iter::repeat_n(padding, missing));
+        mask.splice(at..at, std::iter::repeat_n(false, missing));
+        mask
+    };
+    rows.iter_mut().map(fill).collect()
+}
+
+impl Tokenizer {
+    /// The ids of a text with the bytes of it that each token stands for. Only where tokens' bytes behind each other are the
+    /// text, as in byte-level vocabularies: others change the text before they cut it, and are refused.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(TokenId, Range<usize>)>, TokenizerError> {
+        let ids = self.encode(text);
+        let mut at = 0;
+        let mut placed = Vec::with_capacity(ids.len());
+        for id in ids {
+            let bytes = self.token_bytes(id);
+            if text.as_bytes().get(at..at + bytes.len()) != Some(&*bytes) {
+                let reason = format!("offsets, where a token (at byte {at}) is not the text that it came from");
+                return Err(TokenizerError::Unsupported { reason });
+            }
+            placed.push((id, at..at + bytes.len()));
+            at += bytes.len();
+        }
+        Ok(placed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::byte_tokenizer;
+
+    #[test]
+    fn rows_become_equally_long() {
+        let rows = || vec![vec![1, 2, 3], vec![4], vec![]];
+        let mut left = rows();
+        let masks = pad(&mut left, 9, Side::Left, 2);
+        assert_eq!(left, [[9, 1, 2, 3], [9, 9, 9, 4], [9, 9, 9, 9]]);
+        assert_eq!(masks[1], [false, false, false, true]);
+        let mut right = rows();
+        let masks = pad(&mut right, 9, Side::Right, 1);
+        assert_eq!(right, [[1, 2, 3], [4, 9, 9], [9, 9, 9]]);
+        assert_eq!(masks[1], [true, false, false]);
+    }
+
+    #[test]
+    fn the_given_side_is_cut() {
+        for (side, kept) in [(Side::Left, [3, 4]), (Side::Right, [1, 2])] {
+            let mut ids = vec![1, 2, 3, 4];
+            truncate(&mut ids, 9, side);
+            assert_eq!(ids.len(), 4);
+            truncate(&mut ids, 2, side);
+            assert_eq!(ids, kept);
+        }
+    }
+
+    #[test]
+    fn offsets_are_bytes_of_the_text() {
+        let tokenizer = byte_tokenizer(&[]).unwrap();
+        let placed = tokenizer.encode_with_offsets("a\u{e9}").unwrap();
+        assert_eq!(placed, [(97, 0..1), (0xc3, 1..2), (0xa9, 2..3)]);
+    }
+}
