@@ -132,7 +132,7 @@ pub fn drama() -> String {
 }
 
 pub fn tiny_tokenizer() -> Tokenizer {
-    let config = TrainingConfig { vocabulary_size: 320, threads: 1, ..TrainingConfig::default() };
+    let config = TrainingConfig { vocabulary_size: 320, ..TrainingConfig::default() };
     train_bpe(&[drama()], &config, &tsumugi_base::progress::Silent).unwrap()
 }
 

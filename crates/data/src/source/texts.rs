@@ -169,7 +169,7 @@ mod tests {
     fn a_text_of_many_blocks_comes_whole() {
         let folder = tsumugi_base::testing::temporary_folder();
         let path = folder.path().join("a");
-        for unit in ["word \u{e9}t\u{e9} ", "\u{6f22}\u{5b57}", "line\n"] {
+        for unit in ["an old \u{e9}t\u{e9} ", "\u{6f22}\u{5b57}", "line\n"] {
             let text = format!("\u{feff}{}", unit.repeat(2 * BLOCK_BYTES / unit.len() + 12345));
             std::fs::write(&path, &text).unwrap();
             let found = all(&path).unwrap();
