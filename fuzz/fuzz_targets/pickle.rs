@@ -6,7 +6,7 @@ use tsumugi_files::pickle::joblib::{Inline, inline_array};
 use tsumugi_files::pickle::{Event, Limits, Machine};
 
 fuzz_target!(|bytes: &[u8]| {
-    let limits = Limits { opcodes: 100_000, stack: 1_000, memo: 10_000, kept: 2_000, skip: 100_000 };
+    let limits = Limits { opcodes: 100_000, stack: 1_000, memo: 10_000, kept: 2_000, skip: 100_000, told_bytes: 16 };
     let mut machine = Machine::new(bytes, limits);
     while let Some(event) = machine.next() {
         if let Some(Inline::Bytes(len)) = inline_array(machine.heap(), &event, bytes, machine.offset()) {

@@ -130,7 +130,9 @@ def errors():
     expect(openai.BadRequestError, lambda: ask(tools=[tool]), "unsupported_parameter", "tools")
     expect(openai.BadRequestError, lambda: ask(extra_body={"wibble": 1}), "unknown_parameter", "wibble")
     expect(openai.APIStatusError, lambda: ask(messages=[{"role": "user", "content": "x" * 9_000_000}]), "request_too_large")
-    expect(openai.NotFoundError, lambda: client.embeddings.create(model=MODEL, input="x"), "unknown_url")
+    embed = lambda: client.embeddings.create(model=MODEL, input="x")
+    expect(openai.BadRequestError, embed, "wrong_kind_of_model", "model")
+    expect(openai.NotFoundError, lambda: client.moderations.create(input="x"), "unknown_url")
 
 
 def own_sampling_fields():
@@ -138,11 +140,34 @@ def own_sampling_fields():
     assert client.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=2, extra_body=more).choices
 
 
+def embeddings():
+    """With a model of vectors beside the other one: `tsumugi serve CHAT EMBEDDER`, or the example server."""
+    others = []
+    for model in client.models.list():
+        try:
+            client.completions.create(model=model.id, prompt="a", max_tokens=1)
+        except openai.BadRequestError as error:
+            assert error.code == "wrong_kind_of_model", error
+            others.append(model.id)
+    if not others:
+        print("      no model of embeddings is served")
+        return
+    texts = ["one two", "three"]
+    asked = client.embeddings.create(model=others[0], input=texts)  # the client asks for base64 and decodes it
+    floats = client.embeddings.create(model=others[0], input=texts, encoding_format="float")
+    assert [item.index for item in asked.data] == [0, 1] and asked.usage.total_tokens == asked.usage.prompt_tokens > 0
+    pairs = [pair for a, b in zip(asked.data, floats.data, strict=True) for pair in zip(a.embedding, b.embedding, strict=True)]
+    assert pairs and all(abs(a - b) <= 1e-7 * abs(b) for a, b in pairs), pairs  # decimals of float32, read as doubles
+    alone = client.embeddings.create(model=others[0], input="three")
+    assert alone.data[0].embedding == asked.data[1].embedding
+    expect(openai.BadRequestError, lambda: client.embeddings.create(model=others[0], input=""), "invalid_value", "input")
+
+
 MODEL, CONTEXT = chat_model()
 print(f"openai {openai.__version__}, model {MODEL}, context {CONTEXT}")
 CHECKS = [
     models, chat, same_seed_same_answer, streaming_chat, streaming_helper, a_whole_conversation_goes_back, leaving_a_stream,
-    completions, context_length_exceeded, max_tokens_is_clipped, errors, own_sampling_fields,
+    completions, context_length_exceeded, max_tokens_is_clipped, embeddings, errors, own_sampling_fields,
 ]
 failed = 0
 for check in CHECKS:

@@ -72,7 +72,8 @@ pub struct Serving {
     #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
     kv: Option<KeyValueType>,
     /// Where the weights lie: `packed` copies them into the layout that is read fastest; `mapped` leaves them in the file,
-    /// which takes no time and no memory, but answers are slower; `auto` packs what fits into 70 % of the free memory
+    /// which takes no time and no memory (but for matrices of float32, which are copied), but answers are slower, and the file
+    /// must not be shortened meanwhile; `auto` packs what fits into 70 % of the free memory
     #[arg(long, value_name = "WHERE", default_value = "auto")]
     weights: Weights,
     #[command(flatten)]

@@ -8,6 +8,8 @@ mod batch;
 pub mod clean;
 mod conversation;
 pub mod corpus;
+pub mod decontaminate;
+pub mod dedup;
 pub mod dialogue;
 mod document;
 mod error;

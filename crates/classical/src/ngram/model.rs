@@ -20,6 +20,12 @@ pub struct NgramModel {
     word_bytes_begin: usize,
 }
 
+impl std::fmt::Debug for NgramModel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NgramModel({:?})", self.counts())
+    }
+}
+
 enum Bytes {
     Mapped(MappedFile),
     Owned(Vec<u8>),

@@ -15,6 +15,7 @@ pub mod pull;
 pub mod quantize;
 pub mod quickstart;
 pub mod rerank;
+pub mod scan;
 pub mod serve;
 pub mod tokenizer;
 pub mod train;
@@ -77,6 +78,7 @@ pub const ALL: &[Entry] = &[
     Entry::Group { name: "data", about: "Look at training data and prepare it", entries: data::ALL },
     command::<quantize::Quantize>(),
     command::<convert::Convert>(),
+    command::<scan::Scan>(),
     command::<models::Models>(),
     command::<plan::Plan>(),
     command::<bench::Bench>(),

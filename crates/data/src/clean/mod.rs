@@ -3,7 +3,7 @@
 //! - Rule sets of the field, equal to datatrove's decision by decision: [`gopher_quality`], [`gopher_repetition`],
 //!   [`c4`], [`fineweb`], behind one type, [`Filter`]. They share the [`words`] of a text.
 //! - Better text: [`repair`] of wrong decoding, [`lines`] taken out, personal data and secrets masked ([`mask`]).
-//! - Judgement: [`language`], a trained [`classifier`], [`topics`] by lists, [`perplexity`] by any model.
+//! - Judgement: [`language`], a trained [`classifier`], [`topics`] by lists.
 
 pub mod c4;
 pub mod characters;
@@ -16,7 +16,6 @@ pub mod hash;
 pub mod language;
 pub mod lines;
 pub mod mask;
-pub mod perplexity;
 pub mod repair;
 pub mod topics;
 pub mod words;

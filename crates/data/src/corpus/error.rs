@@ -101,6 +101,16 @@ pub enum CorpusError {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// Less memory than a stage needs.
+    #[error("{what} takes {needed}, but the limit is {limit}", needed = units::bytes(*needed_bytes), limit = units::bytes(*limit_bytes))]
+    StageMemory {
+        /// What of it.
+        what: &'static str,
+        /// What it takes.
+        needed_bytes: u64,
+        /// What is allowed.
+        limit_bytes: u64,
+    },
     /// A file of the run's own is not what the run wrote.
     #[error("{} is damaged: {problem}", file.display())]
     Damaged {
@@ -154,6 +164,9 @@ impl Hint for CorpusError {
                 "give --memory at least {}, or a smaller `document-bytes-max` in the recipe",
                 units::bytes(*needed_bytes)
             )),
+            Self::StageMemory { needed_bytes, .. } => {
+                Some(format!("give --memory at least {}", units::bytes(*needed_bytes)))
+            }
             Self::Damaged { .. } => Some("remove the output folder and run the same command again".into()),
             Self::NothingLeft { .. } => Some("the report says which rules dropped the documents".into()),
             Self::RecipeFile { .. } | Self::Stage { .. } | Self::OtherRank { .. } | Self::Stopped => None,

@@ -4,6 +4,7 @@
 //! run.json inputs.jsonl             what went in
 //! documents/NNNNN-NNN.jsonl.zst     what stayed, in the order of the input
 //! dropped/P-NNNNN.jsonl.zst         what was dropped in pass P, with stage and rule
+//! stages/NN-KIND.json              what a stage that saw all documents found out
 //! mixed/NNNNN.jsonl.zst  tokens/    what mix and pack made of it
 //! manifest.json README.md report.html faults.jsonl
 //! work/                             markers and what lies between two passes; gone when all is done

@@ -91,9 +91,15 @@ impl MixPlan {
 /// How often each source comes: shares proportional to `weight · bytes^(1/temperature)`, of the largest whole in which no
 /// source comes more often than it may.
 fn repeats(mix: &Mix, weights: &[f64], amounts: &[Amount]) -> Vec<f64> {
-    let share = |(weight, amount): (&f64, &Amount)| weight * (amount.bytes as f64).powf(1.0 / mix.temperature);
+    // Relative to the largest: a low temperature makes powers of bytes that no number holds.
+    let largest = amounts.iter().map(|amount| amount.bytes).max().unwrap_or(0).max(1) as f64;
+    let share =
+        |(weight, amount): (&f64, &Amount)| weight * (amount.bytes as f64 / largest).powf(1.0 / mix.temperature);
     let shares: Vec<f64> = weights.iter().zip(amounts).map(share).collect();
     let sum: f64 = shares.iter().sum();
+    if sum == 0.0 {
+        return vec![0.0; amounts.len()]; // no source has both a weight and text
+    }
     let bounds = shares.iter().zip(amounts).filter(|(share, _)| **share > 0.0);
     let whole = bounds.map(|(share, amount)| mix.repeats_max * amount.bytes as f64 * sum / share);
     let whole = whole.fold(mix.bytes.map_or(f64::INFINITY, |bytes| bytes as f64), f64::min);
@@ -312,6 +318,12 @@ mod tests {
         // Shares 1:2 instead of 1:4, so the small source is what bounds the whole.
         assert_eq!(repeats(&mix(2.0, 1.0, None), &[1.0, 1.0, 1.0], &amounts), [1.0, 0.5, 0.0]);
         assert_eq!(repeats(&mix(1.0, 1.0, Some(500)), &[1.0, 1.0, 1.0], &amounts), [0.1, 0.1, 0.0]);
+        assert_eq!(repeats(&mix(0.01, 1.0, None), &[1.0, 1.0, 1.0], &amounts)[2], 0.0, "no overflow");
+        assert_eq!(
+            repeats(&mix(1.0, 1.0, None), &[0.0, 0.0, 1.0], &amounts),
+            [0.0; 3],
+            "nothing has a weight and text"
+        );
     }
 
     #[test]

@@ -107,8 +107,14 @@ impl PassRun<'_> {
         let counts: Vec<u64> = files.iter().map(|file| file.amount.documents).collect();
         let sketches = SketchReader::new(paths(files, &work, sketch_of), counts.clone());
         let mut decisions = DecisionWriter::new(paths(files, &work, decisions_of), counts);
-        let context =
-            Context { memory_bytes, threads: workers.threads, scratch: scratch.clone(), observer: workers.observer };
+        let name = format!("{:02}-{}.json", stage + 1, self.stages[stage].kind.name);
+        let context = Context {
+            memory_bytes,
+            threads: workers.threads,
+            scratch: scratch.clone(),
+            report: self.folder.path("stages").join(name),
+            observer: workers.observer,
+        };
         corpus.decide(&sketches, &mut decisions, &context)?;
         decisions.finish()?;
         remove_folder(&scratch)?;

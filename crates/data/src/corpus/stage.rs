@@ -7,10 +7,14 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use serde::Serialize;
+use tsumugi_base::communicator::Alone;
+use tsumugi_base::io::create_folder;
 use tsumugi_base::progress::Observer;
 
-use super::CorpusError;
+use super::folder::mark;
 use super::frames::{FrameReader, FrameWriter};
+use super::{CorpusError, Workers};
 use crate::Document;
 
 /// What becomes of a document.
@@ -74,8 +78,36 @@ pub struct Context<'a> {
     pub threads: usize,
     /// An empty folder of its own for what does not fit into memory; removed when it has decided.
     pub scratch: PathBuf,
+    /// Where [`Self::report`] puts what the stage has to tell.
+    pub report: PathBuf,
     /// Who is told, and who may ask to stop.
     pub observer: &'a dyn Observer,
+}
+
+impl Context<'_> {
+    /// Does `work` for each of `units` on all threads, and gives what came of it in their order.
+    pub fn each<T: Send>(
+        &self,
+        units: &[usize],
+        work: &(dyn Fn(usize) -> Result<T, CorpusError> + Sync),
+    ) -> Result<Vec<T>, CorpusError> {
+        Workers { threads: self.threads, observer: self.observer, ranks: &Alone }.each(units, work)
+    }
+
+    /// Writes what the stage found out as `stages/NN-KIND.json` of the run.
+    pub fn report(&self, found: &impl Serialize) -> Result<(), CorpusError> {
+        self.report.parent().map_or(Ok(()), create_folder)?;
+        mark(&self.report, found)
+    }
+
+    /// An error if what takes so much does not fit into the memory.
+    pub fn needs(&self, what: &'static str, needed_bytes: u64) -> Result<(), CorpusError> {
+        let limit_bytes = self.memory_bytes;
+        if needed_bytes > limit_bytes {
+            return Err(CorpusError::StageMemory { what, needed_bytes, limit_bytes });
+        }
+        Ok(())
+    }
 }
 
 /// One of both kinds.

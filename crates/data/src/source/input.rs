@@ -47,9 +47,9 @@ impl Input {
         Ok(Self { reader: Box::new(BufReader::with_capacity(BLOCK, file)), goes_on: false })
     }
 
-    /// Whether reading may go on after an error.
-    pub fn goes_on(&self) -> bool {
-        self.goes_on
+    /// Whether reading may go on after this error: behind a damaged part, never where the disk does not answer.
+    pub fn goes_on(&self, error: &io::Error) -> bool {
+        self.goes_on && broken_at(error).is_some()
     }
 
     /// Reads all, but for what is beyond `bytes_max`: then none.
@@ -227,6 +227,9 @@ impl<R: BufRead> Read for Members<R> {
                 Err(error) => {
                     self.next = Next::Anything;
                     self.file = Some(decoder.into_inner());
+                    if error.raw_os_error().is_some() {
+                        return Err(error);
+                    }
                     let problem = format!("a gzip member that cannot be read: {error}");
                     return Err(io::Error::new(io::ErrorKind::InvalidData, Broken { offset, problem }));
                 }

@@ -86,5 +86,19 @@ pub(super) fn document_of_fields(
         }
         None => document.metadata = fields,
     }
+    if document.metadata.values().any(|value| is_deeper(value, DEPTH_MAX)) {
+        return Err(format!("its fields are nested more than {DEPTH_MAX} deep"));
+    }
     Ok(document)
+}
+
+/// What is read must be written and read again, and readers of JSON have limits.
+const DEPTH_MAX: usize = 100;
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(|value| is_deeper(value, levels - 1)),
+        Value::Object(fields) => levels == 0 || fields.values().any(|value| is_deeper(value, levels - 1)),
+        _ => false,
+    }
 }

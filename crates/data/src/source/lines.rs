@@ -70,13 +70,14 @@ impl Lines {
             Ok(bytes) if bytes > self.limit => Some(Line::TooLong { offset, bytes }),
             Ok(_) => {
                 let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+                let line = if offset == 0 { line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line) } else { line };
                 Some(Line::Whole { offset, bytes: line.strip_suffix(b"\r").unwrap_or(line) })
             }
         }
     }
 
     fn broken(&mut self, error: io::Error) -> Line<'static> {
-        self.ended = !self.input.goes_on();
+        self.ended = !self.input.goes_on(&error);
         // The next member may begin with a line, as those of most writers do: what it begins with is looked at.
         self.torn = false;
         Line::Broken { error }
@@ -112,6 +113,9 @@ impl Lines {
         }
     }
 }
+
+/// What some editors begin a file with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Memory that is kept from one line to the next.
 const SPARE_BYTES: usize = 1 << 20;

@@ -35,7 +35,7 @@ pub(super) fn read(reading: &Reading<'_>, sink: Sink<'_>) -> Result<(), CorpusEr
             Err(Stop::End) => return Ok(()),
             Err(Stop::Malformed(problem)) => reading.fault(Some(begun), problem),
             Err(Stop::Broken(error)) => {
-                let goes_on = records.input.goes_on();
+                let goes_on = records.input.goes_on(&error);
                 sink(reading.broken(&error))?;
                 if !goes_on {
                     return Ok(());

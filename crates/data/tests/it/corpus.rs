@@ -14,7 +14,7 @@ use tsumugi_base::Hint;
 use tsumugi_base::communicator::{Alone, Communicator};
 use tsumugi_base::progress::{Event, Observer, Silent};
 use tsumugi_base::rng::{Key, Stream};
-use tsumugi_base::testing::temporary_folder;
+use tsumugi_base::testing::{repository_root, temporary_folder};
 use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
 use tsumugi_data::{TokenShards, pack_text};
 use tsumugi_tokenizer::train::byte_tokenizer;
@@ -284,7 +284,7 @@ fn a_recipe_with_a_mistake_says_where() {
         (&format!("{source}{source}"), "two sources are named `a`"),
         (
             &format!("{source}[[stage]]\nkind = 'lenght'"),
-            "stage 1: there is no stage `lenght`; the stages are classifier, exact-duplicates",
+            "stage 1: there is no stage `lenght`; the stages are bloom-duplicates, classifier",
         ),
         (&format!("{source}[[stage]]\nwords = 1"), "it has no `kind`"),
         (&format!("{source}[[stage]]\nkind = 'length'\nword-min = 1"), "stage 1, `length`: unknown field `word-min`"),
@@ -356,4 +356,17 @@ fn the_page_about_corpora_has_every_stage() {
     }
     let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert!(recipe(example).mix.is_some(), "the example is a recipe");
+}
+
+#[test]
+fn every_corpus_recipe_of_the_repository_is_read() {
+    let mut read = 0;
+    for entry in fs::read_dir(repository_root().join("recipes")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.file_name().unwrap().to_string_lossy().starts_with("corpus-") {
+            Recipe::read(&file).unwrap();
+            read += 1;
+        }
+    }
+    assert!(read > 0);
 }

@@ -5,6 +5,7 @@ mod bad_input;
 mod cleaning;
 mod conversations;
 mod corpus;
+mod dedup;
 mod dialogue;
 mod evaluation;
 mod pretrain;

@@ -190,6 +190,9 @@ impl<'a> Machine<'a> {
         if self.frame_end.is_some() {
             self.check_frame(offset, byte);
         }
+        if argument.bytes.len() >= self.limits.told_bytes && opcode::is_content(byte) {
+            self.pending.push(Event::Content { offset, value: Value::leaf(offset) });
+        }
         self.dispatch(offset, byte, argument.bytes)
     }
 

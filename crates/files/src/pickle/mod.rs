@@ -83,6 +83,13 @@ pub enum Event {
         /// A [`Symbol::Persistent`] or [`Symbol::PersistentLine`].
         value: Value,
     },
+    /// A text or bytes of at least [`Limits::told_bytes`] are pushed.
+    Content {
+        /// From the start of the file.
+        offset: usize,
+        /// A text, a byte string, bytes or a byte array.
+        value: Value,
+    },
     /// Something that no writer does. The machine goes on as well as it can.
     Problem {
         /// From the start of the file.
@@ -118,6 +125,8 @@ pub struct Limits {
     pub kept: usize,
     /// Most bytes that are searched for another pickle; where none is found, the rest of the file is passed over.
     pub skip: usize,
+    /// From how many bytes on a text or bytes are told ([`Event::Content`]), for readers that look into them.
+    pub told_bytes: usize,
 }
 
 impl Default for Limits {
@@ -129,6 +138,7 @@ impl Default for Limits {
             memo: PICKLE_MEMO_MAX,
             kept: PICKLE_KEPT_MAX,
             skip: PICKLE_SKIPPED_BYTES_MAX,
+            told_bytes: usize::MAX,
         }
     }
 }

@@ -131,6 +131,24 @@ pub(super) fn argument(byte: u8) -> Option<Argument> {
     BY_BYTE[byte as usize]
 }
 
+/// Whether the opcode pushes a text or bytes.
+pub(super) fn is_content(byte: u8) -> bool {
+    matches!(
+        byte,
+        STRING
+            | BINSTRING
+            | SHORT_BINSTRING
+            | UNICODE
+            | BINUNICODE
+            | SHORT_BINUNICODE
+            | BINUNICODE8
+            | BINBYTES
+            | SHORT_BINBYTES
+            | BINBYTES8
+            | BYTEARRAY8
+    )
+}
+
 /// The name of an opcode, for messages.
 pub fn name(byte: u8) -> &'static str {
     ALL.iter().find(|opcode| opcode.byte == byte).map_or("?", |opcode| opcode.name)

@@ -156,7 +156,7 @@ fn run_one(
     while let Some(event) = machine.next() {
         let heap = machine.heap();
         match event {
-            Event::Start { .. } => {}
+            Event::Start { .. } | Event::Content { .. } => {}
             Event::Import { offset, global } => {
                 if allowed_global(heap, global).is_none() {
                     return Err(TorchProblem::Import { global: heap.expression(global, SHOWN), offset });

@@ -354,3 +354,13 @@ fn joblibs_arrays_are_passed_over() {
     }
     assert!(inner.contains("[1, 'a', None]"), "{inner}");
 }
+
+#[test]
+fn long_texts_and_bytes_are_told_where_they_are_asked_for() {
+    let limits = Limits { told_bytes: 3, ..Limits::default() };
+    let mut machine = Machine::new(b"S'abc'\nU\x02ab\x8c\x03abcC\x04abcdL123456L\nN.", limits);
+    let told: Vec<usize> = std::iter::from_fn(|| machine.next())
+        .filter_map(|event| if let Event::Content { offset, .. } = event { Some(offset) } else { None })
+        .collect();
+    assert_eq!(told, [0, 11, 16]);
+}

@@ -211,7 +211,7 @@ fn broken_checkpoints_never_panic() {
 #[test]
 fn broken_pickles_never_panic_or_hang() {
     // Small limits, so that a mutation that asks for more is met, too.
-    let limits = Limits { opcodes: 20_000, stack: 300, memo: 2_000, kept: 500, skip: 10_000 };
+    let limits = Limits { opcodes: 20_000, stack: 300, memo: 2_000, kept: 500, skip: 10_000, told_bytes: 16 };
     let cases = fs::read_to_string(fixture("pickle/values.txt")).unwrap();
     let hex = |text: &str| -> Vec<u8> {
         (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()

@@ -23,6 +23,9 @@ fn every_recipe_of_the_repository_resolves() {
     let mut read = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let file = entry.unwrap().path();
+        if file.file_name().unwrap().to_string_lossy().starts_with("corpus-") {
+            continue; // of `data run`; the tests of tsumugi-data read it
+        }
         let resolved = Recipe::read(&file).unwrap().resolve(1 << 20).unwrap();
         assert!(repository_root().join(&resolved.data).exists(), "{}", file.display());
         read += 1;

@@ -2,13 +2,21 @@
 //! `deny_unknown_fields` and kebab case; `#[serde(try_from = "…")]` where settings must be checked or files opened) that
 //! implements [`DocumentStage`] or [`CorpusStage`], then its two lines here.
 
+mod bloom_duplicates;
 mod classifier;
+mod clusters;
+mod decontaminate;
 mod exact_duplicates;
 mod filters;
 mod language;
 mod length;
 mod mask;
+mod near_duplicates;
+mod perplexity;
+mod pieces;
 mod repair;
+mod repeated_substrings;
+mod simhash_duplicates;
 mod threshold;
 mod topic;
 
@@ -28,13 +36,31 @@ pub struct StageKind {
 
 /// Every kind, in alphabetical order.
 pub const ALL: &[StageKind] = &[
+    corpus::<bloom_duplicates::BloomDuplicates>(
+        "bloom-duplicates",
+        "Keeps the first of equal texts, paragraphs or lines, in little memory",
+    ),
     document::<classifier::Classify>("classifier", "Drops documents by what a trained classifier says"),
-    corpus::<exact_duplicates::ExactDuplicates>("exact-duplicates", "Keeps the first of documents with the same text"),
+    corpus::<decontaminate::Decontaminate>(
+        "decontaminate",
+        "Finds n-grams of benchmarks: reports, drops or cuts them out",
+    ),
+    corpus::<exact_duplicates::ExactDuplicates>("exact-duplicates", "Keeps one of equal texts, paragraphs or lines"),
     document::<filters::Filters>("filters", "Drops documents by the rules of Gopher, C4 and FineWeb"),
     document::<language::Language>("language", "Drops documents in other languages"),
     document::<length::Length>("length", "Drops documents that are too short or too long"),
     document::<mask::Mask>("mask", "Masks personal data and secrets"),
+    corpus::<near_duplicates::NearDuplicates>(
+        "near-duplicates",
+        "Keeps one of documents that are nearly the same (MinHash)",
+    ),
+    document::<perplexity::Perplexity>("perplexity", "Drops documents by how well an n-gram model predicts them"),
     document::<repair::RepairText>("repair", "Undoes wrong decoding, takes out control and invisible characters"),
+    corpus::<repeated_substrings::RepeatedSubstrings>("repeated-substrings", "Cuts out long parts that stood before"),
+    corpus::<simhash_duplicates::SimHashDuplicates>(
+        "simhash-duplicates",
+        "Keeps one of documents with close fingerprints (SimHash)",
+    ),
     document::<threshold::Threshold>("threshold", "Drops documents by a signal that was measured before"),
     document::<topic::LeaveOutTopic>("topic", "Leaves out documents of a topic, and keeps what was found with them"),
 ];

@@ -3,7 +3,9 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tsumugi_base::progress::Silent;
 use tsumugi_base::testing::temporary_folder;
+use tsumugi_classical::ngram::{self, TrainOptions};
 
 use crate::corpus::{documents, run};
 
@@ -38,6 +40,30 @@ fn a_text_is_repaired_masked_and_judged() {
     assert!(kept[0]["signals"]["gopher_words"].as_f64().unwrap() >= 30.0);
     let rules: Vec<_> = dropped.iter().map(|document| document["dropped"]["rule"].as_str().unwrap()).collect();
     assert_eq!(rules, ["too_few_sentences", "gopher_enough_stop_words"]);
+}
+
+#[test]
+fn an_ngram_model_tells_prose_from_the_rest() {
+    let folder = temporary_folder();
+    let (text, model) = (folder.path().join("text.txt"), folder.path().join("m.ngram"));
+    fs::write(&text, include_str!("../../../../../data/tinyshakespeare/input.txt")).unwrap();
+    let settings = TrainOptions {
+        order: 3,
+        prune: vec![],
+        discount_fallback: None,
+        skip_symbols: true,
+        memory_bytes: 64 << 20,
+        threads: 2,
+        scratch_folder: folder.path().to_owned(),
+    };
+    ngram::train(&[text], &settings, &Silent).unwrap().write_model(&model, &Silent).unwrap();
+    let prose = "To be, or not to be: that is the question:\nWhether it is nobler in the mind to suffer.";
+    let rest = "zx81 0x00 qqq 7f 45 4c 46\nlorem 1 2 3 4 5 6 7";
+    let stages = format!("[[stage]]\nkind = 'perplexity'\nmodel = '{}'\nmax = 2000.0\n", model.display());
+    let (kept, dropped) = run_stages(&stages, &[prose, rest, " "]);
+    assert_eq!([kept.len(), dropped.len()], [2, 1], "{dropped:?}");
+    assert!(kept[0]["signals"]["perplexity"].as_f64().unwrap() < 2000.0);
+    assert_eq!(dropped[0]["dropped"]["rule"], "perplexity_high");
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! Topics by lists, and texts by how well they are predicted.
+//! Topics by lists.
 
-use tsumugi_data::clean::perplexity::{Predict, perplexity};
 use tsumugi_data::clean::topics::Topic;
 
 #[test]
@@ -13,20 +12,4 @@ fn phrases_are_whole_words_whatever_their_case() {
     assert_eq!((matches.count(), matches.words), (3, 8));
     assert_eq!(matches.per_thousand(), 375.0);
     assert_eq!(topic.find("").per_thousand(), 0.0);
-}
-
-/// Every character is one of 256.
-struct Uniform;
-
-impl Predict for Uniform {
-    fn nats(&self, text: &str) -> (f64, u64) {
-        let tokens = text.len() as u64;
-        (tokens as f64 * 256f64.ln(), tokens)
-    }
-}
-
-#[test]
-fn perplexity_is_per_token() {
-    assert!((perplexity(&Uniform, "any text").unwrap() - 256.0).abs() < 1e-9);
-    assert_eq!(perplexity(&Uniform, ""), None);
 }

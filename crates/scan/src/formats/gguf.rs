@@ -1,0 +1,41 @@
+//! GGUF: bounds, and the chat templates in its metadata.
+
+use std::path::Path;
+
+use tsumugi_files::gguf::{Value, parse_header};
+
+use super::{Format, safetensors, template};
+use crate::context::{Input, Scan};
+use crate::pickle;
+use crate::rules;
+
+/// GGUF files.
+pub struct Gguf;
+
+impl Format for Gguf {
+    fn name(&self) -> &'static str {
+        "GGUF"
+    }
+
+    fn claims(&self, input: &Input<'_>) -> bool {
+        input.bytes.starts_with(b"GGUF")
+    }
+
+    fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
+        let header = match parse_header(input.bytes, Path::new(input.name)) {
+            Ok(header) => header,
+            Err(error) => return scan.find(&rules::BROKEN_FILE, Some(0), "GGUF", error.problem.to_string()),
+        };
+        for (key, value) in header.metadata.iter() {
+            let Value::String(text) = value else { continue };
+            if let Some((severity, what)) = pickle::hidden(text.as_bytes(), &mut pickle::Budget::default()) {
+                let message = format!("metadata `{key}` holds {what}");
+                scan.find_as(&rules::NESTED_PICKLE, severity, None, key, message);
+            }
+            scan.within(key, |scan| template::lint(text, scan));
+        }
+        for tensor in &header.tensors {
+            safetensors::payload_start(&tensor.name, input.bytes, tensor.bytes.clone(), scan);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! JSON: configurations, tokenizers, Keras, skops. What they make a loader import, and templates.
+
+use memchr::memmem;
+use serde_json::Value;
+
+use super::{Format, keras, secrets, template};
+use crate::context::{Expectation, Input, Scan};
+use crate::finding::Severity;
+use crate::pickle::{Verdict, verdict};
+use crate::rules;
+
+/// JSON files.
+pub struct Json;
+
+/// Larger ones are searched for words only.
+const PARSED_BYTES_MAX: usize = 64 << 20;
+
+/// What a file must hold to be worth parsing.
+const WORDS: &[&str] = &["auto_map", "_target_", "{%", "{{", "__module__", "__loader__"];
+
+/// Loaders of skops that call what the file names (CVE-2025-54412, -54413, -54886).
+const CALLING_LOADERS: &[&str] = &["MethodNode", "OperatorFuncNode", "JoblibNode"];
+
+impl Format for Json {
+    fn name(&self) -> &'static str {
+        "JSON"
+    }
+
+    fn claims(&self, input: &Input<'_>) -> bool {
+        let start = input.bytes[..input.bytes.len().min(4096)].trim_ascii_start();
+        let begins = matches!(
+            start,
+            [b'{', b' ' | b'\n' | b'\r' | b'\t' | b'"' | b'}', ..]
+                | [b'[', b' ' | b'\n' | b'\r' | b'{' | b'[' | b'"' | b'0'..=b'9', ..]
+        );
+        let is_text = !start.contains(&0);
+        input.expectation == Expectation::File && is_text && (begins || input.has_extension(&["json"]))
+    }
+
+    fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
+        secrets::look(input.bytes, scan);
+        keras::lint(input.bytes, scan);
+        if !WORDS.iter().any(|word| memmem::find(input.bytes, word.as_bytes()).is_some()) {
+            return;
+        }
+        if input.bytes.len() > PARSED_BYTES_MAX {
+            return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
+        }
+        match serde_json::from_slice::<Value>(input.bytes) {
+            Ok(value) => walk("", &value, scan),
+            // Broken JSON is read by lenient parsers, too.
+            Err(_) => template::lint(&String::from_utf8_lossy(input.bytes), scan),
+        }
+    }
+}
+
+fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {
+    match value {
+        Value::String(text) => scan.within(key, |scan| template::lint(text, scan)),
+        Value::Array(items) => items.iter().for_each(|item| walk(key, item, scan)),
+        Value::Object(fields) => {
+            let text = |name: &str| fields.get(name).and_then(Value::as_str);
+            if fields.contains_key("auto_map") {
+                let message = "`auto_map` names code of the repository";
+                scan.find(&rules::REMOTE_CODE, None, "auto_map", message);
+            }
+            if let Some(target) = text("_target_") {
+                check_target(target, scan);
+            }
+            if let (Some(module), Some(class)) = (text("__module__"), text("__class__")) {
+                check_target(&format!("{module}.{class}"), scan);
+            }
+            if let Some(loader) = text("__loader__").filter(|loader| CALLING_LOADERS.contains(loader)) {
+                let message = format!("a {loader} calls what the file names");
+                scan.find_as(&rules::CONFIG_TARGET, Severity::Medium, None, loader, message);
+            }
+            fields.iter().for_each(|(key, value)| walk(key, value, scan));
+        }
+        _ => {}
+    }
+}
+
+/// Tells a dotted name that a configuration has called and that does harm.
+pub fn check_target(target: &str, scan: &mut Scan<'_>) {
+    let (module, name) = target.trim().rsplit_once('.').unwrap_or(("builtins", target));
+    if let Verdict::Denied(severity, does) = verdict(module, name) {
+        let message = format!("it has {module}.{name} called, which {does}");
+        scan.find_as(&rules::CONFIG_TARGET, severity, None, target, message);
+    }
+}

@@ -1,0 +1,66 @@
+//! Plain texts: YAML, templates, code, notes.
+
+use super::{Format, json, secrets, template};
+use crate::context::{Expectation, Input, Scan};
+use crate::pickle;
+use crate::rules;
+
+/// Texts.
+pub struct Text;
+
+/// Larger ones are corpora, not configurations.
+const BYTES_MAX: usize = 64 << 20;
+
+impl Format for Text {
+    fn name(&self) -> &'static str {
+        "text"
+    }
+
+    fn claims(&self, input: &Input<'_>) -> bool {
+        const HEAD: usize = 1024;
+        let head = &input.bytes[..input.bytes.len().min(HEAD)];
+        let is_control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t' | 0x0C);
+        let is_utf8 = match std::str::from_utf8(head) {
+            Ok(_) => true,
+            Err(error) => error.error_len().is_none(),
+        };
+        input.expectation == Expectation::File
+            && !head.is_empty()
+            && is_utf8
+            && !head.iter().any(is_control)
+            && !input.has_extension(super::names::MODELS)
+            && !json::Json.claims(input)
+    }
+
+    fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
+        if input.bytes.len() > BYTES_MAX {
+            return;
+        }
+        secrets::look(input.bytes, scan);
+        if let Some((severity, what)) = pickle::hidden(input.bytes, &mut pickle::Budget::default())
+            && !pickle::may_begin(input.bytes)
+        {
+            scan.find_as(&rules::NESTED_PICKLE, severity, Some(0), &what, format!("the text is {what}"));
+        }
+        let text = String::from_utf8_lossy(input.bytes);
+        let is_yaml = input.has_extension(&["yaml", "yml"]);
+        if is_yaml {
+            yaml(&text, scan);
+        }
+        if is_yaml || input.has_extension(&["jinja", "jinja2", "j2", "template", "tmpl"]) {
+            template::lint(&text, scan);
+        }
+    }
+}
+
+fn yaml(text: &str, scan: &mut Scan<'_>) {
+    for tag in ["!!python/", "tag:yaml.org,2002:python/"] {
+        if let Some(at) = text.find(tag) {
+            scan.find(&rules::UNSAFE_YAML, Some(at), tag, format!("it has the tag `{tag}…`"));
+        }
+    }
+    for line in text.lines() {
+        let Some((_, target)) = line.split_once("_target_:").or(line.split_once("_target_\":")) else { continue };
+        json::check_target(target.trim().trim_matches(['"', '\'', ',', '}', ' ']), scan);
+    }
+}

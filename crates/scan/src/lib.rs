@@ -1,0 +1,29 @@
+//! The scanner: what a model file would do to whoever loads it, found without loading it.
+//!
+//! A file is judged by its content, never by its name. A [`formats::Format`] that recognizes it looks through it and tells
+//! [`Finding`]s, each of a [`Rule`]; what lies inside (a member of an archive, a pickle in a text) is looked at the same
+//! way. Nothing is imported, called or rendered: pickles run on symbols (`tsumugi_files::pickle`), templates and
+//! configurations are read as text. What cannot be read is a finding, never clean.
+//!
+//! ```
+//! use tsumugi_scan::{Limits, Severity, scan_bytes};
+//!
+//! let report = scan_bytes(b"cos\nsystem\n(S'ls'\ntR.", "weights.bin", &Limits::default());
+//! assert_eq!((report.findings[0].rule.id, report.worst()), ("pickle-dangerous-import", Some(Severity::Critical)));
+//! ```
+
+mod context;
+mod finding;
+pub mod formats;
+mod pickle;
+pub mod rules;
+mod sarif;
+mod scanner;
+mod text;
+
+pub use context::Limits;
+pub use finding::{FileReport, Finding, Report, Severity};
+pub use rules::Rule;
+pub use sarif::sarif;
+pub use scanner::{scan, scan_bytes};
+pub use text::render;

@@ -1,0 +1,369 @@
+//! Judging pickles: the machine of `tsumugi_files::pickle` tells what they would do, this says how bad that is.
+
+mod legacy_names;
+mod names;
+mod nested;
+mod writes;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tsumugi_base::limits::PICKLE_OPCODES_MAX;
+use tsumugi_files::pickle::joblib::{Inline, inline_array};
+use tsumugi_files::pickle::{Event, Heap, Limits, Machine, Problem, Symbol, Value, opcode};
+
+use crate::context::{Expectation, Scan};
+use crate::finding::Severity;
+use crate::rules::{self, Rule};
+
+pub use names::{Verdict, verdict};
+pub use nested::{hidden, may_begin};
+
+/// From how many bytes on a text or bytes of a pickle may hide another: `cos\nsystem\n(S'a'\ntR.` has 21.
+const HIDING_BYTES_MIN: usize = 16;
+
+/// The first number of PyTorch's legacy files (`torch/serialization.py`, `MAGIC_NUMBER`), and how many pickles follow
+/// one another before the bare bytes of the storages.
+const TORCH_MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
+const TORCH_PICKLES: usize = 5;
+
+/// Characters of an expression in a message.
+const SHOWN: usize = 120;
+
+/// A finding that is not told yet.
+#[derive(Debug)]
+struct Told {
+    rule: &'static Rule,
+    severity: Severity,
+    offset: usize,
+    subject: String,
+    message: String,
+    /// Whether the pickle begins where one must be, or was searched for among other bytes.
+    is_sure: bool,
+}
+
+/// What came of looking at pickles.
+#[derive(Debug, Default)]
+pub struct Judgement {
+    told: Vec<Told>,
+    /// Offset after what was read.
+    pub end: usize,
+    /// Opcodes that were executed.
+    pub opcodes: u64,
+    /// Whether the first pickle ended well.
+    pub is_whole: bool,
+    /// Whether the first pickle called something before anything was wrong with it.
+    pub calls: bool,
+    limit: Option<(usize, String)>,
+}
+
+impl Judgement {
+    /// The worst that was found by names alone: of what is denied, and in whole pickles of what is called unknown.
+    fn worst_by_name(&self) -> Option<&Told> {
+        let counts = |told: &&Told| {
+            std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT)
+                || self.is_whole && told.is_sure && told.severity >= Severity::Medium
+        };
+        self.told.iter().filter(counts).max_by_key(|told| told.severity)
+    }
+}
+
+/// What may still be spent on what hides in pickles.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Pickles in pickles.
+    pub depth: usize,
+    /// Bytes that are decoded or unpacked.
+    pub decoded_bytes: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { depth: 4, decoded_bytes: 256 << 20 }
+    }
+}
+
+/// Looks at the pickles of `bytes` from `offset` on and tells what is wrong with them.
+pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Scan<'_>) {
+    let judgement = judge(bytes, offset, scan.limits.opcodes, usize::MAX, &mut Budget::default());
+    for told in judgement.told {
+        let harms = std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT);
+        if harms || expectation == Expectation::File && told.is_sure {
+            scan.find_as(told.rule, told.severity, Some(told.offset), &told.subject, told.message);
+        }
+    }
+    if let Some((offset, why)) = judgement.limit.filter(|_| expectation == Expectation::File) {
+        scan.unread(Some(offset), &why);
+    }
+}
+
+/// Runs at most `streams` pickles on symbols.
+pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: &mut Budget) -> Judgement {
+    const KEPT: usize = 1_000_000; // some 80 MB
+    let limits = Limits { opcodes, kept: KEPT, told_bytes: HIDING_BYTES_MIN, ..Limits::default() };
+    let mut judge = Judge {
+        bytes,
+        budget,
+        result: Judgement { end: offset, ..Judgement::default() },
+        verdicts: BTreeMap::new(),
+        callees: HashMap::new(),
+        denied: BTreeMap::new(),
+        seen: BTreeSet::new(),
+        is_sure: true,
+        stops: 0,
+        is_torch: false,
+        has_problem: false,
+    };
+    let mut machine = Machine::at(bytes, offset, limits);
+    while let Some(event) = machine.next() {
+        judge.event(&mut machine, event);
+        judge.result.end = machine.offset();
+        if judge.stops >= streams || judge.is_torch && judge.stops == TORCH_PICKLES {
+            break;
+        }
+    }
+    judge.result.opcodes += machine.opcodes();
+    judge.result
+}
+
+struct Judge<'a> {
+    bytes: &'a [u8],
+    budget: &'a mut Budget,
+    result: Judgement,
+    verdicts: BTreeMap<(String, String), Verdict>,
+    callees: HashMap<Value, Verdict>,
+    /// Name to its place in what was told: a call adds its arguments.
+    denied: BTreeMap<String, usize>,
+    /// Rule and subject of what was told.
+    seen: BTreeSet<(&'static str, String)>,
+    is_sure: bool,
+    stops: usize,
+    is_torch: bool,
+    has_problem: bool,
+}
+
+impl Judge<'_> {
+    fn event(&mut self, machine: &mut Machine<'_>, event: Event) {
+        let heap = machine.heap();
+        match event {
+            Event::Start { offset } => self.start(offset),
+            Event::Import { offset, global } => self.import(heap, offset, global),
+            Event::Call { offset, callee, arguments, result, .. } => {
+                self.call(heap, offset, callee, arguments, result);
+            }
+            Event::Write { offset, target, content, .. } => {
+                writes::look(self, heap, &event, offset, target, content);
+                let inline = inline_array(heap, &event, self.bytes, machine.offset());
+                self.pass_array(machine, inline);
+            }
+            Event::Persistent { offset, value } => self.persistent(heap, offset, value),
+            Event::Content { offset, value } => self.content(heap, offset, value),
+            Event::Problem { offset, problem } => self.problem(offset, problem),
+            Event::Skipped { bytes } => {
+                if !self.has_problem {
+                    let message = format!("{} bytes belong to no pickle", bytes.len());
+                    self.tell(&rules::PICKLE_JUNK, Severity::Low, bytes.start, "junk", message);
+                }
+                self.is_sure = false;
+            }
+            Event::Stop { value, .. } => {
+                self.is_torch |= self.stops == 0 && heap.int(value) == Some(TORCH_MAGIC);
+                self.result.is_whole |= self.stops == 0 && !self.has_problem;
+                self.stops += 1;
+            }
+        }
+    }
+
+    /// A pickle that follows another must have the mark of a beginning, or it is a guess.
+    fn start(&mut self, offset: usize) {
+        let follows = self.stops > 0 || self.has_problem;
+        self.is_sure &= !follows || self.bytes.get(offset) == Some(&opcode::PROTO) && !self.has_problem;
+    }
+
+    fn tell(&mut self, rule: &'static Rule, severity: Severity, offset: usize, subject: &str, message: String) {
+        const TOLD_MAX: usize = 10_000;
+        if self.result.told.len() < TOLD_MAX && self.seen.insert((rule.id, subject.to_owned())) {
+            let (subject, is_sure) = (subject.to_owned(), self.is_sure);
+            self.result.told.push(Told { rule, severity, offset, subject, message, is_sure });
+        }
+    }
+
+    fn verdict_of(&mut self, heap: &Heap<'_>, value: Value) -> Option<(Verdict, String)> {
+        let Symbol::Global { module, name } = heap.symbol(value) else { return None };
+        let full = format!("{module}.{name}");
+        let key = (module.into_owned(), name.into_owned());
+        if let Some(&known) = self.verdicts.get(&key) {
+            return Some((known, full));
+        }
+        let found = verdict(&key.0, &key.1);
+        self.verdicts.insert(key, found);
+        Some((found, full))
+    }
+
+    fn import(&mut self, heap: &Heap<'_>, offset: usize, global: Value) {
+        match self.verdict_of(heap, global) {
+            Some((Verdict::Denied(severity, does), name)) => {
+                let message = format!("imports {name}, which {does}");
+                self.denied.entry(name.clone()).or_insert(self.result.told.len());
+                self.tell(&rules::DANGEROUS_IMPORT, severity, offset, &name, message);
+            }
+            Some((Verdict::Unknown, name)) => {
+                let message = format!("names {name}");
+                self.tell(&rules::UNKNOWN_IMPORT, Severity::Low, offset, &name, message);
+            }
+            Some((Verdict::Allowed | Verdict::Forwards, _)) => {}
+            None => {
+                let shown = heap.expression(global, SHOWN);
+                let message = format!("imports {shown}, whose name is not in the file");
+                self.tell(&rules::OPAQUE_IMPORT, rules::OPAQUE_IMPORT.severity, offset, &shown, message);
+            }
+        }
+    }
+
+    fn call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, arguments: Value, result: Value) {
+        self.result.calls |= !self.has_problem;
+        let verdict = match self.callees.get(&callee) {
+            Some(&known) => Some(known),
+            None => self.verdict_of(heap, callee).map(|(verdict, _)| verdict),
+        };
+        let Some(verdict) = verdict else { return self.computed_call(heap, offset, callee, result) };
+        self.callees.insert(callee, verdict);
+        match verdict {
+            Verdict::Allowed => {}
+            Verdict::Forwards => self.invoked(heap, offset, arguments, result),
+            Verdict::Unknown => self.unknown_call(heap, offset, callee, result),
+            Verdict::Denied(_, does) => {
+                let Some((_, name)) = self.verdict_of(heap, callee) else { return };
+                let place = self.denied.get(&name).and_then(|&at| self.result.told.get_mut(at));
+                if let Some(told) = place.filter(|told| told.message.starts_with("imports")) {
+                    told.message = format!("calls {}; {name} {does}", heap.expression(result, SHOWN));
+                }
+            }
+        }
+    }
+
+    fn unknown_call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, result: Value) {
+        let name = heap.expression(callee, SHOWN);
+        let message = format!("calls {}, and {name} is on no list", heap.expression(result, SHOWN));
+        let severity = rules::UNKNOWN_CALL.severity;
+        self.tell(&rules::UNKNOWN_CALL, severity, offset, &name, message);
+    }
+
+    fn computed_call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, result: Value) {
+        // What a number stands for was told when it was imported.
+        if matches!(heap.symbol(callee), Symbol::Extension(_)) {
+            return;
+        }
+        let shown = heap.expression(callee, SHOWN);
+        let message = format!("calls {}, and what is called is computed", heap.expression(result, SHOWN));
+        self.tell(&rules::COMPUTED_CALL, rules::COMPUTED_CALL.severity, offset, &shown, message);
+    }
+
+    /// Every name in `arguments` counts as called: the callee calls it. `call` is the whole call, for the message.
+    fn invoked(&mut self, heap: &Heap<'_>, offset: usize, arguments: Value, call: Value) {
+        const LOOKED_AT: usize = 1000;
+        let mut left = vec![arguments];
+        for _ in 0..LOOKED_AT {
+            let Some(value) = left.pop() else { return };
+            match heap.symbol(value) {
+                Symbol::Tuple(items) | Symbol::FrozenSet(items) => left.extend(items),
+                Symbol::List(items) | Symbol::Set(items) | Symbol::Dict(items) => left.extend(&items.kept),
+                Symbol::Global { .. } => {
+                    if matches!(self.verdict_of(heap, value), Some((Verdict::Unknown, _))) {
+                        self.unknown_call(heap, offset, value, call);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// PyTorch's ids are `('storage', type, key, location, elements)`; in legacy files also `('module', …)`.
+    fn persistent(&mut self, heap: &Heap<'_>, offset: usize, value: Value) {
+        let is_of_torch = match heap.symbol(value) {
+            Symbol::Persistent(id) => {
+                let first = heap.tuple(id).and_then(|items| heap.name(*items.first()?));
+                first.is_some_and(|word| word == "storage" || word == "module")
+            }
+            Symbol::Folded(_) => true,
+            _ => false,
+        };
+        if !is_of_torch {
+            let message = format!("asks its loader for {}", heap.expression(value, SHOWN));
+            self.tell(&rules::PERSISTENT, rules::PERSISTENT.severity, offset, "persistent id", message);
+        }
+    }
+
+    fn content(&mut self, heap: &Heap<'_>, offset: usize, value: Value) {
+        let found = match heap.symbol(value) {
+            Symbol::Text(text) => hidden(text.as_bytes(), self.budget),
+            Symbol::ByteString(bytes) => hidden(&bytes, self.budget),
+            Symbol::Bytes(bytes) | Symbol::ByteArray(bytes) => hidden(bytes, self.budget),
+            _ => None,
+        };
+        if let Some((severity, message)) = found {
+            self.tell(&rules::NESTED_PICKLE, severity, offset, &message, format!("a value holds {message}"));
+        }
+    }
+
+    fn problem(&mut self, offset: usize, problem: Problem) {
+        let message = problem.to_string();
+        match problem {
+            // Told with the import that it belongs to.
+            Problem::GlobalNotText => {}
+            Problem::Limit { .. } => self.result.limit = Some((offset, message)),
+            Problem::StackLeft { .. } | Problem::MarkLeft => {
+                self.tell(&rules::BROKEN_PICKLE, Severity::Low, offset, "left on the stack", message);
+            }
+            Problem::FrameInsideFrame { .. } | Problem::StopInsideFrame { .. } => {
+                self.tell(&rules::FRAME, rules::FRAME.severity, offset, "frame", message);
+            }
+            Problem::OverFrameEnd { frame_end, .. } => {
+                if !self.seen.contains(&(rules::FRAME.id, "frame".to_owned())) {
+                    self.other_reading(frame_end as usize);
+                }
+                self.tell(&rules::FRAME, rules::FRAME.severity, offset, "frame", message);
+            }
+            _ => {
+                let (rule, severity) = (&rules::BROKEN_PICKLE, rules::BROKEN_PICKLE.severity);
+                self.tell(rule, severity, offset, "broken", message);
+                self.has_problem = true;
+            }
+        }
+    }
+
+    /// What a reader that believes frames sees from a frame's end on.
+    fn other_reading(&mut self, frame_end: usize) {
+        const OPCODES: u64 = 100_000;
+        let Some(mut inner) = self.inner(frame_end, OPCODES) else { return };
+        inner.told.retain(|told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT));
+        self.result.told.extend(inner.told);
+    }
+
+    /// The one pickle at `offset`, unless there are too many in one another.
+    fn inner(&mut self, offset: usize, opcodes: u64) -> Option<Judgement> {
+        self.budget.depth = self.budget.depth.checked_sub(1)?;
+        let judgement = judge(self.bytes, offset, opcodes, 1, self.budget);
+        self.budget.depth += 1;
+        Some(judgement)
+    }
+
+    /// Passes over an array of joblib's; one of Python objects is a pickle of its own.
+    fn pass_array(&mut self, machine: &mut Machine<'_>, inline: Option<Inline>) {
+        let at = machine.offset();
+        let passed = match inline {
+            None => return,
+            Some(Inline::Bytes(bytes)) => machine.pass_over(bytes),
+            Some(Inline::Pickle) => {
+                let Some(inner) = self.inner(at, PICKLE_OPCODES_MAX) else { return };
+                self.result.opcodes += inner.opcodes;
+                self.result.limit = self.result.limit.take().or(inner.limit);
+                self.result.told.extend(inner.told);
+                machine.pass_over(inner.end.saturating_sub(at))
+            }
+        };
+        if !passed {
+            let message = "an array should go on beyond the file's end".to_owned();
+            self.tell(&rules::BROKEN_PICKLE, rules::BROKEN_PICKLE.severity, at, "array", message);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A report for people: what, where, why it matters, what to do.
+
+use std::collections::BTreeMap;
+
+use crate::finding::{Report, Severity};
+
+/// Findings of one rule that are shown of one file.
+const SHOWN_OF_A_RULE: usize = 5;
+
+/// The report as text; the worst of each file first.
+pub fn render(report: &Report, threshold: Severity) -> String {
+    let mut text = String::new();
+    for file in report.files.iter().filter(|file| !file.findings.is_empty()) {
+        text.push_str(&format!("{} ({})\n", file.path.display(), file.formats.join(", ")));
+        let mut shown: BTreeMap<&str, usize> = BTreeMap::new();
+        for finding in &file.findings {
+            let count = shown.entry(finding.rule.id).or_default();
+            *count += 1;
+            if *count > SHOWN_OF_A_RULE {
+                continue;
+            }
+            let place = finding.place();
+            let place = if place.is_empty() { place } else { format!("  at {place}") };
+            let severity = finding.severity.name();
+            text.push_str(&format!("  {severity:8}  {}  [{}]{place}\n", finding.message, finding.rule.id));
+            if *count == 1 {
+                text.push_str(&format!(
+                    "            why: {}\n            do: {}\n",
+                    finding.rule.why, finding.rule.fix
+                ));
+            }
+        }
+        for (rule, count) in shown.into_iter().filter(|(_, count)| *count > SHOWN_OF_A_RULE) {
+            text.push_str(&format!("            and {} more of {rule}\n", count - SHOWN_OF_A_RULE));
+        }
+        text.push('\n');
+    }
+    text + &summary(report, threshold)
+}
+
+fn summary(report: &Report, threshold: Severity) -> String {
+    let count = |severity| report.findings().filter(|(_, finding)| finding.severity == severity).count();
+    let counts: Vec<String> = Severity::ALL
+        .into_iter()
+        .rev()
+        .filter(|&severity| count(severity) > 0)
+        .map(|severity| format!("{} {}", count(severity), severity.name()))
+        .collect();
+    let files = report.files.len();
+    let found = if counts.is_empty() { "nothing found".to_owned() } else { counts.join(", ") };
+    let unread = report.unread().count();
+    let verdict = match (report.fails(threshold), unread) {
+        (true, _) => format!("fails at {}", threshold.name()),
+        (false, 0) => "passes".to_owned(),
+        (false, _) => format!("{unread} could not be looked at as a whole"),
+    };
+    let plural = if files == 1 { "file" } else { "files" };
+    format!("{files} {plural}, {}: {found}; {verdict}\n", tsumugi_base::units::bytes(report.bytes()))
+}

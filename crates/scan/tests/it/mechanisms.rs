@@ -1,0 +1,176 @@
+//! Each mechanism by which a file does harm or hides it, and the rule that finds it.
+
+use tsumugi_base::testing::mutations;
+use tsumugi_scan::{Limits, Severity, scan_bytes};
+
+use crate::samples::{Zip, call, call_4, field, gzip, npy, tar, zlib};
+
+/// The rules that find something in `bytes`, the worst first.
+fn rules(bytes: &[u8], name: &str) -> Vec<&'static str> {
+    scan_bytes(bytes, name, &Limits::default()).findings.iter().map(|finding| finding.rule.id).collect()
+}
+
+fn assert_found(bytes: &[u8], name: &str, rule: &str) {
+    let found = rules(bytes, name);
+    assert!(found.contains(&rule), "{name}: {rule} is not among {found:?}");
+}
+
+#[test]
+fn names_that_other_scanners_miss() {
+    for (module, name) in [
+        ("cPickle", "loads"),
+        ("thread", "start_new_thread"),
+        ("urllib2", "urlopen"),
+        ("commands", "getoutput"),
+        ("numpy", "load"),
+        ("pandas", "read_pickle"),
+        ("joblib", "load"),
+        ("torch", "load"),
+        ("importlib", "import_module"),
+        ("marshal", "loads"),
+        ("pkgutil", "resolve_name"),
+        ("multiprocessing.util", "spawnv_passfds"),
+        ("mlflow.projects.backend.local", "_run_entry_point"),
+        ("modelscan", "skip"),
+    ] {
+        assert_found(&call(module, name), "a.pkl", "pickle-dangerous-import");
+        assert_found(&call_4(module, name), "a.pkl", "pickle-dangerous-import");
+    }
+    assert_found(&call_4("pathlib", "os.system"), "a.pkl", "pickle-dangerous-import");
+}
+
+#[test]
+fn what_is_called_and_on_no_list() {
+    assert_found(&call("mypackage", "make"), "a.pkl", "pickle-unknown-call");
+    assert_eq!(rules(b"cmypackage\nThing\n.", "a.pkl"), ["pickle-unknown-import"]);
+    assert_found(b"cfunctools\npartial\n(cmypackage\nmake\ntR.", "a.pkl", "pickle-unknown-call");
+    assert_eq!(rules(b"cfunctools\npartial\n(cbuiltins\nlen\ntR.", "a.pkl"), [""; 0]);
+    assert_found(b"\x80\x02\x82\x01(S'x'\ntR.", "a.pkl", "pickle-opaque-import");
+    assert_found(b"cnumpy\ndtype\n(S'f8'\ntR(S'x'\ntR.", "a.pkl", "pickle-computed-call");
+    assert_found(b"cbuiltins\nset\n}S'a'\nI1\nsb.", "a.pkl", "pickle-object-write");
+    assert_found(b"Pmine\n.", "a.pkl", "pickle-persistent");
+}
+
+#[test]
+fn programs_behind_others_and_before_errors() {
+    let evil = call("os", "system");
+    let second = [b"N.".as_slice(), b"junk junk junk", &evil].concat();
+    assert_found(&second, "a.pkl", "pickle-dangerous-import");
+    let popped = b"(cos\nsystem\nS'x'\no0N.";
+    assert_found(popped, "a.pkl", "pickle-dangerous-import");
+    let broken = [&evil[..evil.len() - 1], b"\xFF"].concat();
+    assert_eq!(rules(&broken, "a.pkl")[0], "pickle-dangerous-import");
+    // A frame that ends inside of a text: readers of files go on behind the frame.
+    let framed = [b"\x80\x04\x95\x04\0\0\0\0\0\0\0X\x20\0\0\0".as_slice(), &[b'a'; 31], b"\n.", &evil].concat();
+    assert_found(&framed, "a.pkl", "pickle-frame");
+}
+
+#[test]
+fn pickles_under_any_name_and_wrapping() {
+    let evil = call("os", "system");
+    for name in ["a.txt", "a.safetensors", "a.bin", "weights", "a.pt", "a.onnx"] {
+        assert_found(&evil, name, "pickle-dangerous-import");
+        assert_found(&call_4("os", "system"), name, "pickle-dangerous-import");
+        assert_found(&gzip(&evil), name, "pickle-dangerous-import");
+        assert_found(&zlib(&evil), name, "pickle-dangerous-import");
+    }
+    assert_found(&npy("|O", &evil), "a.npy", "pickle-dangerous-import");
+    assert_found(&Zip::new("m/data.pkl", &gzip(&evil)).bytes(), "a.pt", "pickle-dangerous-import");
+    assert_found(&tar("a/model.pkl", b'0', "", &evil), "a.nemo", "pickle-dangerous-import");
+    let hidden = [b"\x80\x03C".as_slice(), &[evil.len() as u8], &evil, b"."].concat();
+    assert_eq!(rules(&hidden, "a.pkl"), ["nested-pickle"]);
+}
+
+#[test]
+fn joblib_arrays_do_not_hide_what_follows() {
+    let array = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)R}(S'dtype'\ncnumpy\ndtype\n(S'f8'\ntRS'shape'\n(I2\ntub\
+        ................";
+    let file = [b"(l".as_slice(), array, b"a", &call("os", "system")].concat();
+    assert_found(&file, "a.dat", "pickle-dangerous-import");
+    let harmless = [b"(l".as_slice(), array, b"a."].concat();
+    assert_eq!(rules(&harmless, "a.joblib"), [""; 0]);
+    assert_found(&zlib(&file), "a.pkl", "pickle-dangerous-import");
+}
+
+#[test]
+fn tricks_of_archives_are_told_and_looked_through() {
+    let evil = call("os", "system");
+    let honest = Zip::new("data.pkl", &evil);
+    let tricks = [
+        Zip { local_name: "data.txt", ..Zip::new("data.pkl", &evil) },
+        Zip { flags: 1, ..Zip::new("data.pkl", &evil) },
+        Zip { flags: 0x40, ..Zip::new("data.pkl", &evil) },
+        Zip { crc_off: 1, ..Zip::new("data.pkl", &evil) },
+    ];
+    assert_eq!(rules(&honest.bytes(), "a.zip"), ["pickle-dangerous-import"]);
+    for trick in tricks {
+        assert_found(&trick.bytes(), "a.zip", "pickle-dangerous-import");
+        assert_found(&trick.bytes(), "a.zip", "archive-fault");
+    }
+    assert_found(&[b"#!/bin/sh\n", &*honest.bytes()].concat(), "a.zip", "pickle-dangerous-import");
+    assert_found(&Zip::new("../a.txt", b"text").bytes(), "a.zip", "archive-path");
+    assert_found(&tar("/etc/a", b'0', "", b"text"), "a.tar", "archive-path");
+    assert_found(&tar("a/b", b'2', "../../c", b""), "a.tar", "archive-path");
+    let deep = (0..12).fold(evil, |inner, _| Zip::new("a.zip", &inner).bytes());
+    assert!(scan_bytes(&deep, "a.zip", &Limits::default()).unread.is_some());
+}
+
+#[test]
+fn formats_beside_pickles() {
+    let node = |operator: &[u8], domain: &[u8]| field(1, &[field(4, operator), field(7, domain)].concat());
+    let external = field(13, &[field(1, b"location"), field(2, b"../../etc/passwd")].concat());
+    let onnx = |graph: &[u8]| [b"\x08\x08".as_slice(), &field(7, graph)].concat();
+    assert_found(&onnx(&field(5, &external)), "a.onnx", "onnx-external-data");
+    assert_found(&onnx(&node(b"PyOp", b"mine")), "a", "onnx-custom-operator");
+    assert_eq!(rules(&onnx(&node(b"Add", b"")), "a.onnx"), [""; 0]);
+    let graph = field(1, &[field(1, b"n"), field(2, b"PyFunc")].concat());
+    let saved_model = [b"\x08\x01".as_slice(), &field(2, &field(2, &graph))].concat();
+    assert_found(&saved_model, "saved_model.pb", "tensorflow-op");
+    let keras =
+        br#"{"class_name": "Functional", "config": {"layers": [{"module": "keras.layers", "class_name": "Lambda"}]}}"#;
+    assert_found(keras, "config.json", "keras-code");
+    let module = br#"{"class_name": "run", "config": {}, "module": "os"}"#;
+    assert_found(&Zip::new("config.json", module).bytes(), "a.keras", "keras-code");
+    assert_found(&[b"\x89HDF\r\n\x1A\n", &keras[..]].concat(), "a.h5", "keras-code");
+    assert_found(br#"{"a": {"_target_": "os.system"}}"#, "config.json", "config-target");
+    assert_found(b"a:\n  _target_: subprocess.run\n", "a.yaml", "config-target");
+    assert_found(
+        br#"{"__loader__": "ObjectNode", "__module__": "os", "__class__": "system"}"#,
+        "schema.json",
+        "config-target",
+    );
+    assert_found(br#"{"auto_map": {"AutoModel": "m.M"}}"#, "config.json", "remote-code");
+    assert_found(b"a: !!python/object/apply:os.system [x]\n", "a.yaml", "unsafe-yaml");
+    assert_found(b"\x7FELF\x02\x01\x01", "model.bin", "executable");
+    assert_found(b"\x89PNG\r\n", "model.pt", "unknown-format");
+    assert_found(b"\x08\0\0\0\0\0\0\0{\"a\":1} more", "a.safetensors", "broken-file");
+    assert_found(b"GGUF\x03\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "a.gguf", "broken-file");
+}
+
+#[test]
+fn limits_are_told() {
+    let limits = Limits { opcodes: 3, member_bytes: 100, ..Limits::default() };
+    let report = scan_bytes(b"\x80\x02NNNNN.", "a.pkl", &limits);
+    assert_eq!((report.unread.is_some(), report.worst()), (true, Some(Severity::Medium)));
+    assert!(scan_bytes(&gzip(&[0; 1000]), "a.gz", &limits).unread.is_some());
+}
+
+#[test]
+fn mutated_samples_never_end_the_scan() {
+    const MUTATIONS: u64 = 300;
+    let evil = call("os", "system");
+    let samples = [
+        (call_4("os", "system"), "a.pkl"),
+        (Zip::new("data.pkl", &gzip(&evil)).bytes(), "a.pt"),
+        (tar("a.pkl", b'0', "", &evil), "a.tar"),
+        (npy("<f8", &[0; 8]), "a.npy"),
+        (zlib(&evil), "a.joblib"),
+        (br#"{"class_name": "Lambda", "module": "os", "x": "{{ ''.__class__ }}"}"#.to_vec(), "a.json"),
+        (b"\x10\0\0\0\0\0\0\0{\"__metadata__\":{}}".to_vec(), "a.safetensors"),
+    ];
+    for (seed, (sample, name)) in samples.iter().enumerate() {
+        for mutation in mutations(sample, seed as u64, MUTATIONS) {
+            scan_bytes(&mutation.bytes, name, &Limits::default());
+        }
+    }
+}

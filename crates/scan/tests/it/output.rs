@@ -1,0 +1,47 @@
+//! Reports: the rules' page, JSON, SARIF, exit.
+
+use tsumugi_base::progress::Silent;
+use tsumugi_base::testing::{assert_golden, repository_root, temporary_folder};
+use tsumugi_scan::{Limits, Severity, render, rules, sarif, scan};
+
+use crate::samples::{Zip, call};
+
+#[test]
+fn the_page_of_rules_is_the_table() {
+    assert_golden(&repository_root().join("docs/reference/scan-rules.md"), &rules::page());
+    let mut ids: Vec<&str> = rules::ALL.iter().map(|rule| rule.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), rules::ALL.len());
+}
+
+#[test]
+fn a_folder_is_reported_in_order_and_every_form_says_the_same() {
+    let folder = temporary_folder();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("it is written");
+    write("b model.pt", &Zip::new("m/data.pkl", &call("os", "system")).bytes());
+    write("a.txt", b"a text");
+    write("c.py", b"import os\n");
+    let reports: Vec<_> = [1, 3]
+        .map(|threads| scan(&[folder.path().to_owned()], &Limits::default(), threads, &Silent).expect("it is there"))
+        .into();
+    assert_eq!(reports[0], reports[1], "the report does not depend on threads");
+    let report = &reports[0];
+    assert_eq!(report.files.len(), 3);
+    assert!(report.fails(Severity::Critical));
+    let text = render(report, Severity::Medium);
+    assert!(
+        text.contains("os.system") && text.contains("m/data.pkl@0x0") && text.contains("fails at medium"),
+        "{text}"
+    );
+    let json = report.json(Severity::Medium);
+    assert_eq!(json["passed"], false);
+    let log = sarif(report);
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!((&log["version"], &result["ruleId"]), (&"2.1.0".into(), &"pickle-dangerous-import".into()));
+    let uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].as_str().expect("it is a text");
+    assert!(uri.ends_with("b%20model.pt"), "{uri}");
+    let index = result["ruleIndex"].as_u64().expect("it is a number") as usize;
+    assert_eq!(log["runs"][0]["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
+    assert!(scan(&[folder.path().join("none")], &Limits::default(), 1, &Silent).is_err());
+}
