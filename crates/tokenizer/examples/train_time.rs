@@ -1,4 +1,4 @@
-//! Trains a tokenizer, saves it and says how many seconds the training took; for `bench/peers/tokenizers/train.py`.
+//! Trains a tokenizer, saves it, and how many seconds the training took in `seconds.txt`; for `bench/peers/tokenizers/train.py`.
 //!
 //!     train_time CORPUS FOLDER bpe|wordpiece|unigram|sentencepiece-bpe VOCABULARY_SIZE THREADS
 
@@ -43,8 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "unigram" => train_sentence_piece(corpus, &sentence_piece(SentencePieceAlgorithm::Unigram), &Silent)?,
         _ => train_sentence_piece(corpus, &sentence_piece(SentencePieceAlgorithm::Bpe), &Silent)?,
     };
-    println!("{:.3}", started.elapsed().as_secs_f64());
+    let seconds = started.elapsed().as_secs_f64();
     std::fs::create_dir_all(Path::new(folder))?;
+    std::fs::write(Path::new(folder).join("seconds.txt"), format!("{seconds:.3}"))?;
     tokenizer.save(Path::new(folder))?;
     Ok(())
 }

@@ -72,7 +72,7 @@ impl Statistics {
 }
 
 impl Tokenizer {
-    /// Tokens that no text seems to give: encoding a token's own text gives others, alone and after other text. Control
+    /// Tokens that seem unreachable: encoding a token's own text gives others, alone and after some other texts. Control
     /// tokens and tokens that are no whole characters are not asked about (Land and Bartolo 2024, arXiv 2405.05417, section
     /// 3.1, tell these apart too).
     pub fn unreachable_tokens(&self) -> Vec<TokenId> {

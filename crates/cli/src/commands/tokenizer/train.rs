@@ -278,7 +278,7 @@ impl Train {
         }
         let longest: Vec<String> = statistics.longest.iter().map(|token| shown(token.as_bytes())).collect();
         tell(&format!(
-            "{tokens_per_word:.2} tokens per word, {} of the tokens used, {} that no text gives; longest: {}",
+            "{tokens_per_word:.2} tokens per word, {} of the tokens used, {} that do not come back from their own text; longest: {}",
             units::count(statistics.tokens_used as u64),
             units::count(unreachable.len() as u64),
             longest.join(" "),
