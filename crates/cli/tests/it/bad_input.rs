@@ -45,9 +45,9 @@ fn a_text_that_is_missing_empty_or_binary() {
     train(".").is("
         exit 2
         ---- stderr
-        error: . is a folder, but a text file is needed
+        error: ./binary.txt is not a text file: a NUL byte at byte 9
 
-        hint: name one file in it: `ls .`
+        hint: give a plain text file in UTF-8
     ");
     assert!(!path.join("t").exists(), "nothing half-written");
 }
