@@ -18,7 +18,8 @@ use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 use crate::output::{Failure, tell};
 
 /// Our readers never run what a file holds, so a hostile one can at worst be refused.
-pub const GATE: NoScan = NoScan { reason: "there is no scanner yet; no reader of ours runs what a file holds" };
+pub const GATE: NoScan =
+    NoScan { reason: "the scanner is a command of its own; no reader of ours runs what a file holds" };
 
 /// The path that `model` names: one on this machine, or where what was pulled by that name lies.
 fn path_of(model: &str) -> Result<PathBuf, Failure> {

@@ -19,7 +19,7 @@ use tsumugi_tensor::{
 use crate::ModelError;
 use crate::bert::{self, EncoderLayout};
 use crate::decoder::is_multiplied;
-use crate::load::{self, PlaceRows, Precision, check_before_allocating, place_stored, widen};
+use crate::load::{Precision, check_before_allocating, place_stored, widen};
 use crate::save::write_folder;
 use crate::slots::fill;
 
@@ -160,13 +160,13 @@ impl Encoder {
     /// Loads a model to serve it, its matrices packed for the product: as the file stores them, or in float32.
     pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
         match precision {
-            Precision::Stored => Ok(Self::load_stored(model, cpu, load::pack)?.pack(cpu)),
-            Precision::Mapped => Ok(Self::load_stored(model, cpu, load::map)?.pack(cpu)),
+            Precision::Stored => Ok(Self::load_stored(model, cpu, false)?.pack(cpu)),
+            Precision::Mapped => Ok(Self::load_stored(model, cpu, true)?.pack(cpu)),
             Precision::Float32 => Ok(Self::load(model, cpu.pool())?.pack(cpu)),
         }
     }
 
-    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, place: PlaceRows) -> Result<Self, ModelError> {
+    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, mapped: bool) -> Result<Self, ModelError> {
         let (spec, layout) = bert::read(model)?;
         let tensors = model.tensors()?;
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
@@ -174,7 +174,7 @@ impl Encoder {
         let slots = layout.slots(&described);
         let ignores = |name: &str| layout.ignores(&described, name);
         let mut filled = fill(slots, model, &tensors, |name| layout.find(&tensors, name), ignores)?;
-        let mut packed = place_stored(&described.parameters, &tensors, &mut filled, cpu, place);
+        let mut packed = place_stored(&described.parameters, &tensors, &mut filled, cpu, mapped);
         let quantized = |parameter: &Parameter| -> Option<QuantizedMatrix> { packed.remove(&parameter.name) };
         let mut encoder = Self::declared(spec, |builder| builder.build_serving(quantized));
         widen(&mut encoder.parameters, &filled, cpu.pool())?;

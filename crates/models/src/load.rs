@@ -120,57 +120,25 @@ impl Decoder {
     /// Loads a model to serve it.
     pub fn load_to_serve(model: &Admitted<ModelFiles>, cpu: &Cpu, precision: Precision) -> Result<Self, ModelError> {
         match precision {
-            Precision::Stored => Self::load_stored(model, cpu, pack),
-            Precision::Mapped => Self::load_stored(model, cpu, map),
+            Precision::Stored => Self::load_stored(model, cpu, false),
+            Precision::Mapped => Self::load_stored(model, cpu, true),
             Precision::Float32 => Self::load(model, cpu.pool()),
         }
     }
 
-    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), as `place`
-    /// makes them. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
-    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, place: PlaceRows) -> Result<Self, ModelError> {
+    /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), and
+    /// in the file too if they are `mapped`. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
+    fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, mapped: bool) -> Result<Self, ModelError> {
         let (described, tensors) = (described(model)?, model.tensors()?);
         let (layout, spec) = (described.layout(&tensors), described.spec);
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let decoder = Self::described(spec.clone());
         let mut filled = filled_slots(&decoder, layout, model, &tensors)?;
-        let mut packed = place_stored(&decoder.parameters, &tensors, &mut filled, cpu, place);
+        let mut packed = place_stored(&decoder.parameters, &tensors, &mut filled, cpu, mapped);
         let mut decoder = Self::serving(spec, |parameter| packed.remove(&parameter.name));
         widen(&mut decoder.parameters, &filled, cpu.pool())?;
         Ok(decoder)
     }
-}
-
-/// Puts the rows of one tensor below those of a matrix.
-pub(crate) type PlaceRows = fn(&mut QuantizedMatrix, WeightKind, &Slot, &TensorView<'_>, &TensorFile, &Cpu);
-
-/// Copies them, packed for products.
-pub(crate) fn pack(
-    matrix: &mut QuantizedMatrix,
-    kind: WeightKind,
-    slot: &Slot,
-    tensor: &TensorView<'_>,
-    tensors: &TensorFile,
-    cpu: &Cpu,
-) {
-    let row_at = &|row| slot.stored(row);
-    matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at, rows: slot.rows.len() });
-    // Else file and copy would both take memory until the end. Another slot of the tensor reads it again.
-    tensors.release(tensor.name);
-}
-
-/// Leaves them where they are.
-pub(crate) fn map(
-    matrix: &mut QuantizedMatrix,
-    kind: WeightKind,
-    slot: &Slot,
-    tensor: &TensorView<'_>,
-    tensors: &TensorFile,
-    _: &Cpu,
-) {
-    let bytes = Arc::new(tensors.mapped(tensor.name).expect("the tensor is one of these"));
-    let (rows, slot) = (slot.rows.len(), slot.clone());
-    matrix.push_mapped(MappedRows { kind, bytes, row_at: Box::new(move |row| slot.stored(row)), rows });
 }
 
 /// The matrices that products take as they are stored, by the names of their parameters; their slots are taken out of
@@ -180,14 +148,14 @@ pub(crate) fn place_stored(
     tensors: &TensorFile,
     filled: &mut Vec<(Slot, TensorView<'_>)>,
     cpu: &Cpu,
-    place: PlaceRows,
+    mapped: bool,
 ) -> BTreeMap<String, QuantizedMatrix> {
     let mut packed = BTreeMap::new();
     filled.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
     for parts in filled.chunk_by(|(a, _), (b, _)| a.parameter == b.parameter) {
         let parameter = parameters.get(parts[0].0.parameter);
         if is_multiplied(parameter) {
-            let Some(matrix) = matrix_of(parts, tensors, cpu, place) else { continue };
+            let Some(matrix) = matrix_of(parts, tensors, cpu, mapped) else { continue };
             packed.insert(parameter.name.clone(), matrix);
         }
     }
@@ -201,7 +169,7 @@ fn matrix_of(
     parts: &[(Slot, TensorView<'_>)],
     tensors: &TensorFile,
     cpu: &Cpu,
-    place: PlaceRows,
+    mapped: bool,
 ) -> Option<QuantizedMatrix> {
     let kind_of = |tensor: &TensorView<'_>| WeightKind::named(tensor.element_type.name());
     let columns = *parts[0].1.shape.last()?;
@@ -216,7 +184,15 @@ fn matrix_of(
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        place(&mut matrix, kind_of(tensor)?, slot, tensor, tensors, cpu);
+        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
+        if mapped {
+            let (bytes, slot) = (Arc::new(tensors.mapped(tensor.name)?), slot.clone());
+            matrix.push_mapped(MappedRows { kind, bytes, row_at: Box::new(move |row| slot.stored(row)), rows });
+        } else {
+            matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
+            // Else file and copy would both take memory until the end. Another slot of the tensor reads it again.
+            tensors.release(tensor.name);
+        }
     }
     Some(matrix)
 }

@@ -36,8 +36,8 @@ pub struct Piece {
 enum Source {
     /// `[rows / 16]` tiles, the last one filled up with zeros.
     Packed(Buffer),
-    /// Rows as the file has them.
-    Mapped(MappedRows),
+    /// Rows as the file has them, of so many bytes.
+    Mapped(MappedRows, usize),
 }
 
 /// Rows as a file has them.
@@ -78,13 +78,13 @@ impl fmt::Debug for MappedRows {
 }
 
 impl StoredRows<'_> {
-    /// Fills a tile with the rows from `first` on; what there is no row for stays as it is.
-    fn pack(&self, isa: Isa, row_bytes: usize, first: usize, tile: &mut [u8]) {
-        let mut rows: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
-        for (lane, row) in rows.iter_mut().enumerate().take(self.rows - first) {
-            *row = &self.bytes[(self.row_at)(first + lane) * row_bytes..][..row_bytes];
+    /// Fills a tile with the first of these rows; what there is no row for stays as it is.
+    fn pack(&self, isa: Isa, row_bytes: usize, rows: Range<usize>, tile: &mut [u8]) {
+        let mut lanes: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
+        for (lane, row) in lanes.iter_mut().zip(rows) {
+            *lane = &self.bytes[(self.row_at)(row) * row_bytes..][..row_bytes];
         }
-        pack_tile(isa, self.kind, &rows, tile);
+        pack_tile(isa, self.kind, &lanes, tile);
     }
 }
 
@@ -104,7 +104,7 @@ impl Piece {
     pub(crate) fn tile_scratch(&self) -> usize {
         match self.source {
             Source::Packed(_) => 0,
-            Source::Mapped(_) => self.tile_bytes / size_of::<f32>(),
+            Source::Mapped(..) => self.tile_bytes / size_of::<f32>(),
         }
     }
 
@@ -112,30 +112,28 @@ impl Piece {
     pub(crate) fn tile<'a>(&'a self, isa: Isa, index: usize, scratch: &'a mut [f32]) -> &'a [u8] {
         match &self.source {
             Source::Packed(tiles) => &tiles.as_bytes()[index * self.tile_bytes..][..self.tile_bytes],
-            Source::Mapped(rows) => {
+            Source::Mapped(rows, row_bytes) => {
                 let (first, tile) = (index * TILE_ROWS, bytes_of_mut(scratch));
                 if first + TILE_ROWS > self.rows {
                     tile.fill(0);
                 }
-                rows.stored().pack(isa, self.row_bytes(), first, tile);
+                rows.stored().pack(isa, *row_bytes, first..self.rows, tile);
                 tile
             }
         }
     }
 
-    /// Bytes of a row in the file.
-    fn row_bytes(&self) -> usize {
-        let columns = match self.kind.layout() {
-            Some(layout) => self.tile_bytes / layout.tile_bytes(self.kind.block_numbers()) * self.kind.block_numbers(),
-            None => return self.tile_bytes / TILE_ROWS,
-        };
-        self.kind.row_bytes(columns).expect("whole blocks")
-    }
-
     fn row(&self, row: usize, to: &mut [f32]) {
         let mut scratch = vec![0.0; self.tile_scratch()];
-        let tile = self.tile(Isa::PORTABLE, row / TILE_ROWS, &mut scratch);
-        let lane = row % TILE_ROWS;
+        let (tile, lane) = match &self.source {
+            Source::Packed(_) => (self.tile(Isa::PORTABLE, row / TILE_ROWS, &mut scratch), row % TILE_ROWS),
+            // A tile of this row alone.
+            Source::Mapped(rows, row_bytes) => {
+                let tile = bytes_of_mut(&mut scratch);
+                rows.stored().pack(Isa::PORTABLE, *row_bytes, row..row + 1, tile);
+                (&*tile, 0)
+            }
+        };
         match self.kind.layout() {
             Some(layout) => read_lane(&layout, tile, lane, to),
             None => {
@@ -181,7 +179,7 @@ impl QuantizedMatrix {
             let per_task = (1_usize << 18).div_ceil(tile_bytes).max(1);
             cpu.pool().split([(&mut tiles, per_task * tile_bytes / size_of::<f32>())], |task, [chunk]| {
                 for (index, tile) in bytes_of_mut(chunk).chunks_exact_mut(tile_bytes).enumerate() {
-                    stored.pack(cpu.isa(), row_bytes, (task * per_task + index) * TILE_ROWS, tile);
+                    stored.pack(cpu.isa(), row_bytes, (task * per_task + index) * TILE_ROWS..stored.rows, tile);
                 }
             });
             Source::Packed(tiles)
@@ -196,7 +194,7 @@ impl QuantizedMatrix {
     pub fn push_mapped(&mut self, mapped: MappedRows) {
         let (kind, columns) = (mapped.kind, self.columns);
         assert!(Self::can_hold(kind, columns), "{columns} columns of {}", kind.name());
-        self.pieces.push(Piece::new(kind, columns, mapped.rows, |_, _| Source::Mapped(mapped)));
+        self.pieces.push(Piece::new(kind, columns, mapped.rows, |row_bytes, _| Source::Mapped(mapped, row_bytes)));
     }
 
     /// Numbers of a row.
