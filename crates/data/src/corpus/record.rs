@@ -173,6 +173,18 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What the run's files hold, in all and by source: those of the mix, where there is one.
+    pub fn shipped(&self, is_mixed: bool) -> (Amount, BTreeMap<String, Amount>) {
+        let (mut all, mut sources) = (Amount::default(), BTreeMap::<String, Amount>::new());
+        for file in if is_mixed { &self.mixed } else { &self.files } {
+            all.add(file.amount);
+            for (source, &amount) in &file.sources {
+                sources.entry(source.clone()).or_default().add(amount);
+            }
+        }
+        (all, sources)
+    }
+
     /// Adds up the markers of all passes.
     pub(super) fn of(kinds: &[&str], passes: &[Vec<ShardRecord>]) -> Self {
         let stages = kinds.iter().map(|&kind| (kind.to_owned(), StageRecord::default())).collect();

@@ -149,24 +149,26 @@ fn recipe_text(recipe: &Recipe) -> String {
 /// `README.md`: the data card, with the head that the Hugging Face hub reads.
 fn card(recipe: &Recipe, summary: &Summary, inputs: &[Input]) -> String {
     let files = if recipe.mix.is_some() { "mixed" } else { "documents" };
+    let (shipped, sources) = summary.shipped(recipe.mix.is_some());
     let mut card =
         format!("---\nconfigs:\n- config_name: default\n  data_files: \"{files}/*.jsonl.zst\"\n---\n\n# Corpus\n\n");
     let _ = writeln!(
         card,
-        "{} documents, {} words, {} of text; {} documents were dropped, each with its rule in `dropped/`; {} parts of the \
-         input could not be read (`faults.jsonl`).\n",
+        "{} documents, {} words, {} of text, of {} documents that passed the stages; {} were dropped, each with its rule in \
+         `dropped/`; {} parts of the input could not be read (`faults.jsonl`).\n",
+        units::count(shipped.documents),
+        units::count(shipped.words),
+        units::bytes(shipped.bytes),
         units::count(summary.kept.documents),
-        units::count(summary.kept.words),
-        units::bytes(summary.kept.bytes),
         units::count(summary.received.documents - summary.kept.documents),
         units::count(summary.faults),
     );
     let _ = writeln!(card, "## Sources\n\n| source | licence | files | documents | words |\n|---|---|--:|--:|--:|");
     for source in &recipe.sources {
-        let kept = summary.sources.get(&source.name).copied().unwrap_or_default();
-        let license = source.license.as_deref().unwrap_or("as each document says");
+        let shipped = sources.get(&source.name).copied().unwrap_or_default();
+        let license = source.license.as_deref().unwrap_or("not stated, but where a document does");
         let files = inputs.iter().filter(|input| input.source == source.name).count();
-        let (documents, words) = (units::count(kept.documents), units::count(kept.words));
+        let (documents, words) = (units::count(shipped.documents), units::count(shipped.words));
         let _ = writeln!(card, "| {} | {license} | {files} | {documents} | {words} |", source.name);
     }
     let _ = writeln!(card, "\n## What was done\n\n{}", stage_table(summary).to_markdown());

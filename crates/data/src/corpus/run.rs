@@ -15,7 +15,7 @@ use super::pack::PackRun;
 use super::pass::{From, PassRun};
 use super::plan::{self, Input};
 use super::recipe::{BuiltStage, Recipe, passes};
-use super::record::{ShardRecord, Summary};
+use super::record::{FileRecord, ShardRecord, Summary};
 use super::workers::Workers;
 use super::{CorpusError, report};
 
@@ -84,7 +84,9 @@ struct Whole<'a> {
 impl Whole<'_> {
     fn run(&self) -> Result<Outcome, CorpusError> {
         if self.folder.is_finished() {
-            return Ok(Outcome { was_finished: true, summary: report::read_summary(self.folder)? });
+            let summary = report::read_summary(self.folder)?;
+            self.check_files(&summary)?;
+            return Ok(Outcome { was_finished: true, summary });
         }
         let kinds: Vec<&str> = self.stages.iter().map(|built| built.kind.name).collect();
         let mut summary = Summary::of(&kinds, &self.passes()?);
@@ -104,6 +106,21 @@ impl Whole<'_> {
             self.folder.tidy()
         })?;
         Ok(Outcome { was_finished: false, summary })
+    }
+
+    /// What a finished run left must be there, in the sizes that it had.
+    fn check_files(&self, summary: &Summary) -> Result<(), CorpusError> {
+        let in_folder = |folder: &'static str, files: &[FileRecord]| {
+            files.iter().map(|file| (format!("{folder}/{}", file.name), file.file_bytes)).collect::<Vec<_>>()
+        };
+        for (name, bytes) in [in_folder("documents", &summary.files), in_folder("mixed", &summary.mixed)].concat() {
+            let file = self.folder.path(&name);
+            if std::fs::metadata(&file).map_or(true, |found| found.len() != bytes) {
+                let problem = format!("manifest.json says that it has {bytes} bytes");
+                return Err(CorpusError::Damaged { file, problem });
+            }
+        }
+        Ok(())
     }
 
     fn passes(&self) -> Result<Vec<Vec<ShardRecord>>, CorpusError> {
@@ -127,7 +144,7 @@ impl Whole<'_> {
     }
 }
 
-fn files(records: &[ShardRecord]) -> Vec<super::FileRecord> {
+fn files(records: &[ShardRecord]) -> Vec<FileRecord> {
     records.iter().flat_map(|record| record.files.iter().cloned()).collect()
 }
 

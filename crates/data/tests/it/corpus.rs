@@ -178,9 +178,14 @@ fn a_whole_run_accounts_for_every_document() {
     );
     let page = fs::read_to_string(out.join("report.html")).unwrap();
     assert!(page.contains("exact_duplicate") && page.contains("the same text in many places"));
-    assert!(fs::read_to_string(out.join("README.md")).unwrap().contains("| notes | CC0-1.0 | 40 |"));
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(card.contains("| notes | CC0-1.0 | 40 |"), "{card}");
+    assert!(card.contains(&format!("\n{} documents, ", mixed.len())), "what the card names is the mix: {card}");
     assert!(!out.join("work").exists(), "what only a run at work needs is gone");
     assert!(run_whole(folder.path(), &out, options(&Silent)).unwrap().was_finished);
+    fs::remove_dir_all(out.join("mixed")).unwrap();
+    let error = run_whole(folder.path(), &out, options(&Silent)).unwrap_err();
+    assert!(error.to_string().contains("mixed") && error.hint().is_some(), "{error}");
 }
 
 #[test]

@@ -94,9 +94,13 @@ fn show(outcome: &Outcome, out: &Path, json: bool) -> Result<(), Failure> {
     if !table.is_empty() {
         print(&format!("dropped:\n\n{}\n", table.to_text()))?;
     }
+    let mixed = match summary.mixed.is_empty() {
+        true => String::new(),
+        false => format!(", {} in the mix", units::count(summary.shipped(true).0.documents)),
+    };
     let tokens = summary.tokens.map_or_else(String::new, |tokens| format!(", {} tokens", units::count(tokens)));
     print_line(&format!(
-        "{}: {} of {} documents, {} of {}{tokens}; {} could not be read",
+        "{}: {} of {} documents, {} of {}{mixed}{tokens}; {} could not be read",
         out.display(),
         units::count(summary.kept.documents),
         units::count(summary.received.documents),
