@@ -355,3 +355,16 @@ fn damaged_files_of_every_format_are_read_to_their_end() {
     }
     assert!(read_ones > 500 && faults > 500, "{read_ones} documents, {faults} faults");
 }
+
+#[test]
+fn a_byte_order_mark_is_no_text_and_deep_fields_cost_their_line() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let line = |levels| format!("{{\"text\": \"{levels} deep\", \"x\": {}}}\n", deep(levels));
+    let marked = format!("\u{feff}{{\"text\": \"first\"}}\n{}{}", line(100), line(126));
+    let folder = folder_of(&[("a.jsonl", marked.as_bytes())]);
+    // A stage with a barrier: what it reads again was written in between.
+    let found = read(folder.path(), "[[stage]]\nkind = 'exact-duplicates'\n");
+    assert_eq!(found.texts, ["first", "100 deep"]);
+    let problems = found.problems();
+    assert!(problems.len() == 1 && problems[0].contains("nested more than 100 deep"), "{problems:?}");
+}
