@@ -86,6 +86,8 @@ impl Whole<'_> {
         if self.folder.is_finished() {
             let summary = report::read_summary(self.folder)?;
             self.check_files(&summary)?;
+            // It may have been killed after its manifest, before it had cleared away.
+            self.workers.first(|| self.folder.tidy())?;
             return Ok(Outcome { was_finished: true, summary });
         }
         let kinds: Vec<&str> = self.stages.iter().map(|built| built.kind.name).collect();
