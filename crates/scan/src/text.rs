@@ -55,5 +55,14 @@ fn summary(report: &Report, threshold: Severity) -> String {
         (false, _) => format!("{unread} could not be looked at as a whole"),
     };
     let plural = if files == 1 { "file" } else { "files" };
-    format!("{files} {plural}, {}: {found}; {verdict}\n", tsumugi_base::units::bytes(report.bytes()))
+    let asides: String = [
+        (report.suppressed(), "suppressed by the policy"),
+        (report.excluded, "paths excluded by the policy"),
+        (report.remembered, "files unchanged since the last scan"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!(" ({count} {what})"))
+    .collect();
+    format!("{files} {plural}, {}: {found}; {verdict}{asides}\n", tsumugi_base::units::bytes(report.bytes()))
 }
