@@ -3,8 +3,7 @@
 
 use memchr::memmem::Finder;
 
-use crate::context::{Expectation, Scan};
-use crate::finding::Finding;
+use crate::context::Scan;
 use crate::formats::{executable, secrets};
 use crate::pickle;
 use crate::rules;
@@ -47,9 +46,8 @@ pub fn look(bytes: &[u8], scan: &mut Scan<'_>) {
         };
         // What a file begins with is judged by its format.
         for at in pickles.iter().flat_map(starts).filter(|at| *at > 0) {
-            let rest = &bytes[at..bytes.len().min(at + LOOKED_AT)];
-            if pickle::may_begin(rest) {
-                hidden_pickle(rest, at, scan);
+            if pickle::may_begin(&bytes[at..]) {
+                pickle::scan_embedded(&bytes[..bytes.len().min(at + LOOKED_AT)], at, scan);
             }
         }
         for at in programs.iter().flat_map(starts).filter(|at| *at > 0) {
@@ -64,16 +62,4 @@ pub fn look(bytes: &[u8], scan: &mut Scan<'_>) {
 
 fn finder<'n>(needle: &&'n [u8]) -> Finder<'n> {
     Finder::new(*needle)
-}
-
-/// Tells what the pickle at `at` imports, unless it is known already.
-fn hidden_pickle(bytes: &[u8], at: usize, scan: &mut Scan<'_>) {
-    let mut inner = Scan::new(scan.limits);
-    pickle::scan(bytes, 0, Expectation::Payload, &mut inner);
-    for Finding { rule, severity, message, offset, subject, .. } in inner.into_report().findings {
-        if !scan.has_found(rule, &subject) {
-            let place = at + offset.map_or(0, |offset| offset as usize);
-            scan.find_as(rule, severity, Some(place), &subject, format!("bytes within it are a pickle that {message}"));
-        }
-    }
 }

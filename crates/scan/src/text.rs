@@ -56,13 +56,13 @@ fn summary(report: &Report, threshold: Severity) -> String {
     };
     let plural = if files == 1 { "file" } else { "files" };
     let asides: String = [
-        (report.suppressed(), "suppressed by the policy"),
-        (report.excluded, "paths excluded by the policy"),
-        (report.remembered, "files unchanged since the last scan"),
+        ("suppressed by the policy", report.suppressed()),
+        ("left out by the policy", report.excluded),
+        ("remembered", report.remembered),
     ]
     .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| format!(" ({count} {what})"))
+    .filter(|(_, count)| *count > 0)
+    .map(|(what, count)| format!("; {what}: {count}"))
     .collect();
     format!("{files} {plural}, {}: {found}; {verdict}{asides}\n", tsumugi_base::units::bytes(report.bytes()))
 }

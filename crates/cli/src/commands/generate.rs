@@ -8,7 +8,7 @@ use tsumugi_base::units;
 use tsumugi_infer::text::{Completion, Event, FinishReason, Prompt, Request, TextModel};
 
 use super::Command;
-use crate::flags::{Json, Sampling, Serving, positive, stop_text};
+use crate::flags::{Json, Sampling, Serving, Trust, positive, stop_text};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, tell};
 use crate::{interrupt, model};
 
@@ -39,6 +39,8 @@ pub struct Generate {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -49,7 +51,7 @@ impl Command for Generate {
         tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options()?, 1)?;
+        let model = model::load(&self.model, self.serving.options()?, 1, self.trust)?;
         interrupt::listen("")?;
         let request = Request {
             prompt: Prompt::Text(self.prompt),

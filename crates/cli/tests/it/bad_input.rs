@@ -115,6 +115,15 @@ fn a_checkpoint_that_would_run_code() {
     tsumugi(path, &["generate", "model", "--prompt", "a"]).is("
         exit 2
         ---- stderr
+        error: model/pytorch_model.bin is not admitted: calls builtins.print('hi'), and builtins.print is on no list (medium: pickle-unknown-call at @0x1a). A pickle's calls happen while it is loaded. This one is on neither list, so nobody has looked at what it does with these arguments
+
+        hint: look at what the name does; if the file is yours, load it in a sandbox and save it as safetensors; `tsumugi scan model/pytorch_model.bin` shows all; `--allow-unsafe` loads it all the same
+    ");
+    // Nor does the reader, which takes what tensors need and nothing else.
+    tsumugi(path, &["generate", "model", "--prompt", "a", "--allow-unsafe"]).is("
+        exit 2
+        ---- stderr
+        warning: model/pytorch_model.bin: calls builtins.print('hi'), and builtins.print is on no list (medium: pickle-unknown-call at @0x1a). A pickle's calls happen while it is loaded. This one is on neither list, so nobody has looked at what it does with these arguments
         error: model/pytorch_model.bin: its pickle asks for `builtins.print` at byte 2, and tensors do not need that
 
         hint: such a pickle can run code when Python loads it, so nothing of it is used; from a source that you trust, save the plain `state_dict()` with `safetensors.torch.save_file` and give that

@@ -96,8 +96,34 @@ pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Sc
     }
 }
 
+/// Looks at the one pickle that may lie at `offset` among other bytes, as far as it is one, and tells what does harm and was
+/// not found before.
+pub fn scan_embedded(bytes: &[u8], offset: usize, scan: &mut Scan<'_>) {
+    const OPCODES: u64 = 100_000;
+    let is_over = |judge: &Judge<'_>| judge.stops > 0 || judge.has_problem;
+    let judgement = judge_until(bytes, offset, OPCODES, &mut Budget::default(), is_over);
+    let harms = |told: &Told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT) && told.is_sure;
+    for told in judgement.told.into_iter().filter(harms) {
+        if !scan.has_found(told.rule, &told.subject) {
+            let message = format!("bytes within it are a pickle that {}", told.message);
+            scan.find_as(told.rule, told.severity, Some(told.offset), &told.subject, message);
+        }
+    }
+}
+
 /// Runs at most `streams` pickles on symbols.
 pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: &mut Budget) -> Judgement {
+    let is_over = |judge: &Judge<'_>| judge.stops >= streams || judge.is_torch && judge.stops == TORCH_PICKLES;
+    judge_until(bytes, offset, opcodes, budget, is_over)
+}
+
+fn judge_until(
+    bytes: &[u8],
+    offset: usize,
+    opcodes: u64,
+    budget: &mut Budget,
+    is_over: impl Fn(&Judge<'_>) -> bool,
+) -> Judgement {
     const KEPT: usize = 1_000_000; // some 80 MB
     let limits = Limits { opcodes, kept: KEPT, told_bytes: HIDING_BYTES_MIN, ..Limits::default() };
     let mut judge = Judge {
@@ -117,7 +143,7 @@ pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: 
     while let Some(event) = machine.next() {
         judge.event(&mut machine, event);
         judge.result.end = machine.offset();
-        if judge.stops >= streams || judge.is_torch && judge.stops == TORCH_PICKLES {
+        if is_over(&judge) {
             break;
         }
     }
