@@ -192,10 +192,7 @@ fn no_command_loads_what_would_do_harm() {
         let refusal = "extra.pkl is not admitted: calls os.system('true'); os.system runs commands or code (critical: ";
         assert!(ran.code == 2 && ran.stderr.contains(refusal), "{command:?}: {} {}", ran.code, ran.stderr);
         assert!(ran.stderr.contains("`--allow-unsafe` loads it all the same"), "{command:?}: {}", ran.stderr);
-        let help = tsumugi(
-            path,
-            &[&command[..command.iter().position(|word| is_argument(word)).unwrap()], &["--help"]].concat(),
-        );
+        let help = tsumugi(path, &[&command[..command.iter().position(is_argument).unwrap()], &["--help"]].concat());
         assert!(help.stdout.contains("--allow-unsafe"), "{command:?} has the way out that it names");
         assert!(!path.join("out").exists() && !path.join("out.gguf").exists(), "{command:?}: nothing is written");
     }
