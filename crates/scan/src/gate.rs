@@ -1,5 +1,7 @@
 //! The gate before loading: a model is let through if a scan of its open files finds nothing that fails.
 
+use std::path::Path;
+
 use tsumugi_files::{Gate, OpenFolder, Refusal};
 
 use crate::context::{Limits, Reach};
@@ -21,7 +23,7 @@ pub struct ScanGate {
 
 impl ScanGate {
     /// Judges one file that is in memory and that the loader will read from there.
-    pub fn check_bytes(&self, bytes: &[u8], path: &std::path::Path) -> Result<(), Refusal> {
+    pub fn check_bytes(&self, bytes: &[u8], path: &Path) -> Result<(), Refusal> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let limits = Limits { reach: Reach::Load, ..Limits::default() };
         let report = FileReport { path: path.to_owned(), ..scan_bytes(bytes, &name, &limits) };
@@ -38,14 +40,14 @@ impl ScanGate {
         let place = place.map(|place| format!(" at {place}")).unwrap_or_default();
         let others = report.findings.iter().filter(|finding| refuses(finding)).count() - 1;
         let others = if others > 0 { format!(", and {others} more") } else { String::new() };
+        let severity = severity.name();
+        let why = rule.why.trim_end_matches('.');
+        let reason = format!("{message} ({severity}: {}{place}{others}). {why}", rule.id);
+        // Names come from the file, and the message goes to a terminal.
+        let shown = |letter: char| if letter.is_control() { char::REPLACEMENT_CHARACTER } else { letter };
         Refusal {
             path: report.path.clone(),
-            reason: format!(
-                "{message} ({severity}: {id}{place}{others}). {why}",
-                severity = severity.name(),
-                id = rule.id,
-                why = rule.why.trim_end_matches('.')
-            ),
+            reason: reason.chars().map(shown).collect(),
             next_step: Some(format!(
                 "{}; `tsumugi scan {}` shows all; `{}` loads it all the same",
                 rule.fix,

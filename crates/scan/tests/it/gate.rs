@@ -56,6 +56,12 @@ fn a_folder_with_anything_that_does_harm_is_refused() {
 }
 
 #[test]
+fn a_refusal_does_not_command_the_terminal() {
+    let refusal = GATE.check_bytes(&call("my\u{1b}[2J", "Thing"), Path::new("a.pkl")).expect_err("it is unknown");
+    assert!(refusal.reason.contains("Thing") && !refusal.reason.contains(char::is_control), "{refusal}");
+}
+
+#[test]
 fn what_is_only_worth_knowing_or_broken_is_left_to_the_reader() {
     let folder = temporary_folder();
     write_weights(&folder.path().join("model.safetensors"), &[1; 100]);
