@@ -1,12 +1,16 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
+use std::path::Path;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use tsumugi_files::{Gate, OpenFolder, Refusal};
 use tsumugi_infer::text::{Options, Placement, SamplingParameters, ranges};
 use tsumugi_models::Precision;
+use tsumugi_scan::ScanGate;
 use tsumugi_tensor::KeyValueType;
 
-use crate::output::Failure;
+use crate::output::{Failure, harmless, tell};
 
 /// `--json`.
 #[derive(Debug, Clone, Copy, Args)]
@@ -28,6 +32,39 @@ impl Threads {
     /// What was asked for; none is one per core.
     pub fn get(self) -> Option<usize> {
         self.threads.map(usize::from)
+    }
+}
+
+/// `--allow-unsafe`: the gate that the files of a model pass before they are loaded.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Trust {
+    /// Load the model although the scanner finds something in its files that could do harm; that becomes a warning
+    #[arg(long)]
+    allow_unsafe: bool,
+}
+
+impl Trust {
+    const GATE: ScanGate = ScanGate { way_out: "--allow-unsafe" };
+
+    /// Judges a file that was read and will be used as it is in memory.
+    pub fn check_bytes(self, bytes: &[u8], path: &Path) -> Result<(), Refusal> {
+        self.allow(Self::GATE.check_bytes(bytes, path))
+    }
+
+    fn allow(self, checked: Result<(), Refusal>) -> Result<(), Refusal> {
+        match checked {
+            Err(refusal) if self.allow_unsafe => {
+                tell(&harmless(&format!("warning: {}: {}", refusal.path.display(), refusal.reason)));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+impl Gate for Trust {
+    fn check(&self, folder: &OpenFolder) -> Result<(), Refusal> {
+        self.allow(Self::GATE.check(folder))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, ModelFiles, NoScan};
+use tsumugi_files::{Admitted, FilesError, ModelFiles};
 use tsumugi_infer::text::{
     CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, Placement, TextModel, TooLarge,
 };
@@ -15,11 +15,8 @@ use tsumugi_models::Precision;
 use tsumugi_serve::Model;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
+use crate::flags::Trust;
 use crate::output::{Failure, tell};
-
-/// Our readers never run what a file holds, so a hostile one can at worst be refused.
-pub const GATE: NoScan =
-    NoScan { reason: "the scanner is a command of its own; no reader of ours runs what a file holds" };
 
 /// The path that `model` names: one on this machine, or where what was pulled by that name lies.
 fn path_of(model: &str) -> Result<PathBuf, Failure> {
@@ -55,19 +52,20 @@ pub fn not_a_collection(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The model that `model` names, its files open.
-pub fn admit(model: &str) -> Result<Admitted<ModelFiles>, Failure> {
-    Ok(ModelFiles::admit(&path_of(model)?, &GATE)?)
+/// The model that `model` names, its files open, once the scanner has let them through.
+pub fn admit(model: &str, trust: Trust) -> Result<Admitted<ModelFiles>, Failure> {
+    Ok(ModelFiles::admit(&path_of(model)?, &trust)?)
 }
 
 /// The tokenizer of a model, or of a vocabulary file of any kind; with the chat template, if there is one.
-pub fn tokenizer(model: &str) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
+pub fn tokenizer(model: &str, trust: Trust) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
     let path = Path::new(model);
     if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
         let bytes = read_limited(path, TOKENIZER_FILE_BYTES_MAX)?;
+        trust.check_bytes(&bytes, path).map_err(FilesError::from)?;
         return Ok((in_file(path, Tokenizer::from_vocabulary(&bytes, path))?, None));
     }
-    let model = admit(model)?;
+    let model = admit(model, trust)?;
     let Some(tokenizer) = Tokenizer::of_model(&model)? else {
         return Err(Failure::new(
             format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", model.path().display()),
@@ -86,8 +84,8 @@ fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -
 }
 
 /// A model of either kind, one of `beside` that share the memory: what says that it is for vectors makes vectors.
-pub fn load_to_serve(model: &str, options: Options, beside: usize) -> Result<Model, Failure> {
-    let admitted = admit(model)?;
+pub fn load_to_serve(model: &str, options: Options, beside: usize, trust: Trust) -> Result<Model, Failure> {
+    let admitted = admit(model, trust)?;
     if !Embedder::is_for(&admitted)? {
         return Ok(Model::Text(Arc::new(load_admitted(&admitted, options, beside)?)));
     }
@@ -98,8 +96,8 @@ pub fn load_to_serve(model: &str, options: Options, beside: usize) -> Result<Mod
 }
 
 /// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
-pub fn load(model: &str, options: Options, beside: usize) -> Result<LocalModel, Failure> {
-    load_admitted(&admit(model)?, options, beside)
+pub fn load(model: &str, options: Options, beside: usize, trust: Trust) -> Result<LocalModel, Failure> {
+    load_admitted(&admit(model, trust)?, options, beside)
 }
 
 fn load_admitted(model: &Admitted<ModelFiles>, options: Options, beside: usize) -> Result<LocalModel, Failure> {

@@ -1,12 +1,28 @@
 //! A scan in progress: what was found up to now, where we are, and what may still be spent.
 
+use crate::bulk;
 use crate::finding::{FileReport, Finding, Severity};
 use crate::formats;
 use crate::rules::{self, Rule};
 
+/// How far a scan reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// What can do harm to whoever loads the file, from headers and the beginnings of tensors: for the gate, which everyone
+    /// waits for.
+    Load,
+    /// That, and what the file should not hold: keys and tokens in texts.
+    #[default]
+    Headers,
+    /// That, and every byte: pickles, programs, keys and tokens anywhere in the weights.
+    Everything,
+}
+
 /// What one file may cost. What lies beyond is not looked at, and that is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// How far the scan reaches.
+    pub reach: Reach,
     /// Archives in archives, pickles in texts.
     pub depth: usize,
     /// Unpacked bytes of one member, which is held in memory.
@@ -22,6 +38,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            reach: Reach::default(),
             depth: 8,
             member_bytes: 512 << 20,
             unpacked_bytes: 16 << 30,
@@ -142,6 +159,21 @@ impl<'l> Scan<'l> {
         if !is_known && input.expectation == Expectation::File {
             formats::unknown(input, self);
         }
+        if self.members.is_empty() {
+            self.bulk(input.bytes);
+        }
+    }
+
+    /// Looks at every byte, if the scan reaches so far: once for a file, and once for what was unpacked of it.
+    fn bulk(&mut self, bytes: &[u8]) {
+        if self.limits.reach == Reach::Everything {
+            bulk::look(bytes, self);
+        }
+    }
+
+    /// Whether a finding of this rule and subject was told already, wherever.
+    pub fn has_found(&self, rule: &Rule, subject: &str) -> bool {
+        self.report.findings.iter().any(|finding| finding.rule.id == rule.id && finding.subject == subject)
     }
 
     /// Looks at a member.
@@ -150,6 +182,12 @@ impl<'l> Scan<'l> {
         let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
         self.input(&Input { bytes, name, expectation });
         self.members.pop();
+    }
+
+    /// Looks at a member that was unpacked: its bytes are nowhere in the file.
+    pub fn unpacked_member(&mut self, name: &str, bytes: &[u8], expectation: Expectation) {
+        self.member(name, bytes, expectation);
+        self.within(name, |scan| scan.bulk(bytes));
     }
 
     /// Runs `look` with findings placed in the member `name`.

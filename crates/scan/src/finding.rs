@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::rules::Rule;
 
 /// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Worth knowing.
     Low,
@@ -77,6 +79,26 @@ impl Finding {
     }
 }
 
+/// A finding that a policy says is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suppressed {
+    /// What was found.
+    pub finding: Finding,
+    /// Why it is no reason to fail.
+    pub reason: String,
+    /// The last day on which that counts, `2027-03-01`.
+    pub until: String,
+}
+
+impl Suppressed {
+    fn json(&self) -> Value {
+        let mut value = self.finding.json();
+        value["reason"] = json!(self.reason);
+        value["until"] = json!(self.until);
+        value
+    }
+}
+
 /// What a scan of one file found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FileReport {
@@ -88,6 +110,8 @@ pub struct FileReport {
     pub formats: Vec<&'static str>,
     /// The worst first, then by place.
     pub findings: Vec<Finding>,
+    /// What a policy set aside.
+    pub suppressed: Vec<Suppressed>,
     /// Why not all of it was looked at, if it was not.
     pub unread: Option<String>,
 }
@@ -98,12 +122,19 @@ impl FileReport {
         self.findings.iter().map(|finding| finding.severity).max()
     }
 
-    fn json(&self) -> Value {
+    /// Whether all of it was looked at, and nothing is as bad.
+    pub fn passes(&self, threshold: Severity) -> bool {
+        self.unread.is_none() && self.worst() < Some(threshold)
+    }
+
+    /// As one object.
+    pub fn json(&self) -> Value {
         json!({
             "path": self.path.display().to_string(),
             "bytes": self.bytes,
             "formats": self.formats,
             "findings": self.findings.iter().map(Finding::json).collect::<Vec<_>>(),
+            "suppressed": self.suppressed.iter().map(Suppressed::json).collect::<Vec<_>>(),
             "unread": self.unread,
         })
     }
@@ -114,6 +145,10 @@ impl FileReport {
 pub struct Report {
     /// One entry for each file.
     pub files: Vec<FileReport>,
+    /// Files and folders that a policy excludes.
+    pub excluded: usize,
+    /// Files whose report was remembered from an earlier scan.
+    pub remembered: usize,
 }
 
 impl Report {
@@ -127,9 +162,19 @@ impl Report {
         self.files.iter().any(|file| file.worst() >= Some(threshold))
     }
 
+    /// Whether everything was looked at, and nothing is as bad.
+    pub fn passes(&self, threshold: Severity) -> bool {
+        self.files.iter().all(|file| file.passes(threshold))
+    }
+
     /// Files that could not be looked at as a whole, and why.
     pub fn unread(&self) -> impl Iterator<Item = (&FileReport, &str)> {
         self.files.iter().filter_map(|file| Some((file, file.unread.as_deref()?)))
+    }
+
+    /// How many findings a policy set aside.
+    pub fn suppressed(&self) -> usize {
+        self.files.iter().map(|file| file.suppressed.len()).sum()
     }
 
     /// All bytes of all files.
@@ -142,7 +187,10 @@ impl Report {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "fail_on": threshold.name(),
-            "passed": !self.fails(threshold) && self.unread().next().is_none(),
+            "passed": self.passes(threshold),
+            "suppressed": self.suppressed(),
+            "excluded": self.excluded,
+            "remembered": self.remembered,
             "files": self.files.iter().map(FileReport::json).collect::<Vec<_>>(),
         })
     }

@@ -12,18 +12,26 @@
 //! assert_eq!((report.findings[0].rule.id, report.worst()), ("pickle-dangerous-import", Some(Severity::Critical)));
 //! ```
 
+mod bulk;
+mod cache;
 mod context;
 mod finding;
 pub mod formats;
+mod gate;
+mod listing;
 mod pickle;
+mod policy;
 pub mod rules;
 mod sarif;
 mod scanner;
 mod text;
 
-pub use context::Limits;
-pub use finding::{FileReport, Finding, Report, Severity};
+pub use cache::Cache;
+pub use context::{Limits, Reach};
+pub use finding::{FileReport, Finding, Report, Severity, Suppressed};
+pub use gate::ScanGate;
+pub use policy::{Policy, PolicyError};
 pub use rules::Rule;
 pub use sarif::sarif;
-pub use scanner::{scan, scan_bytes};
+pub use scanner::{Scanner, scan, scan_bytes};
 pub use text::render;

@@ -7,7 +7,14 @@ use crate::rules::{self, Rule};
 
 /// The report as one SARIF log.
 pub fn sarif(report: &Report) -> Value {
-    let results: Vec<Value> = report.findings().map(|(file, finding)| result(file, finding)).collect();
+    let mut results: Vec<Value> = report.findings().map(|(file, finding)| result(file, finding)).collect();
+    for (file, suppressed) in report.files.iter().flat_map(|file| file.suppressed.iter().map(move |one| (file, one))) {
+        let mut result = result(file, &suppressed.finding);
+        let justification = format!("{} (until {})", suppressed.reason, suppressed.until);
+        let suppression = json!({ "kind": "external", "status": "accepted", "justification": justification });
+        result["suppressions"] = json!([suppression]);
+        results.push(result);
+    }
     let notifications: Vec<Value> = report
         .unread()
         .map(|(file, why)| {

@@ -1,59 +1,29 @@
 //! Files and folders, over threads.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
+use tsumugi_base::FileError;
 use tsumugi_base::progress::{Meter, Observer};
-use tsumugi_base::{FileAction, FileError};
 use tsumugi_files::mmap::MappedFile;
 
+use crate::cache::{Cache, Stamp};
 use crate::context::{Expectation, Input, Limits, Scan};
 use crate::finding::{FileReport, Report};
 use crate::formats;
+use crate::listing::list;
+use crate::policy::Policy;
 
 /// Scans files, and folders with all that is in them. An error only where a path that was named is not there; a file
 /// that cannot be read is told in the report.
 pub fn scan(paths: &[PathBuf], limits: &Limits, threads: usize, observer: &dyn Observer) -> Result<Report, FileError> {
-    let mut files = Vec::new();
-    for path in paths {
-        list(path, &mut BTreeSet::new(), &mut files)?;
-    }
-    files.sort();
-    files.dedup();
-    let total: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|about| about.len()).sum();
-    let meter = Mutex::new(Meter::new("scan", 0, total, "bytes"));
-    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let reports = Mutex::new(Vec::with_capacity(files.len()));
-    let work = || {
-        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if observer.stop_requested() {
-                return;
-            }
-            let report = scan_file(file, limits);
-            let done = done.fetch_add(report.bytes, Ordering::Relaxed) + report.bytes;
-            let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
-            if meter.is_due() {
-                observer.event(&meter.step(done, Vec::new()));
-            }
-            drop(meter);
-            reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 1..threads.min(files.len()) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
-    reports.sort_by(|a, b| a.path.cmp(&b.path));
-    beside_weights(&mut reports);
-    Ok(Report { files: reports })
+    let mut scanner = Scanner { limits: *limits, threads, policy: Policy::default(), cache: None };
+    scanner.scan(paths, observer)
 }
 
 /// Scans bytes as if they were a file of that name.
@@ -63,45 +33,163 @@ pub fn scan_bytes(bytes: &[u8], name: &str, limits: &Limits) -> FileReport {
     FileReport { path: PathBuf::from(name), bytes: bytes.len() as u64, ..scan.into_report() }
 }
 
-fn scan_file(path: &Path, limits: &Limits) -> FileReport {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match MappedFile::open(path) {
-        Ok(bytes) => FileReport { path: path.to_owned(), ..scan_bytes(&bytes, &name, limits) },
-        Err(error) => {
-            let mut scan = Scan::new(limits);
-            scan.unread(None, &error.to_string());
-            FileReport { path: path.to_owned(), ..scan.into_report() }
+/// Scans with a policy, and remembers.
+#[derive(Debug)]
+pub struct Scanner {
+    /// What a file may cost.
+    pub limits: Limits,
+    /// How many files are looked at at once.
+    pub threads: usize,
+    /// What its user decided about findings.
+    pub policy: Policy,
+    /// What earlier scans found.
+    pub cache: Option<Cache>,
+}
+
+impl Scanner {
+    /// Scans files, and folders with all that is in them, as [`scan`] does; what was found before and cannot have changed is
+    /// not looked for again.
+    pub fn scan(&mut self, paths: &[PathBuf], observer: &dyn Observer) -> Result<Report, FileError> {
+        let (files, excluded) = list(paths, &|path| self.policy.excludes(path))?;
+        Ok(Report { excluded, ..self.scan_files(&files, observer)? })
+    }
+
+    /// Scans again and again what is new or changed, once it is quiet: when two looks, `interval` apart, see it unchanged.
+    /// `tell` gets what was found each time, and says whether to go on.
+    pub fn watch(
+        &mut self,
+        paths: &[PathBuf],
+        interval: Duration,
+        observer: &dyn Observer,
+        tell: &mut dyn FnMut(Report) -> bool,
+    ) -> Result<(), FileError> {
+        let mut known: BTreeMap<PathBuf, Seen> = BTreeMap::new();
+        while !observer.stop_requested() {
+            let (files, excluded) = list(paths, &|path| self.policy.excludes(path))?;
+            let mut seen = BTreeMap::new();
+            let mut quiet = Vec::new();
+            for file in files {
+                let Ok(about) = fs::metadata(&file) else { continue }; // it is gone again
+                let now = Seen { stamp: (Stamp::of(&about), about.len(), about.modified().ok()), is_scanned: false };
+                let before = known.remove(&file).filter(|before| before.stamp == now.stamp);
+                if before.is_some_and(|before| !before.is_scanned) {
+                    quiet.push(file.clone());
+                }
+                seen.insert(file, Seen { is_scanned: before.is_some(), ..now });
+            }
+            known = seen;
+            if !quiet.is_empty() {
+                let report = self.scan_files(&quiet, observer)?;
+                if observer.stop_requested() || !tell(Report { excluded, ..report }) {
+                    return Ok(());
+                }
+            }
+            wait(interval, observer);
         }
+        Ok(())
+    }
+
+    fn scan_files(&mut self, files: &[PathBuf], observer: &dyn Observer) -> Result<Report, FileError> {
+        let scanned = self.over_threads(files, observer);
+        let now = SystemTime::now();
+        let mut report = Report::default();
+        for Scanned { file, stamp, is_remembered } in scanned {
+            report.remembered += usize::from(is_remembered);
+            if let (Some(cache), Some(stamp), false) = (&mut self.cache, stamp, is_remembered) {
+                cache.keep(&file, stamp, now);
+            }
+            report.files.push(file);
+        }
+        if let Some(cache) = &mut self.cache {
+            cache.write()?;
+        }
+        report.files.sort_by(|a, b| a.path.cmp(&b.path));
+        beside_weights(&mut report.files);
+        report.files.iter_mut().for_each(|file| self.policy.apply(file));
+        Ok(report)
+    }
+
+    fn over_threads(&self, files: &[PathBuf], observer: &dyn Observer) -> Vec<Scanned> {
+        let total: u64 = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|about| about.len()).sum();
+        let meter = Mutex::new(Meter::new("scan", 0, total, "bytes"));
+        let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let scanned = Mutex::new(Vec::with_capacity(files.len()));
+        let work = || {
+            while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if observer.stop_requested() {
+                    return;
+                }
+                let one = self.file(path);
+                let done = done.fetch_add(one.file.bytes, Ordering::Relaxed) + one.file.bytes;
+                let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+                if meter.is_due() {
+                    observer.event(&meter.step(done, Vec::new()));
+                }
+                drop(meter);
+                scanned.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.threads.min(files.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        scanned.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, path: &Path) -> Scanned {
+        match self.opened(path) {
+            Ok(scanned) => scanned,
+            Err(error) => {
+                let mut scan = Scan::new(&self.limits);
+                scan.unread(None, &error.to_string());
+                let file = FileReport { path: path.to_owned(), ..scan.into_report() };
+                Scanned { file, stamp: None, is_remembered: false }
+            }
+        }
+    }
+
+    fn opened(&self, path: &Path) -> Result<Scanned, FileError> {
+        let failed = |source| FileError::read(path, source);
+        let file = File::open(path).map_err(failed)?;
+        let stamp = |file: &File| Ok(Stamp::of(&file.metadata().map_err(failed)?));
+        let before = stamp(&file)?;
+        let known = self.cache.as_ref().zip(before).and_then(|(cache, stamp)| cache.report(path, &stamp));
+        if let Some(file) = known {
+            return Ok(Scanned { file, stamp: before, is_remembered: true });
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let bytes = MappedFile::of(&file, path)?;
+        let report = FileReport { path: path.to_owned(), ..scan_bytes(&bytes, &name, &self.limits) };
+        let stamp = before.filter(|before| stamp(&file).is_ok_and(|after| after == Some(*before)));
+        Ok(Scanned { file: report, stamp, is_remembered: false })
     }
 }
 
-/// Every plain file at or below `path`. Links are followed, but no folder is entered twice.
-fn list(path: &Path, entered: &mut BTreeSet<PathBuf>, files: &mut Vec<PathBuf>) -> Result<(), FileError> {
-    let about = fs::metadata(path).map_err(|source| FileError::read(path, source))?;
-    if about.is_file() {
-        files.push(path.to_owned());
-        return Ok(());
+/// A file that was looked at.
+struct Scanned {
+    file: FileReport,
+    /// What the system said of it, if that was the same before and after.
+    stamp: Option<Stamp>,
+    is_remembered: bool,
+}
+
+/// A file of a store that is watched.
+#[derive(Clone, Copy)]
+struct Seen {
+    stamp: (Option<Stamp>, u64, Option<SystemTime>),
+    is_scanned: bool,
+}
+
+/// Sleeps, but not through a wish to stop.
+fn wait(interval: Duration, observer: &dyn Observer) {
+    const NAP: Duration = Duration::from_millis(50);
+    let mut left = interval;
+    while !left.is_zero() && !observer.stop_requested() {
+        thread::sleep(left.min(NAP));
+        left = left.saturating_sub(NAP);
     }
-    if !about.is_dir() {
-        return Ok(()); // a pipe or a device: opening it would wait for its writer
-    }
-    let failed = |source: io::Error| FileError::new(FileAction::List, path, source);
-    if !entered.insert(path.canonicalize().map_err(failed)?) {
-        return Ok(());
-    }
-    let mut inside = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed)? {
-        inside.push(entry.map_err(failed)?.path());
-    }
-    inside.sort();
-    for path in inside.iter().filter(|path| !path.ends_with(".git")) {
-        match list(path, entered, files) {
-            // A link to nowhere inside of a folder has nothing to load.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
-        }
-    }
-    Ok(())
 }
 
 /// Python beside weights: loaders that trust remote code import it.

@@ -55,5 +55,14 @@ fn summary(report: &Report, threshold: Severity) -> String {
         (false, _) => format!("{unread} could not be looked at as a whole"),
     };
     let plural = if files == 1 { "file" } else { "files" };
-    format!("{files} {plural}, {}: {found}; {verdict}\n", tsumugi_base::units::bytes(report.bytes()))
+    let asides: String = [
+        ("suppressed by the policy", report.suppressed()),
+        ("left out by the policy", report.excluded),
+        ("remembered", report.remembered),
+    ]
+    .into_iter()
+    .filter(|(_, count)| *count > 0)
+    .map(|(what, count)| format!("; {what}: {count}"))
+    .collect();
+    format!("{files} {plural}, {}: {found}; {verdict}{asides}\n", tsumugi_base::units::bytes(report.bytes()))
 }

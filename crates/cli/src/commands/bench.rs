@@ -18,7 +18,7 @@ use tsumugi_train::recipe::ComputeChoice;
 use tsumugi_train::{OptimizerKind, StepOptions, TrainError};
 
 use super::Command;
-use crate::flags::{Json, Threads, positive};
+use crate::flags::{Json, Threads, Trust, positive};
 use crate::model;
 use crate::output::{Answer, Failure, print, print_json, tell};
 
@@ -70,6 +70,8 @@ pub struct Bench {
     recompute: bool,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    trust: Trust,
     #[command(flatten)]
     json: Json,
 }
@@ -152,7 +154,7 @@ impl Bench {
                 return Err(Failure::new("--mapped needs a model with files", "give a model folder or a GGUF file"));
             }
             Some(case) => roofline::random_model((case.spec)(), cpu)?,
-            None => Decoder::load_to_serve(&model::admit(model)?, cpu, precision)?,
+            None => Decoder::load_to_serve(&model::admit(model, self.trust)?, cpu, precision)?,
         };
         let asked = Asked {
             batch: self.batch.or(known.map(|case| case.batch)),

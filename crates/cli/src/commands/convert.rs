@@ -8,7 +8,7 @@ use tsumugi_tensor::threads::Pool;
 
 use super::Command;
 use super::quantize::report;
-use crate::flags::{Json, Threads};
+use crate::flags::{Json, Threads, Trust};
 use crate::output::{Answer, Failure};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -28,6 +28,8 @@ pub struct Convert {
     element_type: ConvertedType,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    trust: Trust,
     #[command(flatten)]
     json: Json,
 }
@@ -58,7 +60,7 @@ impl Command for Convert {
         tsumugi convert smollm2.Q8_0.gguf smollm2 --type bf16";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::admit(&self.model)?;
+        let model = model::admit(&self.model, self.trust)?;
         let pool = Pool::of_cores(self.threads.get());
         interrupt::listen("stopping")?;
         let (folder_type, name) = self.element_type.of_both();

@@ -14,7 +14,7 @@ use tsumugi_files::{ElementType, TensorView, write_npy, write_safetensors};
 use tsumugi_infer::text::{Embedder, EmbedderOptions, Pooling, cosine};
 
 use super::Command;
-use crate::flags::{Compute, Json, Threads, positive};
+use crate::flags::{Compute, Json, Threads, Trust, positive};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, print_line, tell};
 use crate::progress::Progress;
 use crate::texts::Texts;
@@ -48,6 +48,8 @@ pub struct Embed {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -72,7 +74,7 @@ impl Command for Embed {
     fn run(self) -> Result<Answer, Failure> {
         let form = self.out.as_deref().map(Form::of).transpose()?;
         let texts = self.texts.read()?;
-        let embedder = Embedder::load(&model::admit(&self.model)?, self.options())?;
+        let embedder = Embedder::load(&model::admit(&self.model, self.trust)?, self.options())?;
         if self.pooling.is_none() && !embedder.pooling().1 {
             tell(&format!(
                 "note: {} does not say how its vectors are pooled: the mean is taken; `--pooling` says otherwise",

@@ -8,7 +8,7 @@ use tsumugi_base::units;
 use tsumugi_infer::text::{Completion, Event, FinishReason, Prompt, Request, TextModel};
 
 use super::Command;
-use crate::flags::{Json, Sampling, Serving, positive, stop_text};
+use crate::flags::{Json, Sampling, Serving, Trust, positive, stop_text};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, tell};
 use crate::{interrupt, model};
 
@@ -42,6 +42,8 @@ pub struct Generate {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -53,7 +55,7 @@ impl Command for Generate {
         tsumugi generate smollm2-135m --prompt 'The address is http:' --heal";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options()?, 1)?;
+        let model = model::load(&self.model, self.serving.options()?, 1, self.trust)?;
         interrupt::listen("")?;
         let request = Request {
             prompt: if self.heal { Prompt::Open(self.prompt) } else { Prompt::Text(self.prompt) },

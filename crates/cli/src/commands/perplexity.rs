@@ -7,7 +7,7 @@ use tsumugi_base::units;
 use tsumugi_eval::{Comparison, EvalError, Measured, PerplexityOptions, compare_models, perplexity_of_model};
 
 use super::Command;
-use crate::flags::{Compute, Json, Threads, positive};
+use crate::flags::{Compute, Json, Threads, Trust, positive};
 use crate::output::{Answer, Failure, print_json, print_line};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -40,6 +40,8 @@ pub struct Perplexity {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -51,8 +53,8 @@ impl Command for Perplexity {
         tsumugi perplexity smollm2.Q4_K_M.gguf held-out.txt --window 512 --against SmolLM2-135M";
 
     fn run(self) -> Result<Answer, Failure> {
-        let files = model::admit(&self.model)?;
-        let against = self.against.as_deref().map(model::admit).transpose()?;
+        let files = model::admit(&self.model, self.trust)?;
+        let against = self.against.as_deref().map(|model| model::admit(model, self.trust)).transpose()?;
         let text = tsumugi_data::read_text(&self.file)?;
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };

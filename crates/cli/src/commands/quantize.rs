@@ -10,7 +10,7 @@ use tsumugi_compress::{CompressError, Written, mix, write_gguf_model};
 use tsumugi_tensor::threads::Pool;
 
 use super::Command;
-use crate::flags::{Json, Threads};
+use crate::flags::{Json, Threads, Trust};
 use crate::output::{Answer, Failure, print_json, print_line, tell};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -32,6 +32,8 @@ pub struct Quantize {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -47,7 +49,7 @@ impl Command for Quantize {
         tsumugi quantize smollm2.f16.gguf smollm2.Q8_0.gguf --type Q8_0";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::admit(&self.model)?;
+        let model = model::admit(&self.model, self.trust)?;
         let mix = mix::find(&self.element_type).unwrap_or(&mix::ALL[0]); // clap knows no other
         let pool = Pool::of_cores(self.threads.get());
         interrupt::listen("stopping")?;

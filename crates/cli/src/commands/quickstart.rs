@@ -13,7 +13,7 @@ use tsumugi_tokenizer::TokenizerError;
 
 use super::Command;
 use super::serve::serve_until_interrupted;
-use crate::flags::{Json, Threads};
+use crate::flags::{Json, Threads, Trust};
 use crate::output::{Answer, Failure, print, print_json, tell};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -62,7 +62,7 @@ impl Command for Quickstart {
         let options = Options { minutes: self.minutes, out: self.out, seed: self.seed, threads: self.threads.get() };
         let progress = Progress::new();
         let command = std::env::args().skip(1).collect();
-        let made = quickstart(&options, command, &model::GATE, &progress);
+        let made = quickstart(&options, command, &Trust::default(), &progress);
         drop(progress);
         let stopped = || Failure::Stopped { message: "the same command goes on".into() };
         let made = match made {
@@ -106,7 +106,7 @@ fn as_text(made: &QuickstartResult, out: &Path) -> String {
 /// On the usual port, or on any free one: after minutes of training, a port in use is no reason to fail.
 fn serve(made: &QuickstartResult, threads: Threads, json: bool) -> Result<(), Failure> {
     let options = LoadOptions { threads: threads.get(), ..LoadOptions::default() };
-    let model = Model::Text(Arc::new(model::load(&made.chat.to_string_lossy(), options, 1)?));
+    let model = Model::Text(Arc::new(model::load(&made.chat.to_string_lossy(), options, 1, Trust::default())?));
     let options = tsumugi_serve::Options {
         suggested_system_messages: made.suggested_system_messages.clone(),
         opening_prompts: OPENING_PROMPTS.map(str::to_owned).into(),

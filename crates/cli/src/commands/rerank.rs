@@ -7,7 +7,7 @@ use tsumugi_infer::text::{CrossEncoder, Scores};
 
 use super::Command;
 use super::embed::{cut_text, one_line};
-use crate::flags::{Compute, Json, Threads, positive};
+use crate::flags::{Compute, Json, Threads, Trust, positive};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, tell};
 use crate::progress::Progress;
 use crate::texts::Texts;
@@ -33,6 +33,8 @@ pub struct Rerank {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -44,7 +46,8 @@ impl Command for Rerank {
 
     fn run(self) -> Result<Answer, Failure> {
         let passages = self.passages.read()?;
-        let model = CrossEncoder::load(&model::admit(&self.model)?, self.threads.get(), self.compute.precision())?;
+        let model =
+            CrossEncoder::load(&model::admit(&self.model, self.trust)?, self.threads.get(), self.compute.precision())?;
         interrupt::listen("stopping")?;
         let texts: Vec<&str> = passages.iter().map(String::as_str).collect();
         let scores = self.score(&model, &texts)?;

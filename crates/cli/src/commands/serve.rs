@@ -7,7 +7,7 @@ use serde_json::json;
 use tsumugi_serve::{Model, Options, Ready, ServeError};
 
 use super::Command;
-use crate::flags::{Json, Sampling, Serving};
+use crate::flags::{Json, Sampling, Serving, Trust};
 use crate::output::{Answer, Failure, print_json, print_line, tell};
 use crate::{interrupt, model};
 
@@ -35,6 +35,8 @@ pub struct Serve {
     #[command(flatten)]
     serving: Serving,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -47,7 +49,7 @@ impl Command for Serve {
 
     fn run(self) -> Result<Answer, Failure> {
         let serving = self.serving.options()?;
-        let load = |name: &String| model::load_to_serve(name, serving.clone(), self.models.len());
+        let load = |name: &String| model::load_to_serve(name, serving.clone(), self.models.len(), self.trust);
         let models = self.models.iter().map(load).collect::<Result<Vec<Model>, Failure>>()?;
         let options = Options {
             address: self.address,

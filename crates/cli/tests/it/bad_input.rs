@@ -112,9 +112,21 @@ fn a_checkpoint_that_would_run_code() {
     std::fs::remove_file(path.join("model/model.safetensors")).unwrap();
     // Python would print a word.
     std::fs::write(path.join("model/pytorch_model.bin"), b"\x80\x02cbuiltins\nprint\nX\x02\0\0\0hi\x85R.").unwrap();
-    tsumugi(path, &["generate", "model", "--prompt", "a"]).is("
+    let refused = tsumugi(path, &["generate", "model", "--prompt", "a"]);
+    let problem =
+        "error: model/pytorch_model.bin is not admitted: calls builtins.print('hi'), and builtins.print is on no list";
+    assert!(refused.code == 2 && refused.stderr.starts_with(problem), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("\n\nhint: look at what the name does; if the file is yours, "),
+        "{}",
+        refused.stderr
+    );
+    assert!(refused.stderr.ends_with("; `--allow-unsafe` loads it all the same\n"), "{}", refused.stderr);
+    // Nor does the reader, which takes what tensors need and nothing else.
+    tsumugi(path, &["generate", "model", "--prompt", "a", "--allow-unsafe"]).is("
         exit 2
         ---- stderr
+        warning: model/pytorch_model.bin: calls builtins.print('hi'), and builtins.print is on no list (medium: pickle-unknown-call at @0x1a). A pickle's calls happen while it is loaded. This one is on neither list, so nobody has looked at what it does with these arguments
         error: model/pytorch_model.bin: its pickle asks for `builtins.print` at byte 2, and tensors do not need that
 
         hint: such a pickle can run code when Python loads it, so nothing of it is used; from a source that you trust, save the plain `state_dict()` with `safetensors.torch.save_file` and give that

@@ -14,6 +14,7 @@ mod perplexity;
 mod pull;
 mod quickstart;
 mod reference;
+mod scan;
 mod serve;
 mod support;
 mod tokenizer;

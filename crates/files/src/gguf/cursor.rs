@@ -8,12 +8,18 @@ use super::metadata::{Array, Kind, Value};
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
+    keeps_arrays: bool,
 }
 
 impl<'a> Cursor<'a> {
     /// At the start of a file.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { bytes, at: 0, keeps_arrays: true }
+    }
+
+    /// At the start of a file whose arrays are passed over and come out empty: a vocabulary takes milliseconds.
+    pub fn without_arrays(bytes: &'a [u8]) -> Self {
+        Self { keeps_arrays: false, ..Self::new(bytes) }
     }
 
     /// Bytes from the start of the file.
@@ -47,17 +53,21 @@ impl<'a> Cursor<'a> {
     }
 
     /// A length, then that many bytes of UTF-8.
-    pub fn text(&mut self) -> Result<String, Fault> {
+    fn text(&mut self) -> Result<&'a str, Fault> {
+        std::str::from_utf8(self.sized()?).map_err(|_| Fault::NotText)
+    }
+
+    /// A length, then that many bytes.
+    fn sized(&mut self) -> Result<&'a [u8], Fault> {
         let length = self.number(u64::from_le_bytes)?;
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| Fault::NotText)?;
-        Ok(text.to_owned())
+        self.take(length)
     }
 
     /// A name: a text that is neither empty nor longer than `limit`.
     pub fn name(&mut self, limit: usize) -> Result<String, Fault> {
         let name = self.text()?;
-        check_name(&name, limit)?;
-        Ok(name)
+        check_name(name, limit)?;
+        Ok(name.to_owned())
     }
 
     /// A kind, then a value of it.
@@ -71,7 +81,7 @@ impl<'a> Cursor<'a> {
             Kind::I32 => Value::I32(self.number(i32::from_le_bytes)?),
             Kind::F32 => Value::F32(self.number(f32::from_le_bytes)?),
             Kind::Bool => Value::Bool(truth(self.number(u8::from_le_bytes)?)?),
-            Kind::String => Value::String(self.text()?),
+            Kind::String => Value::String(self.text()?.to_owned()),
             Kind::Array => Value::Array(self.array(1)?),
             Kind::U64 => Value::U64(self.number(u64::from_le_bytes)?),
             Kind::I64 => Value::I64(self.number(i64::from_le_bytes)?),
@@ -100,8 +110,10 @@ impl<'a> Cursor<'a> {
             Kind::I32 => Array::I32(self.numbers(count, i32::from_le_bytes)?),
             Kind::F32 => Array::F32(self.numbers(count, f32::from_le_bytes)?),
             Kind::Bool => Array::Bool(self.take(count)?.iter().map(|&byte| truth(byte)).collect::<Result<_, _>>()?),
-            Kind::String => Array::String(self.each(count, Self::text)?),
-            Kind::Array => Array::Array(self.each(count, |cursor| cursor.array(depth + 1))?),
+            Kind::String => Array::String(self.each(count, |cursor| Ok(cursor.text()?.to_owned()), Self::sized)?),
+            Kind::Array => {
+                Array::Array(self.each(count, |cursor| cursor.array(depth + 1), |cursor| cursor.array(depth + 1))?)
+            }
             Kind::U64 => Array::U64(self.numbers(count, u64::from_le_bytes)?),
             Kind::I64 => Array::I64(self.numbers(count, i64::from_le_bytes)?),
             Kind::F64 => Array::F64(self.numbers(count, f64::from_le_bytes)?),
@@ -110,17 +122,28 @@ impl<'a> Cursor<'a> {
 
     fn numbers<const N: usize, T>(&mut self, count: u64, from: impl Fn([u8; N]) -> T) -> Result<Vec<T>, Fault> {
         let bytes = self.take(count.saturating_mul(N as u64))?;
+        let bytes = if self.keeps_arrays { bytes } else { &[] };
         Ok(bytes.as_chunks().0.iter().map(|bytes| from(*bytes)).collect())
     }
 
-    /// `count` values that have a length each: the vector grows with what is read, not with what is claimed.
-    fn each<T>(&mut self, count: u64, mut one: impl FnMut(&mut Self) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+    /// `count` values that have a length each, read or passed over: the vector grows with what is read, not with what is
+    /// claimed.
+    fn each<T, P>(
+        &mut self,
+        count: u64,
+        mut read: impl FnMut(&mut Self) -> Result<T, Fault>,
+        mut pass: impl FnMut(&mut Self) -> Result<P, Fault>,
+    ) -> Result<Vec<T>, Fault> {
         const LENGTH_BYTES: u64 = 8;
         let (needed_bytes, left_bytes) = (count.saturating_mul(LENGTH_BYTES), self.left_bytes());
         if needed_bytes > left_bytes {
             return Err(Fault::Ended { needed_bytes, left_bytes });
         }
-        (0..count).map(|_| one(self)).collect()
+        if self.keeps_arrays {
+            return (0..count).map(|_| read(self)).collect();
+        }
+        (0..count).try_for_each(|_| pass(self).map(|_| ()))?;
+        Ok(Vec::new())
     }
 }
 

@@ -21,7 +21,7 @@ use crate::looks_like::LooksLike;
 pub use metadata::{Array, Metadata, Value};
 pub use model::part_count;
 pub(crate) use model::{GgufModel, files_of};
-pub use read::{Header, parse_header};
+pub use read::{Header, parse_header, parse_outline};
 pub use write::{write_gguf, write_gguf_with};
 
 /// The first four bytes.

@@ -27,11 +27,16 @@ pub struct Header {
 /// Reads and checks the header of a whole GGUF file; `file` is for messages only. Never panics, and allocates in
 /// proportion to the header's bytes, never to what it claims.
 pub fn parse_header(bytes: &[u8], file: &Path) -> Result<Header, GgufError> {
-    parse(bytes).map_err(|problem| GgufError { file: file.to_owned(), problem })
+    parse(bytes, Cursor::new(bytes)).map_err(|problem| GgufError { file: file.to_owned(), problem })
 }
 
-fn parse(bytes: &[u8]) -> Result<Header, Problem> {
-    let mut cursor = Cursor::new(bytes);
+/// The same without what its arrays hold: they are passed over and come out empty, and that their texts are UTF-8 is not
+/// checked. For who only wants to know what a file is.
+pub fn parse_outline(bytes: &[u8], file: &Path) -> Result<Header, GgufError> {
+    parse(bytes, Cursor::without_arrays(bytes)).map_err(|problem| GgufError { file: file.to_owned(), problem })
+}
+
+fn parse(bytes: &[u8], mut cursor: Cursor<'_>) -> Result<Header, Problem> {
     if !cursor.number(|magic: [u8; 4]| magic == *MAGIC).unwrap_or(false) {
         return Err(Problem::NotGguf { looks_like: LooksLike::instead_of(LooksLike::Gguf, bytes) });
     }

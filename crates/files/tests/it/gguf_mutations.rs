@@ -4,14 +4,22 @@
 use std::path::Path;
 
 use tsumugi_base::testing::{asset, mutations};
-use tsumugi_files::gguf::{Header, parse_header};
+use tsumugi_files::gguf::{GgufError, Header, Value, parse_header, parse_outline};
 use tsumugi_files::{TensorView, to_f32};
 
 use crate::gguf_format::{REFERENCE, written};
 
 /// Reads every view of what was accepted, to its last byte.
 fn check(bytes: &[u8]) -> Option<Header> {
-    let header = parse_header(bytes, Path::new("mutated")).ok()?;
+    let header = parse_header(bytes, Path::new("mutated"));
+    let told = |header: &Result<Header, GgufError>| match header {
+        Ok(header) => format!("{:?} {}", header.tensors, without_arrays(header)),
+        Err(error) => error.to_string(),
+    };
+    if !told(&header).contains("UTF-8") {
+        assert_eq!(told(&parse_outline(bytes, Path::new("mutated"))), told(&header), "the outline says the same");
+    }
+    let header = header.ok()?;
     for entry in &header.tensors {
         let bytes = &bytes[entry.bytes.clone()];
         assert_eq!(entry.element_type.tensor_bytes(&entry.shape), Some(bytes.len() as u64));
@@ -19,6 +27,15 @@ fn check(bytes: &[u8]) -> Option<Header> {
         let _ = to_f32(&view);
     }
     Some(header)
+}
+
+/// The metadata as text, but for what its arrays hold.
+fn without_arrays(header: &Header) -> String {
+    let one = |(key, value): (&str, &Value)| match value {
+        Value::Array(_) => format!("{key}: an array"),
+        other => format!("{key}: {other:?}"),
+    };
+    header.metadata.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Metadata with NaN is not equal to itself; its text is.

@@ -27,7 +27,7 @@ fn scan_unpacked(input: &Input<'_>, endings: &[&str], decoder: io::Result<impl R
         unreadable(&error, scan);
     }
     if !unpacked.is_empty() {
-        scan.member(inner_name(input.name, endings), &unpacked, Expectation::File);
+        scan.unpacked_member(inner_name(input.name, endings), &unpacked, Expectation::File);
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use tsumugi_files::gguf::{Value, parse_header};
+use tsumugi_files::gguf::{Value, parse_header, parse_outline};
 
 use super::{Format, safetensors, template};
-use crate::context::{Input, Scan};
+use crate::context::{Input, Reach, Scan};
 use crate::pickle;
 use crate::rules;
 
@@ -22,7 +22,9 @@ impl Format for Gguf {
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
-        let header = match parse_header(input.bytes, Path::new(input.name)) {
+        // A vocabulary of 49,152 tokens takes longer than all else, and the reader checks it.
+        let parse = if scan.limits.reach == Reach::Load { parse_outline } else { parse_header };
+        let header = match parse(input.bytes, Path::new(input.name)) {
             Ok(header) => header,
             Err(error) => return scan.find(&rules::BROKEN_FILE, Some(0), "GGUF", error.problem.to_string()),
         };

@@ -15,8 +15,12 @@ pub struct Json;
 /// Larger ones are searched for words only.
 const PARSED_BYTES_MAX: usize = 64 << 20;
 
-/// What a file must hold to be worth parsing.
-const WORDS: &[&str] = &["auto_map", "_target_", "{%", "{{", "__module__", "__loader__"];
+/// What a file must hold to be worth parsing: a key that matters, or a brace behind an escape.
+const WORDS: &[&str] = &["auto_map", "_target_", "__module__", "__loader__", "\\u007b", "\\u007B"];
+
+/// How templates begin. In a large file, a vocabulary, only the texts that hold them are looked at.
+const BRACES: &[&str] = &["{%", "{{"];
+const LARGE_BYTES: usize = 1 << 20;
 
 /// Loaders of skops that call what the file names (CVE-2025-54412, -54413, -54886).
 const CALLING_LOADERS: &[&str] = &["MethodNode", "OperatorFuncNode", "JoblibNode"];
@@ -40,8 +44,14 @@ impl Format for Json {
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         secrets::look(input.bytes, scan);
         keras::lint(input.bytes, scan);
-        if !WORDS.iter().any(|word| memmem::find(input.bytes, word.as_bytes()).is_some()) {
-            return;
+        let holds = |words: &[&str]| words.iter().any(|word| memmem::find(input.bytes, word.as_bytes()).is_some());
+        if !holds(WORDS) {
+            if input.bytes.len() > LARGE_BYTES {
+                return texts_with_braces(input.bytes, scan);
+            }
+            if !holds(BRACES) {
+                return;
+            }
         }
         if input.bytes.len() > PARSED_BYTES_MAX {
             return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
@@ -52,6 +62,31 @@ impl Format for Json {
             Err(_) => template::lint(&String::from_utf8_lossy(input.bytes), scan),
         }
     }
+}
+
+/// Looks at each text of the JSON that holds a template, without parsing the rest.
+fn texts_with_braces(json: &[u8], scan: &mut Scan<'_>) {
+    for begin in BRACES {
+        let mut seen_to = 0;
+        for at in memmem::find_iter(json, begin.as_bytes()) {
+            if at < seen_to {
+                continue;
+            }
+            let quote = |place: &usize| json[*place] == b'"' && !is_escaped(json, *place);
+            let start = (0..at).rev().find(quote).unwrap_or(0);
+            let end = (at..json.len()).find(quote).map_or(json.len(), |end| end + 1);
+            let text = serde_json::from_slice::<String>(&json[start..end]);
+            // Broken JSON is read by lenient parsers, too.
+            let text = text.unwrap_or_else(|_| String::from_utf8_lossy(&json[start..end]).into_owned());
+            template::lint(&text, scan);
+            seen_to = end;
+        }
+    }
+}
+
+/// Whether an odd number of backslashes stands before a place.
+fn is_escaped(json: &[u8], place: usize) -> bool {
+    json[..place].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {

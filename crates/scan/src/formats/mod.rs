@@ -2,7 +2,7 @@
 
 mod archive;
 mod compressed;
-mod executable;
+pub(crate) mod executable;
 mod gguf;
 mod hdf5;
 mod json;
@@ -12,7 +12,7 @@ mod numpy;
 mod onnx;
 mod pickles;
 mod safetensors;
-mod secrets;
+pub(crate) mod secrets;
 mod seven_zip;
 mod tar;
 mod template;

@@ -36,7 +36,7 @@ impl Format for SevenZip {
                 if let Some(error) = error {
                     unreadable(&error, scan);
                 }
-                scan.member(&name, &unpacked, Expectation::File);
+                scan.unpacked_member(&name, &unpacked, Expectation::File);
             }
             Ok(true)
         });

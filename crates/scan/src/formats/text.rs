@@ -42,12 +42,12 @@ impl Format for Text {
         {
             scan.find_as(&rules::NESTED_PICKLE, severity, Some(0), &what, format!("the text is {what}"));
         }
-        let text = String::from_utf8_lossy(input.bytes);
         let is_yaml = input.has_extension(&["yaml", "yml"]);
-        if is_yaml {
-            yaml(&text, scan);
-        }
         if is_yaml || input.has_extension(&["jinja", "jinja2", "j2", "template", "tmpl"]) {
+            let text = String::from_utf8_lossy(input.bytes);
+            if is_yaml {
+                yaml(&text, scan);
+            }
             template::lint(&text, scan);
         }
     }

@@ -82,7 +82,7 @@ fn member(bytes: &[u8], entry: &Entry<'_>, name: &str, expectation: Expectation,
     let Some(packed) = bytes.get(entry.packed.clone()).filter(|packed| !packed.is_empty()) else { return };
     let is_encrypted = entry.flags & ENCRYPTED != 0;
     if entry.method == zip::STORED {
-        let fits = zip::crc32(packed) == entry.crc32 || expectation == Expectation::Payload;
+        let fits = expectation == Expectation::Payload || zip::crc32(packed) == entry.crc32;
         tell_flags(is_encrypted, fits, entry, name, scan);
         return scan.member(name, packed, expectation);
     }
@@ -110,7 +110,7 @@ fn member(bytes: &[u8], entry: &Entry<'_>, name: &str, expectation: Expectation,
             tell_flags(is_encrypted, is_cut || zip::crc32(&unpacked) == entry.crc32, entry, name, scan);
         }
     }
-    scan.member(name, &unpacked, expectation);
+    scan.unpacked_member(name, &unpacked, expectation);
 }
 
 /// Zip's own header before LZMA's raw stream: two bytes of version, two of the length of the properties.

@@ -5,9 +5,9 @@ mod names;
 mod nested;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use tsumugi_base::limits::PICKLE_OPCODES_MAX;
+use tsumugi_base::limits::{PICKLE_MEMO_MAX, PICKLE_OPCODES_MAX, PICKLE_STACK_MAX};
 use tsumugi_files::pickle::joblib::{Inline, inline_array};
 use tsumugi_files::pickle::{Event, Heap, Limits, Machine, Problem, Symbol, Value, opcode};
 
@@ -25,6 +25,9 @@ const HIDING_BYTES_MIN: usize = 16;
 /// one another before the bare bytes of the storages.
 const TORCH_MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const TORCH_PICKLES: usize = 5;
+
+/// Findings of low severity that are kept of one pickle; of each higher one as many more.
+const TOLD_MAX: usize = 10_000;
 
 /// Characters of an expression in a message.
 const SHOWN: usize = 120;
@@ -96,16 +99,45 @@ pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Sc
     }
 }
 
+/// Looks at the one pickle that may lie at `offset` among other bytes, as far as it is one, and tells what does harm and was
+/// not found before.
+pub fn scan_embedded(bytes: &[u8], offset: usize, scan: &mut Scan<'_>) {
+    const OPCODES: u64 = 100_000;
+    let is_over = |judge: &Judge<'_>| judge.stops > 0 || judge.has_problem;
+    let judgement = judge_until(bytes, offset, OPCODES, &mut Budget::default(), is_over);
+    let harms = |told: &Told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT) && told.is_sure;
+    for told in judgement.told.into_iter().filter(harms) {
+        if !scan.has_found(told.rule, &told.subject) {
+            let message = format!("bytes within it are a pickle that {}", told.message);
+            scan.find_as(told.rule, told.severity, Some(told.offset), &told.subject, message);
+        }
+    }
+}
+
 /// Runs at most `streams` pickles on symbols.
 pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: &mut Budget) -> Judgement {
+    let is_over = |judge: &Judge<'_>| judge.stops >= streams || judge.is_torch && judge.stops == TORCH_PICKLES;
+    judge_until(bytes, offset, opcodes, budget, is_over)
+}
+
+fn judge_until(
+    bytes: &[u8],
+    offset: usize,
+    opcodes: u64,
+    budget: &mut Budget,
+    is_over: impl Fn(&Judge<'_>) -> bool,
+) -> Judgement {
     const KEPT: usize = 1_000_000; // some 80 MB
-    let limits = Limits { opcodes, kept: KEPT, told_bytes: HIDING_BYTES_MIN, ..Limits::default() };
+    // Whoever allows more opcodes allows what they fill.
+    let at_least = |usual: usize, opcodes_each: u64| usual.max((opcodes / opcodes_each) as usize);
+    let (memo, stack) = (at_least(PICKLE_MEMO_MAX, 3), at_least(PICKLE_STACK_MAX, 16));
+    let limits = Limits { opcodes, memo, stack, kept: KEPT, told_bytes: HIDING_BYTES_MIN, ..Limits::default() };
     let mut judge = Judge {
         bytes,
         budget,
         result: Judgement { end: offset, ..Judgement::default() },
         verdicts: BTreeMap::new(),
-        callees: HashMap::new(),
+        key: String::new(),
         denied: BTreeMap::new(),
         seen: BTreeSet::new(),
         is_sure: true,
@@ -117,7 +149,7 @@ pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: 
     while let Some(event) = machine.next() {
         judge.event(&mut machine, event);
         judge.result.end = machine.offset();
-        if judge.stops >= streams || judge.is_torch && judge.stops == TORCH_PICKLES {
+        if is_over(&judge) {
             break;
         }
     }
@@ -129,8 +161,9 @@ struct Judge<'a> {
     bytes: &'a [u8],
     budget: &'a mut Budget,
     result: Judgement,
-    verdicts: BTreeMap<(String, String), Verdict>,
-    callees: HashMap<Value, Verdict>,
+    /// By module and name in two lines, as `key` is filled.
+    verdicts: BTreeMap<String, Verdict>,
+    key: String,
     /// Name to its place in what was told: a call adds its arguments.
     denied: BTreeMap<String, usize>,
     /// Rule and subject of what was told.
@@ -180,37 +213,47 @@ impl Judge<'_> {
     }
 
     fn tell(&mut self, rule: &'static Rule, severity: Severity, offset: usize, subject: &str, message: String) {
-        const TOLD_MAX: usize = 10_000;
-        if self.result.told.len() < TOLD_MAX && self.seen.insert((rule.id, subject.to_owned())) {
+        // Many harmless findings must not hide a worse one.
+        let most = TOLD_MAX * (1 + severity as usize);
+        if self.result.told.len() < most && self.seen.insert((rule.id, subject.to_owned())) {
             let (subject, is_sure) = (subject.to_owned(), self.is_sure);
             self.result.told.push(Told { rule, severity, offset, subject, message, is_sure });
         }
     }
 
-    fn verdict_of(&mut self, heap: &Heap<'_>, value: Value) -> Option<(Verdict, String)> {
+    /// What the table says of a global; none for what is computed.
+    fn verdict_of(&mut self, heap: &Heap<'_>, value: Value) -> Option<Verdict> {
+        const REMEMBERED: usize = 10_000;
         let Symbol::Global { module, name } = heap.symbol(value) else { return None };
-        let full = format!("{module}.{name}");
-        let key = (module.into_owned(), name.into_owned());
-        if let Some(&known) = self.verdicts.get(&key) {
-            return Some((known, full));
+        self.key.clear();
+        self.key.extend([&module, "\n", &name]);
+        if let Some(&known) = self.verdicts.get(self.key.as_str()) {
+            return Some(known);
         }
-        let found = verdict(&key.0, &key.1);
-        self.verdicts.insert(key, found);
-        Some((found, full))
+        if self.verdicts.len() >= REMEMBERED {
+            self.verdicts.clear();
+        }
+        let found = verdict(&module, &name);
+        self.verdicts.insert(self.key.clone(), found);
+        Some(found)
     }
 
     fn import(&mut self, heap: &Heap<'_>, offset: usize, global: Value) {
         match self.verdict_of(heap, global) {
-            Some((Verdict::Denied(severity, does), name)) => {
+            Some(Verdict::Denied(severity, does)) => {
+                let name = full_name(heap, global);
                 let message = format!("imports {name}, which {does}");
-                self.denied.entry(name.clone()).or_insert(self.result.told.len());
+                if self.denied.len() < TOLD_MAX {
+                    self.denied.entry(name.clone()).or_insert(self.result.told.len());
+                }
                 self.tell(&rules::DANGEROUS_IMPORT, severity, offset, &name, message);
             }
-            Some((Verdict::Unknown, name)) => {
+            Some(Verdict::Unknown) => {
+                let name = full_name(heap, global);
                 let message = format!("names {name}");
                 self.tell(&rules::UNKNOWN_IMPORT, Severity::Low, offset, &name, message);
             }
-            Some((Verdict::Allowed | Verdict::Forwards, _)) => {}
+            Some(Verdict::Allowed | Verdict::Forwards) => {}
             None => {
                 let shown = heap.expression(global, SHOWN);
                 let message = format!("imports {shown}, whose name is not in the file");
@@ -221,18 +264,15 @@ impl Judge<'_> {
 
     fn call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, arguments: Value, result: Value) {
         self.result.calls |= !self.has_problem;
-        let verdict = match self.callees.get(&callee) {
-            Some(&known) => Some(known),
-            None => self.verdict_of(heap, callee).map(|(verdict, _)| verdict),
+        let Some(verdict) = self.verdict_of(heap, callee) else {
+            return self.computed_call(heap, offset, callee, result);
         };
-        let Some(verdict) = verdict else { return self.computed_call(heap, offset, callee, result) };
-        self.callees.insert(callee, verdict);
         match verdict {
             Verdict::Allowed => {}
             Verdict::Forwards => self.invoked(heap, offset, arguments, result),
             Verdict::Unknown => self.unknown_call(heap, offset, callee, result),
             Verdict::Denied(_, does) => {
-                let Some((_, name)) = self.verdict_of(heap, callee) else { return };
+                let name = full_name(heap, callee);
                 let place = self.denied.get(&name).and_then(|&at| self.result.told.get_mut(at));
                 if let Some(told) = place.filter(|told| told.message.starts_with("imports")) {
                     told.message = format!("calls {}; {name} {does}", heap.expression(result, SHOWN));
@@ -268,7 +308,7 @@ impl Judge<'_> {
                 Symbol::Tuple(items) | Symbol::FrozenSet(items) => left.extend(items),
                 Symbol::List(items) | Symbol::Set(items) | Symbol::Dict(items) => left.extend(&items.kept),
                 Symbol::Global { .. } => {
-                    if matches!(self.verdict_of(heap, value), Some((Verdict::Unknown, _))) {
+                    if matches!(self.verdict_of(heap, value), Some(Verdict::Unknown)) {
                         self.unknown_call(heap, offset, value, call);
                     }
                 }
@@ -365,5 +405,13 @@ impl Judge<'_> {
             let message = "an array should go on beyond the file's end".to_owned();
             self.tell(&rules::BROKEN_PICKLE, rules::BROKEN_PICKLE.severity, at, "array", message);
         }
+    }
+}
+
+/// `os.system`, of a global.
+fn full_name(heap: &Heap<'_>, global: Value) -> String {
+    match heap.symbol(global) {
+        Symbol::Global { module, name } => format!("{module}.{name}"),
+        _ => String::new(),
     }
 }

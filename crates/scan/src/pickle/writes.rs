@@ -2,7 +2,7 @@
 
 use tsumugi_files::pickle::{Event, Heap, Symbol, Value, WriteKind};
 
-use super::{Judge, SHOWN, Verdict};
+use super::{Judge, SHOWN, Verdict, full_name};
 use crate::finding::Severity;
 use crate::rules;
 
@@ -44,8 +44,9 @@ pub fn look(judge: &mut Judge<'_>, heap: &Heap<'_>, event: &Event, offset: usize
             judge.tell(rule, Severity::Critical, offset, &shown(), message);
         }
         Symbol::Call(call) => match judge.verdict_of(heap, call.callee) {
-            Some((Verdict::Forwards, _)) => judge.invoked(heap, offset, content, target),
-            Some((_, name)) if kind != WriteKind::Build && makes_array(&name) => {
+            Some(Verdict::Forwards) => judge.invoked(heap, offset, content, target),
+            Some(_) if kind != WriteKind::Build && makes_array(&full_name(heap, call.callee)) => {
+                let name = full_name(heap, call.callee);
                 let message = format!("writes items into {}, which is no container", shown());
                 judge.tell(rule, rule.severity, offset, &name, message);
             }

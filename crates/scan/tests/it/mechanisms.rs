@@ -174,3 +174,15 @@ fn mutated_samples_never_end_the_scan() {
         }
     }
 }
+
+#[test]
+fn many_harmless_names_hide_no_harmful_one() {
+    let names: String = (0..30_000).map(|number| format!("cmy.module\nName{number}\n0")).collect();
+    for (harm, rule) in
+        [(call("os", "system"), "pickle-dangerous-import"), (call("my.own", "f"), "pickle-unknown-call")]
+    {
+        let bytes = [names.as_bytes(), &harm].concat();
+        let report = scan_bytes(&bytes, "a.pkl", &Limits::default());
+        assert_eq!(report.findings[0].rule.id, rule);
+    }
+}

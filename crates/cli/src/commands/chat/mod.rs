@@ -10,7 +10,7 @@ use tsumugi_infer::text::TextModel;
 use tsumugi_tokenizer::Message;
 
 use super::Command;
-use crate::flags::{Sampling, Serving};
+use crate::flags::{Sampling, Serving, Trust};
 use crate::output::{Answer, Failure, colours, harmless, tell};
 use crate::{interrupt, model};
 use session::Session;
@@ -39,6 +39,8 @@ pub struct Chat {
     /// Say after each answer how fast it was
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 impl Command for Chat {
@@ -48,7 +50,7 @@ impl Command for Chat {
         tsumugi chat runs/quickstart/chat --system 'You are ROMEO.' --name JULIET";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options()?, 1)?;
+        let model = model::load(&self.model, self.serving.options()?, 1, self.trust)?;
         if !model.has_chat_template() {
             return Err(Failure::new(
                 format!("{} is a base model: it has no chat template", self.model),

@@ -8,7 +8,7 @@ use tsumugi_base::units;
 use tsumugi_data::pack_text;
 
 use crate::commands::Command;
-use crate::flags::Json;
+use crate::flags::{Json, Trust};
 use crate::model;
 use crate::output::{Answer, Failure, print_json, print_line};
 use crate::progress::Progress;
@@ -29,6 +29,8 @@ pub struct Pack {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -37,7 +39,7 @@ impl Command for Pack {
     const EXAMPLES: &'static str = "tsumugi data pack input.txt --tokenizer runs/tokenizer --out runs/tokens";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.tokenizer)?;
+        let (tokenizer, _) = model::tokenizer(&self.tokenizer, self.trust)?;
         let texts = self.texts.iter().map(|path| tsumugi_data::read_text(path)).collect::<Result<Vec<_>, _>>()?;
         let progress = Progress::new();
         let shards = pack_text(&texts, &tokenizer, &self.out, &progress)?;

@@ -12,7 +12,7 @@ use tsumugi_tune::Conversations;
 use tsumugi_tune::conversations::Format;
 
 use crate::commands::Command;
-use crate::flags::{Json, positive};
+use crate::flags::{Json, Trust, positive};
 use crate::model;
 use crate::output::{Answer, Failure, colours, print, print_json};
 
@@ -35,6 +35,8 @@ pub struct Preview {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = positive)]
     count: usize,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -48,7 +50,7 @@ impl Command for Preview {
         tsumugi data preview data/tinyshakespeare/input.txt --tokenizer runs/quickstart/chat --count 1";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, template) = model::tokenizer(&self.tokenizer)?;
+        let (tokenizer, template) = model::tokenizer(&self.tokenizer, self.trust)?;
         // A base model of ours has the control tokens already, and gets our template when it is tuned.
         let template = template.unwrap_or_else(ChatTemplate::own);
         let style = if colours(&io::stdout()) { PreviewStyle::Coloured } else { PreviewStyle::Marked };

@@ -10,7 +10,7 @@ use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
 use tsumugi_report::{Align, Table};
 
 use crate::commands::Command;
-use crate::flags::{Json, Threads, byte_count};
+use crate::flags::{Json, Threads, Trust, byte_count};
 use crate::interrupt;
 use crate::model;
 use crate::output::{Answer, Failure, print, print_json, print_line};
@@ -41,6 +41,8 @@ pub struct Run {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -51,7 +53,7 @@ impl Command for Run {
     fn run(self) -> Result<Answer, Failure> {
         let mut recipe = Recipe::read(&self.recipe)?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
-        let tokenizer = recipe.pack.as_ref().map(|pack| model::tokenizer(&pack.tokenizer)).transpose()?;
+        let tokenizer = recipe.pack.as_ref().map(|pack| model::tokenizer(&pack.tokenizer, self.trust)).transpose()?;
         let name = self.recipe.file_stem().unwrap_or_default();
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
         interrupt::listen("stopping")?;

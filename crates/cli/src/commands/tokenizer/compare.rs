@@ -10,7 +10,7 @@ use tsumugi_report::{Report, Table};
 use tsumugi_tokenizer::Statistics;
 
 use crate::commands::Command;
-use crate::flags::Json;
+use crate::flags::{Json, Trust};
 use crate::model;
 use crate::output::{Answer, Failure, print, print_json};
 
@@ -29,6 +29,8 @@ pub struct Compare {
     /// Write table and plot to this page
     #[arg(long, value_name = "HTML")]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    trust: Trust,
     #[command(flatten)]
     json: Json,
 }
@@ -57,7 +59,7 @@ impl Command for Compare {
 
     fn run(self) -> Result<Answer, Failure> {
         let mut measured = Vec::new();
-        let tokenizers = self.models.iter().map(|name| Ok((name, model::tokenizer(name)?.0)));
+        let tokenizers = self.models.iter().map(|name| Ok((name, model::tokenizer(name, self.trust)?.0)));
         let tokenizers = tokenizers.collect::<Result<Vec<_>, Failure>>()?;
         for file in &self.files {
             let text = tsumugi_data::read_text(file)?;

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::commands::Command;
-use crate::flags::Json;
+use crate::flags::{Json, Trust};
 use crate::model;
 use crate::output::{Answer, Failure, for_stdout, print_json, print_line};
 
@@ -19,6 +19,8 @@ pub struct Decode {
     #[arg(required = true, value_name = "ID")]
     ids: Vec<u32>,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -27,7 +29,7 @@ impl Command for Decode {
     const EXAMPLES: &'static str = "tsumugi tokenizer decode runs/tokenizer 721 310 11 528";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.model)?;
+        let (tokenizer, _) = model::tokenizer(&self.model, self.trust)?;
         let size = tokenizer.vocabulary_size();
         if let Some(id) = self.ids.iter().find(|&&id| id as usize >= size) {
             return Err(Failure::new(

@@ -8,7 +8,7 @@ use tsumugi_tokenizer::{Side, truncate};
 
 use super::inspect::shown;
 use crate::commands::Command;
-use crate::flags::Json;
+use crate::flags::{Json, Trust};
 use crate::model;
 use crate::output::{Answer, Failure, print_json, print_line};
 
@@ -32,6 +32,8 @@ pub struct Encode {
     #[arg(long, requires = "json")]
     offsets: bool,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -42,7 +44,7 @@ impl Command for Encode {
         tsumugi tokenizer encode runs/tokenizer --file input.txt --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.model)?;
+        let (tokenizer, _) = model::tokenizer(&self.model, self.trust)?;
         let text = match &self.file {
             Some(path) => tsumugi_data::read_text(path)?,
             None => self.text.unwrap_or_default(),

@@ -8,7 +8,7 @@ use tsumugi_base::units;
 use tsumugi_tokenizer::{ChatTemplate, TokenId, Tokenizer};
 
 use crate::commands::Command;
-use crate::flags::Json;
+use crate::flags::{Json, Trust};
 use crate::model;
 use crate::output::{Answer, Failure, harmless, print, print_json};
 
@@ -24,6 +24,8 @@ pub struct Inspect {
     #[arg(long, value_name = "TEXT")]
     file: Option<PathBuf>,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -35,7 +37,7 @@ impl Command for Inspect {
     const EXAMPLES: &'static str = "tsumugi tokenizer inspect runs/tokenizer --file input.txt";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, template) = model::tokenizer(&self.model)?;
+        let (tokenizer, template) = model::tokenizer(&self.model, self.trust)?;
         let measured = match &self.file {
             Some(path) => {
                 let text = tsumugi_data::read_text(path)?;

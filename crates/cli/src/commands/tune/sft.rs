@@ -10,7 +10,7 @@ use tsumugi_train::TrainError;
 use tsumugi_tune::methods::sft::{SftRecipe, Tuned, run};
 
 use crate::commands::Command;
-use crate::flags::{Json, Threads};
+use crate::flags::{Json, Threads, Trust};
 use crate::output::{Answer, Failure, print_json, print_line};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -36,6 +36,8 @@ pub struct Sft {
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
+    trust: Trust,
+    #[command(flatten)]
     json: Json,
 }
 
@@ -53,7 +55,7 @@ impl Command for Sft {
                 "`tsumugi tune sft MODEL --data FILE --out DIR`",
             ));
         };
-        let model = model::admit(&path.to_string_lossy())?;
+        let model = model::admit(&path.to_string_lossy(), self.trust)?;
         let cpu = Cpu::detect(self.threads.get()).map_err(TrainError::from)?;
         interrupt::listen("saving a checkpoint")?;
         let progress = Progress::new();

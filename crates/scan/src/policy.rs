@@ -1,0 +1,307 @@
+//! A policy: which findings are known and why, how bad they are here, which paths are not looked at. A file in TOML:
+//!
+//! ```toml
+//! fail-on = "high"
+//! exclude = ["checkpoints", "**/*.optim.pt"]
+//!
+//! [severity]
+//! secret = "critical"
+//!
+//! [[suppress]]
+//! rule = "remote-code"
+//! paths = ["phi-2/config.json"]
+//! reason = "the code was read on 2026-11-02, and its revision is pinned"
+//! until = 2027-03-01
+//! ```
+//!
+//! A path names a file, or a folder with all that is in it, at any depth; one that begins with `/` is whole. `*` and `?` stand
+//! for letters of a name, `**` for any folders.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use glob::{MatchOptions, Pattern};
+use serde::Deserialize;
+use toml::value::Datetime;
+use tsumugi_base::Hint;
+use tsumugi_base::io::{TextError, read_to_string_limited};
+use tsumugi_base::limits::RECIPE_BYTES_MAX;
+use tsumugi_base::run_record::utc_timestamp;
+
+use crate::finding::{FileReport, Severity, Suppressed};
+use crate::rules::{self, LIMIT};
+
+/// What a user decided about findings. The default decides nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Policy {
+    /// The least severity at which the answer is no, if the policy says so.
+    pub fail_on: Option<Severity>,
+    excluded: Vec<Pattern>,
+    severities: BTreeMap<String, Severity>,
+    suppressions: Vec<Suppression>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Suppression {
+    rule: String,
+    paths: Vec<Pattern>,
+    reason: String,
+    /// The last day on which it counts, `2027-03-01`.
+    until: String,
+}
+
+/// What can be wrong with a policy.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// It is not TOML, or a key or value is none of ours.
+    #[error("{file}: {problem}", file = .file.display())]
+    Wrong {
+        /// The policy.
+        file: PathBuf,
+        /// Where and what.
+        problem: String,
+    },
+}
+
+impl Hint for PolicyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Text(error) => error.hint(),
+            Self::Wrong { .. } => {
+                Some("docs/scan.md shows a policy, docs/reference/scan-rules.md has every rule".into())
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Document {
+    fail_on: Option<Severity>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    #[serde(default)]
+    severity: BTreeMap<String, Severity>,
+    #[serde(default)]
+    suppress: Vec<SuppressTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SuppressTable {
+    rule: String,
+    paths: Vec<String>,
+    reason: String,
+    until: Datetime,
+}
+
+impl Policy {
+    /// Reads a policy file.
+    pub fn read(file: &Path) -> Result<Self, PolicyError> {
+        let text = read_to_string_limited(file, RECIPE_BYTES_MAX)?;
+        Self::parse(&text).map_err(|problem| PolicyError::Wrong { file: file.to_owned(), problem })
+    }
+
+    /// The policy that a text states, or what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let document: Document = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        for rule in document.severity.keys() {
+            check_rule(rule)?;
+        }
+        Ok(Self {
+            fail_on: document.fail_on,
+            excluded: patterns(&document.exclude)?,
+            severities: document.severity,
+            suppressions: document.suppress.into_iter().map(Suppression::of).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether a path is not looked at.
+    pub fn excludes(&self, path: &Path) -> bool {
+        !self.excluded.is_empty() && any_matches(&self.excluded, path)
+    }
+
+    /// Changes severities, and takes away what is suppressed today.
+    pub fn apply(&self, report: &mut FileReport) {
+        self.apply_on(&utc_timestamp(SystemTime::now())[..10], report);
+    }
+
+    fn apply_on(&self, today: &str, report: &mut FileReport) {
+        for mut finding in std::mem::take(&mut report.findings) {
+            if let Some(&severity) = self.severities.get(finding.rule.id) {
+                finding.severity = severity;
+            }
+            let of_rule = self.suppressions.iter().filter(|suppression| suppression.rule == finding.rule.id);
+            let of_path: Vec<_> = of_rule.filter(|suppression| any_matches(&suppression.paths, &report.path)).collect();
+            match of_path.iter().max_by_key(|suppression| &suppression.until) {
+                Some(Suppression { reason, until, .. }) if until.as_str() >= today => {
+                    report.suppressed.push(Suppressed { finding, reason: reason.clone(), until: until.clone() });
+                    continue;
+                }
+                Some(Suppression { until, .. }) => {
+                    finding.message.push_str(&format!(" (it was suppressed until {until})"));
+                }
+                None => {}
+            }
+            report.findings.push(finding);
+        }
+        report.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        if report.suppressed.iter().any(|suppressed| suppressed.finding.rule.id == LIMIT.id) {
+            report.unread = None;
+        }
+    }
+}
+
+impl Suppression {
+    fn of(table: SuppressTable) -> Result<Self, String> {
+        let SuppressTable { rule, paths, reason, until } = table;
+        check_rule(&rule)?;
+        if reason.trim().is_empty() {
+            return Err(format!("the suppression of `{rule}` has no reason"));
+        }
+        if paths.is_empty() {
+            return Err(format!("the suppression of `{rule}` names no paths"));
+        }
+        let date = until.date.filter(|_| until.time.is_none() && until.offset.is_none());
+        let date = date.ok_or_else(|| format!("`until = {until}` of `{rule}` is no day, such as 2027-03-01"))?;
+        Ok(Self { rule, paths: patterns(&paths)?, reason, until: date.to_string() })
+    }
+}
+
+fn check_rule(id: &str) -> Result<(), String> {
+    match rules::find(id) {
+        Some(_) => Ok(()),
+        None => Err(format!("there is no rule `{id}`")),
+    }
+}
+
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
+    let pattern = |text: &String| match Pattern::new(text.trim_end_matches('/')) {
+        Ok(pattern) if !text.trim_matches('/').is_empty() => Ok(pattern),
+        Ok(_) => Err(format!("`{text}` names no path")),
+        Err(error) => Err(format!("the path `{text}`: {error}")),
+    };
+    texts.iter().map(pattern).collect()
+}
+
+/// Whether a pattern names the path, or a folder that it is in.
+fn any_matches(patterns: &[Pattern], path: &Path) -> bool {
+    const OPTIONS: MatchOptions =
+        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+    let Ok(whole) = std::path::absolute(path) else { return false };
+    let above: Vec<PathBuf> = whole.ancestors().map(Path::to_owned).collect();
+    above.iter().any(|ending| {
+        let parts: Vec<Component<'_>> = ending.components().collect();
+        (0..parts.len()).any(|first| {
+            let part: PathBuf = parts[first..].iter().collect();
+            patterns.iter().any(|pattern| pattern.matches_path_with(&part, OPTIONS))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Finding;
+
+    fn report(path: &str, ids: &[&str]) -> FileReport {
+        let finding = |id: &&str| {
+            let rule = rules::find(id).expect("it is a rule");
+            Finding {
+                rule,
+                severity: rule.severity,
+                message: "it does".into(),
+                member: String::new(),
+                offset: None,
+                subject: String::new(),
+            }
+        };
+        FileReport { path: path.into(), findings: ids.iter().map(finding).collect(), ..FileReport::default() }
+    }
+
+    const POLICY: &str = r#"
+        fail-on = "high"
+        exclude = ["old", "**/*.tmp", "/whole/a"]
+        [severity]
+        secret = "critical"
+        [[suppress]]
+        rule = "remote-code"
+        paths = ["phi-*/config.json", "trusted"]
+        reason = "read"
+        until = 2027-03-01
+        [[suppress]]
+        rule = "limit"
+        paths = ["big.pt"]
+        reason = "ours"
+        until = 2027-03-01
+    "#;
+
+    #[test]
+    fn what_is_suppressed_is_set_aside_until_its_day_is_over() {
+        let policy = Policy::parse(POLICY).expect("it is a policy");
+        assert_eq!(policy.fail_on, Some(Severity::High));
+        for (path, day, left) in [
+            ("a/phi-2/config.json", "2027-03-01", 0),
+            ("a/phi-2/config.json", "2027-03-02", 1),
+            ("a/phi-2/b/config.json", "2026-01-01", 1),
+            ("trusted/b/config.json", "2026-01-01", 0),
+            ("untrusted/config.json", "2026-01-01", 1),
+        ] {
+            let mut report = report(path, &["remote-code"]);
+            policy.apply_on(day, &mut report);
+            assert_eq!((report.findings.len(), report.suppressed.len()), (left, 1 - left), "{path} {day}");
+            let tells = report.findings.iter().any(|finding| finding.message.contains("until 2027-03-01"));
+            assert_eq!(tells, day == "2027-03-02", "{path} {day}");
+        }
+    }
+
+    #[test]
+    fn severities_and_what_was_not_read() {
+        let policy = Policy::parse(POLICY).expect("it is a policy");
+        let mut report = report("m/big.pt", &["pickle-junk", "secret", "limit"]);
+        report.unread = Some("it is long".into());
+        policy.apply_on("2026-01-01", &mut report);
+        let found: Vec<_> = report.findings.iter().map(|finding| (finding.rule.id, finding.severity)).collect();
+        assert_eq!(found, [("secret", Severity::Critical), ("pickle-junk", Severity::Low)]);
+        assert_eq!(report.unread, None);
+    }
+
+    #[test]
+    fn excluded_paths() {
+        let policy = Policy::parse(POLICY).expect("it is a policy");
+        for (path, expected) in [
+            ("a/old/b.pt", true),
+            ("a/older/b.pt", false),
+            ("b.tmp", true),
+            ("/whole/a/b", true),
+            ("/x/whole/a", false),
+        ] {
+            assert_eq!(policy.excludes(Path::new(path)), expected, "{path}");
+        }
+        assert!(!Policy::default().excludes(Path::new("a")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let suppress = |rest: &str| format!("[[suppress]]\n{rest}");
+        for (text, problem) in [
+            ("fail_on = 'high'".into(), "unknown field `fail_on`"),
+            ("fail-on = 'bad'".into(), "unknown variant `bad`"),
+            ("severity = {secrets = 'low'}".into(), "there is no rule `secrets`"),
+            ("exclude = ['a**b']".into(), "the path `a**b`"),
+            ("exclude = ['/']".into(), "names no path"),
+            (suppress("rule = 'secret'\npaths = ['a']\nreason = 'b'"), "missing field `until`"),
+            (suppress("rule = 'secre'\npaths = ['a']\nreason = 'b'\nuntil = 2027-01-01"), "there is no rule `secre`"),
+            (suppress("rule = 'secret'\npaths = ['a']\nreason = ' '\nuntil = 2027-01-01"), "has no reason"),
+            (suppress("rule = 'secret'\npaths = []\nreason = 'b'\nuntil = 2027-01-01"), "names no paths"),
+            (suppress("rule = 'secret'\npaths = ['a']\nreason = 'b'\nuntil = 10:00:00"), "is no day"),
+        ] {
+            let found = Policy::parse(&text).expect_err(&text);
+            assert!(found.contains(problem), "{text}: {found}");
+        }
+    }
+}
