@@ -16,6 +16,7 @@ mod context;
 mod finding;
 pub mod formats;
 mod pickle;
+pub mod provenance;
 pub mod rules;
 mod sarif;
 mod scanner;
