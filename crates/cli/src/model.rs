@@ -22,7 +22,7 @@ pub const GATE: NoScan =
     NoScan { reason: "the scanner is a command of its own; no reader of ours runs what a file holds" };
 
 /// The path that `model` names: one on this machine, or where what was pulled by that name lies.
-fn path_of(model: &str) -> Result<PathBuf, Failure> {
+pub fn path_of(model: &str) -> Result<PathBuf, Failure> {
     let path = Path::new(model);
     if path.is_dir() {
         not_a_collection(path)?;

@@ -12,6 +12,8 @@
 //! assert_eq!((report.findings[0].rule.id, report.worst()), ("pickle-dangerous-import", Some(Severity::Critical)));
 //! ```
 
+pub mod audit;
+pub mod bom;
 mod context;
 mod finding;
 pub mod formats;

@@ -117,7 +117,9 @@ impl Bundle {
                 Material::Chain(chain.certificates.iter().map(der).collect::<Result<_, _>>()?)
             }
             FileMaterial { public_key: Some(key), x509_certificate_chain: None } => Material::Key { hint: key.hint },
-            _ => return Err("it names no key and no chain of certificates (signatures without keys are not read)".into()),
+            _ => {
+                return Err("it names no key and no chain of certificates (signatures without keys are not read)".into());
+            }
         };
         let [signature] = file.dsse_envelope.signatures.as_slice() else {
             return Err(format!("it holds {} signatures instead of one", file.dsse_envelope.signatures.len()));

@@ -114,8 +114,8 @@ fn explained(error: &webpki::Error) -> String {
         UnknownIssuer,
     };
     match error {
-        CertExpired { not_after, .. } => format!("expired {}", day(*not_after)),
-        CertNotValidYet { not_before, .. } => format!("is valid only from {}", day(*not_before)),
+        CertExpired { not_after, .. } => format!("expired on {}", day(*not_after)),
+        CertNotValidYet { not_before, .. } => format!("is valid only from {} on", day(*not_before)),
         UnknownIssuer => "does not lead to a root that is trusted".into(),
         CaUsedAsEndEntity => "is one of an authority, which signs certificates and nothing else".into(),
         RequiredEkuNotFoundContext(_) => "is not for signing code or models".into(),
@@ -124,11 +124,11 @@ fn explained(error: &webpki::Error) -> String {
     }
 }
 
-/// `on 2026-01-31`.
+/// `2026-01-31`.
 fn day(time: UnixTime) -> String {
     let moment = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time.as_secs());
     let stamp = tsumugi_base::run_record::utc_timestamp(moment);
-    format!("on {}", stamp.split('T').next().unwrap_or_default())
+    stamp.split('T').next().unwrap_or_default().to_owned()
 }
 
 /// Every certificate of a PEM file, of which there is at least one.

@@ -181,10 +181,8 @@ impl PrivateKey {
             return Ok(Self { pair: Pair::Ed25519(pair), public });
         }
         let random = SystemRandom::new();
-        let curves = [
-            (Algorithm::P256, &ECDSA_P256_SHA256_ASN1_SIGNING),
-            (Algorithm::P384, &ECDSA_P384_SHA384_ASN1_SIGNING),
-        ];
+        let curves =
+            [(Algorithm::P256, &ECDSA_P256_SHA256_ASN1_SIGNING), (Algorithm::P384, &ECDSA_P384_SHA384_ASN1_SIGNING)];
         for (algorithm, signing) in curves {
             if let Ok(pair) = EcdsaKeyPair::from_pkcs8(signing, der, &random) {
                 let public = PublicKey { algorithm, point: pair.public_key().as_ref().to_vec() };
@@ -215,8 +213,12 @@ impl PrivateKey {
         let random = SystemRandom::new();
         let failed = |_| KeyError::NoRandomness;
         let der = match algorithm {
-            Algorithm::P256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(failed)?,
-            Algorithm::P384 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &random).map_err(failed)?,
+            Algorithm::P256 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).map_err(failed)?
+            }
+            Algorithm::P384 => {
+                EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_ASN1_SIGNING, &random).map_err(failed)?
+            }
             Algorithm::Ed25519 => {
                 // In version 1 of PKCS#8 (RFC 8410), which every openssl reads; ring's own is version 2.
                 let mut seed = [0; 32];

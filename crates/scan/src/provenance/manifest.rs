@@ -50,7 +50,8 @@ impl Selection {
     /// Whether a name is left out: it, or a folder that it lies in.
     pub(super) fn ignores(&self, name: &str) -> bool {
         let covers = |ignored: &String| {
-            name.strip_prefix(ignored.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            name.strip_prefix(ignored.trim_end_matches('/'))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.ignored.iter().any(covers)
     }

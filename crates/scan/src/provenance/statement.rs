@@ -20,12 +20,13 @@ pub(super) fn write(manifest: &Manifest) -> Vec<u8> {
         serialization["shard_size"] = json!(bytes);
     }
     serialization["ignore_paths"] = json!(ignored);
+    let algorithm = algorithm(&manifest.selection);
     let resource = |file: &FileHash| {
         let name = match &file.range {
             Some(range) => format!("{}:{}:{}", file.name, range.start, range.end),
             None => file.name.clone(),
         };
-        json!({"name": name, "algorithm": "sha256", "digest": file.hexadecimal()})
+        json!({"name": name, "algorithm": algorithm, "digest": file.hexadecimal()})
     };
     let root: String = manifest.root().iter().map(|byte| format!("{byte:02x}")).collect();
     json!({
@@ -39,6 +40,14 @@ pub(super) fn write(manifest: &Manifest) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
+}
+
+/// How a hash is called: one of a piece names the length of pieces.
+fn algorithm(selection: &Selection) -> String {
+    match selection.piece_bytes {
+        Some(bytes) => format!("sha256-sharded-{bytes}"),
+        None => "sha256".into(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -88,7 +97,8 @@ struct Resource {
 
 /// The manifest that a statement states; what is wrong with it otherwise.
 pub(super) fn read(payload: &[u8]) -> Result<Manifest, String> {
-    let statement: Statement = serde_json::from_slice(payload).map_err(|error| format!("it is no statement: {error}"))?;
+    let statement: Statement =
+        serde_json::from_slice(payload).map_err(|error| format!("it is no statement: {error}"))?;
     if statement.kind != STATEMENT {
         return Err(format!("it is a statement of another kind: `{}`", statement.kind));
     }
@@ -96,13 +106,13 @@ pub(super) fn read(payload: &[u8]) -> Result<Manifest, String> {
         return Err(format!("it states another thing than a model: `{}`", statement.predicate_type));
     }
     let [subject] = statement.subject.as_slice() else { return Err("it is about several things".into()) };
-    let predicate: Predicate =
-        serde_json::from_value(statement.predicate).map_err(|error| format!("it is no statement of a model: {error}"))?;
+    let predicate: Predicate = serde_json::from_value(statement.predicate)
+        .map_err(|error| format!("it is no statement of a model: {error}"))?;
     let selection = selection(predicate.serialization)?;
     let mut files = Vec::with_capacity(predicate.resources.len());
     let mut seen = BTreeSet::new();
     for resource in &predicate.resources {
-        let file = file(resource, selection.piece_bytes.is_some())?;
+        let file = file(resource, &selection)?;
         if !seen.insert((file.name.clone(), file.range.as_ref().map(|range| range.start))) {
             return Err(format!("it names `{}` twice", resource.name));
         }
@@ -131,14 +141,14 @@ fn selection(serialization: Serialization) -> Result<Selection, String> {
     Ok(Selection { ignored: serialization.ignore_paths, follow_links: serialization.allow_symlinks, piece_bytes })
 }
 
-fn file(resource: &Resource, in_pieces: bool) -> Result<FileHash, String> {
+fn file(resource: &Resource, selection: &Selection) -> Result<FileHash, String> {
     let wrong = |what: &str| Err(format!("`{}`: {what}", resource.name));
-    if resource.algorithm != "sha256" {
-        return wrong("its hash is of another kind than SHA-256");
+    if resource.algorithm != algorithm(selection) {
+        return wrong("its hash is of another kind than the others");
     }
     let Some(sha256) = hash(&resource.digest) else { return wrong("its hash is none") };
     let mut parts = resource.name.rsplitn(3, ':');
-    let (name, range) = if in_pieces {
+    let (name, range) = if selection.piece_bytes.is_some() {
         let (end, start, name) = (parts.next(), parts.next(), parts.next());
         let number = |text: Option<&str>| text.and_then(|text| text.parse::<u64>().ok());
         match (name, number(start), number(end)) {

@@ -53,6 +53,14 @@ impl Problem {
             Self::NotAFile(..) => "not a file",
         }
     }
+
+    /// The file that it is about; none for the signature.
+    pub fn file(&self) -> Option<&str> {
+        match self {
+            Self::Signature(_) => None,
+            Self::Missing(name) | Self::Extra(name) | Self::Changed(name) | Self::NotAFile(name, _) => Some(name),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -87,14 +95,23 @@ impl Verdict {
     }
 }
 
-/// Checks a model on the disk against a signature: every file of it, and that there is none besides. `own_name` is the
-/// signature's own name in the model's folder, if it lies there.
+/// How a model on the disk is looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// The signature's own name in the model's folder, if it lies there.
+    pub own_name: Option<String>,
+    /// Whether links to files are taken for the files, even if the signature is over files.
+    pub follow_links: bool,
+    /// Threads that hash.
+    pub threads: usize,
+}
+
+/// Checks a model on the disk against a signature: every file of it, and that there is none besides.
 pub fn verify(
     model: &Path,
-    own_name: Option<&str>,
     signature: &str,
     trust: &Trust,
-    threads: usize,
+    options: &VerifyOptions,
     observer: &dyn Observer,
 ) -> Result<Verdict, HashError> {
     let (mut verdict, manifest) = match authenticate(signature, trust) {
@@ -102,13 +119,14 @@ pub fn verify(
         Err(reason) => return Ok(refused(reason)),
     };
     let mut selection = manifest.selection.clone();
-    selection.ignored.extend(own_name.map(str::to_owned));
+    selection.ignored.extend(options.own_name.clone());
+    selection.follow_links |= options.follow_links;
     let listing = list(model, &selection)?;
-    verdict.ignored = listing.ignored.into_iter().filter(|name| Some(name.as_str()) != own_name).collect();
+    verdict.ignored = listing.ignored.into_iter().filter(|name| Some(name) != options.own_name.as_ref()).collect();
     let refusals = listing.refused.into_iter().map(|(name, _, reason)| Problem::NotAFile(name, reason));
     verdict.problems.extend(refusals);
     let files: Vec<_> = listing.files.into_iter().map(|(name, path)| (name, Source::Path(path))).collect();
-    compare(&mut verdict, &manifest, &files, &|_| false, threads, observer)?;
+    compare(&mut verdict, &manifest, &files, &|_| false, options.threads, observer)?;
     Ok(verdict)
 }
 
