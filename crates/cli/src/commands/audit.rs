@@ -39,7 +39,7 @@ impl Command for Audit {
     const NAME: &'static str = "audit";
     const EXAMPLES: &'static str = "
         tsumugi audit compose.yaml basic_auth.ini requirements.txt
-        aws s3api get-bucket-policy --bucket models > policy.json; tsumugi audit policy.json";
+        tsumugi audit bucket-policy.json --fail-on high";
 
     fn run(self) -> Result<Answer, Failure> {
         let report = audit(&self.files)?;

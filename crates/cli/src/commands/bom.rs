@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
+use serde_json::json;
 use tsumugi_base::io::write_atomic;
 use tsumugi_base::run_record::utc_timestamp;
 use tsumugi_files::{ModelFiles, NoScan};
@@ -12,8 +13,8 @@ use tsumugi_scan::provenance::HashError;
 
 use super::Command;
 use super::sign::hashed;
-use crate::flags::Threads;
-use crate::output::{Answer, Failure, print_line};
+use crate::flags::{Json, Threads};
+use crate::output::{Answer, Failure, print_json, print_line};
 use crate::progress::Progress;
 use crate::{interrupt, model};
 
@@ -36,6 +37,8 @@ pub struct Bom {
     timestamp: Option<u64>,
     #[command(flatten)]
     threads: Threads,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Command for Bom {
@@ -55,9 +58,17 @@ impl Command for Bom {
         })?;
         drop(progress);
         let text = serde_json::to_string_pretty(&bill).map_err(|error| Failure::without_hint(&error))?;
-        match self.out {
-            Some(path) => write_atomic(&path, format!("{text}\n").as_bytes())?,
-            None => print_line(&text)?,
+        match (self.out, self.json.json) {
+            (Some(path), json) => {
+                write_atomic(&path, format!("{text}\n").as_bytes())?;
+                let (out, serial) = (path.display().to_string(), &bill["serialNumber"]);
+                match json {
+                    true => print_json(&json!({"out": out, "serial_number": serial}))?,
+                    false => print_line(&format!("{out}: {}", serial.as_str().unwrap_or_default()))?,
+                }
+            }
+            (None, true) => print_json(&bill)?,
+            (None, false) => print_line(&text)?,
         }
         Ok(Answer::Done)
     }

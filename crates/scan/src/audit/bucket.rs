@@ -52,20 +52,12 @@ pub fn look(text: &str, scan: &mut Scan<'_>) -> bool {
             scan.find(&rules::BUCKET_ACCESS_BLOCK, None, "PublicAccessBlock", message);
         }
     }
-    if let Some(encryption) = part("ServerSideEncryptionConfiguration") {
-        if encryption["Rules"].as_array().is_none_or(Vec::is_empty) {
-            scan.find(&rules::BUCKET_ENCRYPTION, None, "encryption", "nothing says that objects are encrypted");
-        }
+    let has_no_rules = |encryption: &Value| encryption["Rules"].as_array().is_none_or(Vec::is_empty);
+    if part("ServerSideEncryptionConfiguration").is_some_and(has_no_rules) {
+        scan.find(&rules::BUCKET_ENCRYPTION, None, "encryption", "nothing says that objects are encrypted");
     }
-    if let Some(status) = part("Status").filter(|_| value.get("Statement").is_none()) {
-        if status != "Enabled" {
-            scan.find(
-                &rules::BUCKET_VERSIONING,
-                None,
-                "versioning",
-                "objects have no versions: what is replaced is lost",
-            );
-        }
+    if statements.is_none() && part("Status").is_some_and(|status| status != "Enabled") {
+        scan.find(&rules::BUCKET_VERSIONING, None, "versioning", "objects have no versions: what is replaced is lost");
     }
     is_known
 }

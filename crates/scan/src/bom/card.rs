@@ -1,7 +1,7 @@
 //! What people say about a model: the head of its model card (`README.md`), the words of a GGUF file.
 
 use serde_json::{Value, json};
-use tsumugi_files::{FilesError, ModelFiles};
+use tsumugi_files::ModelFiles;
 
 /// Licence, origin and purpose. What is not said is empty.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,21 +18,21 @@ pub struct Card {
 
 impl Card {
     /// Of a model's files.
-    pub fn of(model: &ModelFiles) -> Result<Self, FilesError> {
+    pub fn of(model: &ModelFiles) -> Self {
+        // A card that is no text says nothing.
+        let mut card = model.text("README.md").ok().flatten().map(Self::of_text).unwrap_or_default();
         if let Some(metadata) = model.gguf() {
             let text = |key: &str| metadata.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-            return Ok(Self {
-                licences: text("general.license").into_iter().collect(),
-                bases: text("general.base_model.0.repo_url")
-                    .map(|url| url.trim_start_matches("https://huggingface.co/").to_owned())
-                    .or_else(|| text("general.base_model.0.name"))
-                    .into_iter()
-                    .collect(),
-                ..Self::default()
-            });
+            if card.licences.is_empty() {
+                card.licences.extend(text("general.license"));
+            }
+            if card.bases.is_empty() {
+                let address = text("general.base_model.0.repo_url");
+                let base = address.map(|url| url.trim_start_matches("https://huggingface.co/").to_owned());
+                card.bases.extend(base.or_else(|| text("general.base_model.0.name")));
+            }
         }
-        // A card that is no text says nothing.
-        Ok(model.text("README.md").ok().flatten().map(Self::of_text).unwrap_or_default())
+        card
     }
 
     /// The lines between the first two `---` are YAML; of this only plain keys of words and lists of words are read.

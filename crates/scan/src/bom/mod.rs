@@ -125,7 +125,7 @@ impl Facts {
             vocabulary: None,
             context: None,
             parameters: BTreeMap::new(),
-            card: Card::of(model)?,
+            card: Card::of(model),
             run: None,
         };
         for tensor in model.tensors()?.entries() {
@@ -138,9 +138,8 @@ impl Facts {
         } else {
             facts.read_folder(model)?;
         }
-        if model.files().file("run.json")?.is_some() {
-            facts.run = RunRecord::read(&model.files().path().join("run.json")).ok();
-        }
+        // A file of that name that is not ours says nothing.
+        facts.run = model.json("run.json").ok().flatten().and_then(|record| serde_json::from_value(record).ok());
         Ok(facts)
     }
 

@@ -118,7 +118,9 @@ impl Bundle {
             }
             FileMaterial { public_key: Some(key), x509_certificate_chain: None } => Material::Key { hint: key.hint },
             _ => {
-                return Err("it names no key and no chain of certificates (signatures without keys are not read)".into());
+                return Err(
+                    "it names no key and no chain of certificates (signatures without keys are not read)".into()
+                );
             }
         };
         let [signature] = file.dsse_envelope.signatures.as_slice() else {
