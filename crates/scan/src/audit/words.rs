@@ -118,8 +118,14 @@ pub fn setting<'t>(text: &'t str, name: &str) -> Option<Word<'t>> {
             if line[..at].ends_with(is_part) || rest.starts_with(is_part) {
                 continue;
             }
-            let value = rest.trim_start_matches(['"', '\'']).trim_start_matches([' ', '\t']);
-            let value = value.strip_prefix(['=', ':']).unwrap_or(value).trim_start().trim_start_matches(['"', '\'']);
+            let value = rest.trim_start_matches(['"', '\'']).trim_start();
+            let value = match value.strip_prefix(['=', ':']) {
+                Some(value) => value,
+                // A Dockerfile has no sign between the two; a sentence neither.
+                None if line.trim_start().starts_with("ENV ") => value,
+                None => continue,
+            };
+            let value = value.trim_start().trim_start_matches(['"', '\'']);
             let offset = line_start + line.len() - value.len();
             let end = value.find(|c: char| c.is_whitespace() || "\"',}".contains(c)).unwrap_or(value.len());
             if end > 0 {
@@ -169,7 +175,7 @@ mod tests {
         {
             assert_eq!(setting(text, "A_KEY").map(|(value, _)| value), Some("v"), "{text}");
         }
-        assert_eq!(setting("MY_A_KEY=v\n# A_KEY=v\nA_KEY_FILE=f\nA_KEY=\n", "A_KEY"), None);
+        assert_eq!(setting("A_KEY is a key\nMY_A_KEY=v\n# A_KEY=v\nA_KEY_FILE=f\nA_KEY=\n", "A_KEY"), None);
         let (value, offset) = setting("x\nA_KEY = v\n", "A_KEY").unwrap();
         assert_eq!((value, offset), ("v", 10));
     }

@@ -209,7 +209,7 @@ impl Manifest {
 
 /// A file to hash: by its path, or through a handle that is open.
 #[derive(Debug)]
-pub enum Source<'a> {
+pub(crate) enum Source<'a> {
     /// Opened when it is hashed.
     Path(PathBuf),
     /// Open.
@@ -233,7 +233,7 @@ impl Source<'_> {
 }
 
 /// Hashes files over threads, the largest first; what comes back is in the order of the files, and within each of its pieces.
-pub fn hash_files(
+pub(crate) fn hash_files(
     files: &[(String, Source<'_>)],
     piece_bytes: Option<u64>,
     threads: usize,

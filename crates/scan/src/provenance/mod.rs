@@ -24,7 +24,8 @@ mod verify;
 pub use bundle::Bundle;
 pub use certificate::{Certificate, CertificateError, certificates_from_pem};
 pub use key::{Algorithm, KeyError, PrivateKey, PublicKey};
-pub use manifest::{FileHash, HashError, Manifest, PIECE_BYTES, Selection, Source, hash_files};
+pub use manifest::{FileHash, HashError, Manifest, PIECE_BYTES, Selection};
+pub(crate) use manifest::{Source, hash_files};
 pub use verify::{Problem, SIGNATURE_BYTES_MAX, Trust, Verdict, VerifyOptions, verify, verify_open};
 
 /// The name of a signature in a model's folder.

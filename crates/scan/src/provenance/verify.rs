@@ -65,12 +65,14 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A model of one file has no other name for it.
+        let name = self.file().map(|name| if name == "." { "the file" } else { name }).unwrap_or_default();
         match self {
             Self::Signature(reason) => write!(f, "the signature is not accepted: {reason}"),
-            Self::Missing(name) => write!(f, "{name} was signed, but is not there"),
-            Self::Extra(name) => write!(f, "{name} was not signed"),
-            Self::Changed(name) => write!(f, "{name} is not what was signed"),
-            Self::NotAFile(name, reason) => write!(f, "{name} {reason}"),
+            Self::Missing(_) => write!(f, "{name} was signed, but is not there"),
+            Self::Extra(_) => write!(f, "{name} was not signed"),
+            Self::Changed(_) => write!(f, "{name} is not what was signed"),
+            Self::NotAFile(_, reason) => write!(f, "{name} {reason}"),
         }
     }
 }

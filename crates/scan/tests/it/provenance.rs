@@ -186,6 +186,7 @@ fn a_model_of_one_file() {
     assert!(verify_open(&open, &signature, &trust, 1, &Silent).unwrap().is_accepted());
     fs::write(&path, "GGML").unwrap();
     assert_eq!(verified(&path, &signature, &trust).problems, [Problem::Changed(".".into())]);
+    assert_eq!(Problem::Changed(".".into()).to_string(), "the file is not what was signed");
 }
 
 #[test]
