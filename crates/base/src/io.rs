@@ -20,6 +20,22 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     file.commit()
 }
 
+/// Creates `path`, which must not be there yet, holding a secret: on Unix only its owner may read it.
+pub fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(FileError::create(path, io::ErrorKind::AlreadyExists.into()));
+    }
+    let mut file = AtomicFile::create(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(&file.partial, fs::Permissions::from_mode(0o600))
+            .map_err(|source| FileError::create(path, source))?;
+    }
+    file.write_all(bytes).map_err(|source| FileError::write(path, source))?;
+    file.commit()
+}
+
 /// Creates `path` and the folders above it; no error if it is there.
 pub fn create_folder(path: &Path) -> Result<(), FileError> {
     fs::create_dir_all(path).map_err(|source| {

@@ -26,6 +26,21 @@ fn a_file_is_replaced_whole() {
 }
 
 #[test]
+fn a_secret_is_its_owners_and_replaces_nothing() {
+    let folder = temporary_folder();
+    let path = folder.path().join("key");
+    write_secret(&path, b"secret").unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"secret");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(write_secret(&path, b"other").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&path).unwrap(), b"secret");
+}
+
+#[test]
 fn an_uncommitted_file_leaves_nothing() {
     let folder = temporary_folder();
     let path = folder.path().join("a.txt");

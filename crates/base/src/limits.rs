@@ -70,6 +70,9 @@ pub const ZIP_ENTRIES_MAX: usize = MODEL_TENSORS_MAX;
 /// size of the file: an expanded view repeats its elements, and a hostile one repeats them for ever.
 pub const TENSOR_COPIES_BYTES_MAX: u64 = 64 << 20;
 
+/// Largest file of keys or certificates. A bundle of every public authority has a quarter of a megabyte.
+pub const PEM_BYTES_MAX: u64 = 4 << 20;
+
 /// Largest recipe (TOML).
 pub const RECIPE_BYTES_MAX: u64 = 1 << 20;
 

@@ -203,6 +203,20 @@ pub fn utc_timestamp(moment: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The first second, since 1970 in UTC, of a day that is written `2026-01-31`; none for what is no day since 1970.
+pub fn seconds_of_day(date: &str) -> Option<u64> {
+    let parts: Vec<u64> = date.split('-').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let &[year @ 1970..=9999, month @ 1..=12, day @ 1..=31] = parts.as_slice() else { return None };
+    // `days_from_civil`, the other way of the function below.
+    let year = year - u64::from(month <= 2);
+    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year % 400 * 365 + year % 400 / 4 - year % 400 / 100 + day_of_year;
+    let seconds = (year / 400 * 146_097 + day_of_era).checked_sub(719_468)? * 86_400;
+    let written = utc_timestamp(UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+    (written.split('T').next() == Some(date)).then_some(seconds)
+}
+
 /// Year, month and day of a number of days since 1970-01-01 (Hinnant 2013, "chrono-Compatible Low-Level Date
 /// Algorithms", `civil_from_days`, for days that are not negative).
 fn civil_date(days: u64) -> (u64, u64, u64) {
@@ -224,6 +238,18 @@ mod tests {
     use crate::testing::temporary_folder;
     use serde_json::json;
     use std::time::Duration;
+
+    #[test]
+    fn a_day_and_its_first_second() {
+        for day in 0..40_000 {
+            let moment = UNIX_EPOCH + Duration::from_secs(day * 86_400);
+            let date = utc_timestamp(moment).split('T').next().unwrap().to_owned();
+            assert_eq!(seconds_of_day(&date), Some(day * 86_400), "{date}");
+        }
+        for date in ["1969-12-31", "2026-02-30", "2026-1-31", "2026-13-01", "2026-01", "", "today", "2026-01-31T00"] {
+            assert_eq!(seconds_of_day(date), None, "{date}");
+        }
+    }
 
     #[test]
     fn what_was_written_is_read() {

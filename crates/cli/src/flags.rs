@@ -33,6 +33,11 @@ impl Threads {
     pub fn get(self) -> Option<usize> {
         self.threads.map(usize::from)
     }
+
+    /// What was asked for, else one per core.
+    pub fn count(self) -> usize {
+        self.get().unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
 }
 
 /// `--allow-unsafe`: the gate that the files of a model pass before they are loaded.

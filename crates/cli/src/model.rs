@@ -19,7 +19,7 @@ use crate::flags::Trust;
 use crate::output::{Failure, tell};
 
 /// The path that `model` names: one on this machine, or where what was pulled by that name lies.
-fn path_of(model: &str) -> Result<PathBuf, Failure> {
+pub fn path_of(model: &str) -> Result<PathBuf, Failure> {
     let path = Path::new(model);
     if path.is_dir() {
         not_a_collection(path)?;

@@ -12,6 +12,8 @@
 //! assert_eq!((report.findings[0].rule.id, report.worst()), ("pickle-dangerous-import", Some(Severity::Critical)));
 //! ```
 
+pub mod audit;
+pub mod bom;
 mod bulk;
 mod cache;
 mod context;
@@ -21,6 +23,7 @@ mod gate;
 mod listing;
 mod pickle;
 mod policy;
+pub mod provenance;
 pub mod rules;
 mod sarif;
 mod scanner;

@@ -161,6 +161,62 @@ rules! {
         "The file is larger or deeper than the scanner's limits, or could not be read.",
         "scan its parts one by one, or raise the limit",
         [];
+    EXPOSED_SERVER "audit-exposed-server" High "a server answers other machines without asking who they are",
+        "Whoever reaches its address may read what it holds, change it, and use the machine.",
+        "let it listen at 127.0.0.1, or ask for a key or a user (`--api-key`, `--app-name basic-auth`)",
+        [];
+    NO_TLS "audit-no-tls" Medium "keys and contents cross the network in the clear",
+        "Whoever is on the way reads keys and passwords, and can answer in the server's place.",
+        "put a proxy with TLS in front, and let the server itself listen at 127.0.0.1",
+        [];
+    WRITTEN_KEY "audit-written-key" Medium "a key or password is written out in a configuration",
+        "It is in every copy of the file and in the history of its repository; on a command line every user of the machine sees it.",
+        "take it from the environment or a store of secrets, and make a new one",
+        [];
+    DEFAULT_PASSWORD "audit-default-password" Critical "an account has the password that the software comes with",
+        "It stands in the software's documentation, and is tried first.",
+        "set another one before the server is reachable",
+        [];
+    OPEN_PERMISSION "audit-open-permission" High "every user may use what others made",
+        "One account that is lost opens the whole registry.",
+        "set `default_permission = NO_PERMISSIONS` and grant what is needed",
+        [];
+    CHECK_DISABLED "audit-check-disabled" High "a check of hosts or origins is turned off",
+        "A page in the browser of somebody who may reach the server can then use it.",
+        "name the hosts and origins that are yours",
+        ["CVE-2025-14279"];
+    ARTIFACT_PATH "audit-artifact-path" Medium "artifacts lie in a folder of the server",
+        "Flaws of the kind of path traversal, of which MLflow had many, then read and write the server's own files.",
+        "keep artifacts in an object store, and let the server run as a user of its own",
+        ["CVE-2023-1177", "CVE-2023-6831", "CVE-2024-1560", "CVE-2024-1593"];
+    VULNERABLE_VERSION "audit-vulnerable-version" Critical "a server's version has known vulnerabilities",
+        "They are published with the requests that use them, and searched for by machines.",
+        "update it to a current release",
+        ["CVE-2023-1177", "CVE-2023-2780", "CVE-2024-0520", "CVE-2025-11201"];
+    BUCKET_PUBLIC "bucket-public" Critical "a bucket is open to everybody",
+        "Models and data can be taken, or replaced by others that run code where they are loaded.",
+        "name the accounts and roles that need it, and block public access",
+        [];
+    BUCKET_WIDE_ACTIONS "bucket-wide-actions" Medium "an account may do everything with a bucket",
+        "Who has this account can delete the bucket or open it to everybody.",
+        "name the actions that are needed (`s3:GetObject`, `s3:PutObject`)",
+        [];
+    BUCKET_TLS "bucket-no-tls" Medium "a bucket's policy does not demand TLS",
+        "What is asked for over HTTP can be read and replaced on the way.",
+        "deny every action where `aws:SecureTransport` is `false`",
+        [];
+    BUCKET_ACCESS_BLOCK "bucket-access-block" High "a bucket's block of public access is not complete",
+        "One wrong policy or grant then opens it to everybody.",
+        "turn on all four switches of the block of public access",
+        [];
+    BUCKET_ENCRYPTION "bucket-no-encryption" Medium "a bucket does not encrypt what it holds",
+        "Whoever gets hold of the disks or of a copy reads it.",
+        "set encryption with a key of your own (SSE-KMS)",
+        [];
+    BUCKET_VERSIONING "bucket-no-versioning" Low "a bucket keeps no earlier versions",
+        "A model that was replaced or deleted cannot be restored, nor compared with what it was.",
+        "turn versioning on",
+        [];
 }
 
 /// The rule of that id.
@@ -170,7 +226,7 @@ pub fn find(id: &str) -> Option<&'static Rule> {
 
 /// The reference page: a section for each rule.
 pub fn page() -> String {
-    let mut page = "# Rules of `tsumugi scan`\n\nGenerated from `crates/scan/src/rules.rs`; \
+    let mut page = "# Rules of `tsumugi scan` and `tsumugi audit`\n\nGenerated from `crates/scan/src/rules.rs`; \
         `UPDATE_GOLDEN=1 cargo test -p tsumugi-scan` writes it again. An id keeps its meaning.\n"
         .to_owned();
     for rule in ALL {

@@ -1,12 +1,15 @@
 //! The commands. To add one: write `<name>.rs`, then its two lines below; the help, the "did you mean", the reference
 //! page and its golden test come from the list.
 
+pub mod audit;
 pub mod bench;
+pub mod bom;
 pub mod chat;
 pub mod convert;
 pub mod data;
 pub mod embed;
 pub mod generate;
+pub mod keygen;
 pub mod models;
 pub mod ngram;
 pub mod perplexity;
@@ -17,9 +20,11 @@ pub mod quickstart;
 pub mod rerank;
 pub mod scan;
 pub mod serve;
+pub mod sign;
 pub mod tokenizer;
 pub mod train;
 pub mod tune;
+pub mod verify;
 
 use clap::{ArgMatches, Args};
 
@@ -79,6 +84,11 @@ pub const ALL: &[Entry] = &[
     command::<quantize::Quantize>(),
     command::<convert::Convert>(),
     command::<scan::Scan>(),
+    command::<keygen::Keygen>(),
+    command::<sign::Sign>(),
+    command::<verify::Verify>(),
+    command::<bom::Bom>(),
+    command::<audit::Audit>(),
     command::<models::Models>(),
     command::<plan::Plan>(),
     command::<bench::Bench>(),

@@ -11,6 +11,7 @@ mod embed;
 mod generate;
 mod ngram;
 mod perplexity;
+mod provenance;
 mod pull;
 mod quickstart;
 mod reference;

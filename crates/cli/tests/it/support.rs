@@ -28,6 +28,7 @@ pub fn binary(folder: &Path, arguments: &[&str]) -> Command {
         "HF_TOKEN",
         "NO_COLOR",
         "PIP_INDEX_URL",
+        "SOURCE_DATE_EPOCH",
         "TERM",
         "TSUMUGI_API_KEY",
         "TSUMUGI_ISA",

@@ -1,0 +1,105 @@
+//! `tsumugi keygen | sign | verify | bom | audit`.
+
+use std::fs;
+
+use tsumugi_base::testing::temporary_folder;
+
+use crate::support::{tiny_model, tsumugi};
+
+#[test]
+fn a_model_is_signed_and_a_change_is_named() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::create_dir(path.join("model")).unwrap();
+    fs::write(path.join("model/config.json"), "{}").unwrap();
+    tsumugi(path, &["keygen", "a.key"]).is("
+        exit 0
+        ---- stdout
+        a.key: keep it secret, it signs
+        a.key.pub: give it away, it verifies
+    ");
+    tsumugi(path, &["keygen", "a.key"]).is("
+        exit 2
+        ---- stderr
+        error: cannot create a.key: it already exists
+
+        hint: give another path, or remove what is there
+    ");
+    tsumugi(path, &["sign", "model", "--key", "a.key"]).is("
+        exit 0
+        ---- stdout
+        model/model.sig: 1 file with ECDSA P-256
+    ");
+    let verified = tsumugi(path, &["verify", "model", "--key", "a.key.pub", "--json"]).json();
+    assert_eq!((&verified["verified"], &verified["files"]), (&true.into(), &1.into()), "{verified}");
+    fs::write(path.join("model/more.py"), "").unwrap();
+    fs::write(path.join("model/config.json"), "[]").unwrap();
+    let refused = tsumugi(path, &["verify", "model", "--key", "a.key.pub"]);
+    let lines: Vec<&str> = refused.stdout.lines().collect();
+    assert_eq!((refused.code, lines[0], lines[1]), (1, "config.json is not what was signed", "more.py was not signed"));
+    assert!(lines[2].starts_with("not verified: signed by ECDSA P-256 key "), "{}", lines[2]);
+}
+
+#[test]
+fn a_signature_elsewhere_and_another_kind_of_key() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::write(path.join("m.gguf"), "GGUF").unwrap();
+    assert_eq!(tsumugi(path, &["keygen", "e.key", "--kind", "ed25519"]).code, 0);
+    assert_eq!(tsumugi(path, &["sign", "m.gguf", "--key", "e.key"]).code, 0);
+    assert_eq!(tsumugi(path, &["verify", "m.gguf", "--key", "e.key.pub"]).code, 0, "m.gguf.sig");
+    let sign = ["sign", "m.gguf", "--key", "e.key", "--signature", "s.sig"];
+    assert_eq!(tsumugi(path, &sign).code, 0);
+    let verify = ["verify", "m.gguf", "--key", "e.key.pub", "--signature", "s.sig"];
+    assert_eq!(tsumugi(path, &verify).code, 0);
+    fs::write(path.join("s.sig"), "{}").unwrap();
+    tsumugi(path, &verify).is("
+        exit 1
+        ---- stdout
+        the signature is not accepted: it is no Sigstore bundle: missing field `mediaType` at line 1 column 2
+        not verified
+    ");
+    tsumugi(path, &["verify", "m.gguf", "--key", "e.key"]).is("
+        exit 2
+        ---- stderr
+        error: e.key: there is no public key in it, as PEM has them
+
+        hint: `tsumugi keygen FILE` makes a pair: FILE signs, FILE.pub verifies
+    ");
+    assert_eq!(tsumugi(path, &["verify", "m.gguf", "--key", "e.key.pub", "--signature", "no.sig"]).code, 2);
+}
+
+#[test]
+fn a_bill_of_a_model() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    let bill = tsumugi(path, &["bom", "model"]).json();
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+    assert_eq!(bill["metadata"]["component"]["type"], "machine-learning-model");
+    assert_eq!(tsumugi(path, &["bom", "model", "--out", "bom.json", "--timestamp", "0"]).code, 0);
+    let written = fs::read_to_string(path.join("bom.json")).unwrap();
+    assert!(written.contains("\"timestamp\": \"1970-01-01T00:00:00Z\""), "{written}");
+    assert_eq!(tsumugi(path, &["bom", "nothing.gguf"]).code, 2);
+}
+
+#[test]
+fn configurations_are_judged() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::write(path.join("start.sh"), "tsumugi serve m --address 0.0.0.0\n").unwrap();
+    fs::write(path.join("good.sh"), "tsumugi serve m\n").unwrap();
+    fs::write(path.join("other.txt"), "words\n").unwrap();
+    let json = |arguments: &[&str]| {
+        let ran = tsumugi(path, arguments);
+        (ran.code, serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap())
+    };
+    let (code, report) = json(&["audit", "start.sh", "good.sh", "--json"]);
+    let rule = &report["files"][0]["findings"][0]["rule"];
+    assert_eq!((code, rule, &report["passed"]), (1, &"audit-exposed-server".into(), &false.into()));
+    let (code, log) = json(&["audit", "start.sh", "--sarif", "--fail-on", "critical"]);
+    assert_eq!((code, &log["runs"][0]["results"][0]["ruleId"]), (0, &"audit-exposed-server".into()));
+    assert_eq!(tsumugi(path, &["audit", "good.sh"]).code, 0);
+    assert_eq!(tsumugi(path, &["audit", "other.txt"]).code, 2, "what is not known is not clean");
+    assert_eq!(tsumugi(path, &["audit", "start.sh", "other.txt"]).code, 1);
+}

@@ -1,0 +1,210 @@
+//! MLflow's tracking server: how it is started, who may use it, and which version it is.
+
+use super::server::is_open;
+use super::words::{Command, commands, is_literal, setting};
+use crate::context::Scan;
+use crate::finding::Severity;
+use crate::rules;
+
+/// The passwords of the administrator that versions of MLflow come with.
+const DEFAULT_PASSWORDS: [&str; 2] = ["password", "password1234"];
+
+/// An advisory, and the first version without it: GitHub's advisory database and NVD, as of November 2026. Where
+/// neither names a fixed version (CVE-2024-1560, -1593) it is the release that fixed the others of their kind.
+const ADVISORIES: &[(&str, [u64; 3])] = &[
+    ("CVE-2023-1177", [2, 2, 1]),
+    ("CVE-2023-2780", [2, 3, 1]),
+    ("CVE-2023-6568", [2, 9, 0]),
+    ("CVE-2024-0520", [2, 9, 0]),
+    ("CVE-2023-6831", [2, 9, 2]),
+    ("CVE-2023-6909", [2, 9, 2]),
+    ("CVE-2023-6975", [2, 9, 2]),
+    ("CVE-2024-27132", [2, 10, 0]),
+    ("CVE-2024-27133", [2, 10, 0]),
+    ("CVE-2024-3573", [2, 10, 0]),
+    ("CVE-2024-1483", [2, 12, 1]),
+    ("CVE-2024-1558", [2, 12, 1]),
+    ("CVE-2024-1560", [2, 12, 1]),
+    ("CVE-2024-1593", [2, 12, 1]),
+    ("CVE-2025-11201", [2, 22, 4]),
+    ("CVE-2026-2614", [3, 10, 0]),
+    ("CVE-2026-0545", [3, 10, 2]),
+    ("CVE-2026-2652", [3, 10, 2]),
+];
+
+/// Tells what is wrong; whether MLflow is configured here at all.
+pub fn look(text: &str, scan: &mut Scan<'_>) -> bool {
+    let commands = commands(text, "mlflow", &["server", "ui"]);
+    for command in &commands {
+        look_at_command(command, text, scan);
+    }
+    let has_settings = look_at_settings(text, scan);
+    let has_users = look_at_users(text, scan);
+    let versions = versions(text);
+    for (version, offset) in &versions {
+        let known: Vec<&str> =
+            ADVISORIES.iter().filter(|(_, fixed)| version < fixed).map(|(advisory, _)| *advisory).collect();
+        if !known.is_empty() {
+            let [major, minor, patch] = version;
+            let message = format!("MLflow {major}.{minor}.{patch} has {}", known.join(", "));
+            scan.find(&rules::VULNERABLE_VERSION, Some(*offset), "mlflow", message);
+        }
+    }
+    !commands.is_empty() || has_settings || has_users || !versions.is_empty()
+}
+
+fn look_at_command(command: &Command<'_>, text: &str, scan: &mut Scan<'_>) {
+    let host = command.option(&["--host", "-h"]).or_else(|| setting(text, "MLFLOW_HOST"));
+    let has_users = command.option(&["--app-name"]).is_some();
+    match host.filter(|(host, _)| is_open(host)) {
+        Some((host, offset)) if !has_users => {
+            let message = format!("MLflow listens at {host} and asks nobody who they are (no `--app-name basic-auth`)");
+            scan.find(&rules::EXPOSED_SERVER, Some(offset), "mlflow", message);
+        }
+        Some((host, offset)) => {
+            let message = format!("MLflow listens at {host}, and speaks HTTP: passwords can be read on the way");
+            scan.find(&rules::NO_TLS, Some(offset), "mlflow", message);
+        }
+        None if !has_users => {
+            let message =
+                "MLflow asks nobody who they are: whoever reaches the machine, or a proxy in front, may do all";
+            scan.find_as(&rules::EXPOSED_SERVER, Severity::Low, Some(command.offset), "mlflow", message);
+        }
+        None => {}
+    }
+    for option in ["--default-artifact-root", "--artifacts-destination", "--backend-store-uri"] {
+        let Some((place, offset)) = command.option(&[option]) else { continue };
+        look_at_place(option, place, offset, scan);
+    }
+    for option in ["--allowed-hosts", "--cors-allowed-origins", "--x-frame-options"] {
+        if let Some((_, offset)) = command.option(&[option]).filter(|(value, _)| matches!(*value, "*" | "NONE")) {
+            scan.find(&rules::CHECK_DISABLED, Some(offset), option, format!("`{option}` lets everything through"));
+        }
+    }
+}
+
+/// Where artifacts or records lie.
+fn look_at_place(option: &str, place: &str, offset: usize, scan: &mut Scan<'_>) {
+    let path = place.split_once("://").map_or(place, |(_, path)| path);
+    if path.split(['/', '\\', '#', '?']).any(|part| part == "..") {
+        let message = format!("`{option} {place}` leads out of its own folder");
+        scan.find_as(&rules::ARTIFACT_PATH, Severity::High, Some(offset), option, message);
+    } else if let Some((_, password)) = credentials(place).filter(|(_, password)| is_literal(password)) {
+        let at = offset + place.find(password).unwrap_or_default();
+        scan.find(&rules::WRITTEN_KEY, Some(at), option, format!("a password stands in `{option}`"));
+    } else if option != "--backend-store-uri"
+        && (place.starts_with("file:") || !place.contains("://"))
+        && is_literal(place)
+    {
+        let message = format!("artifacts lie in a folder of the server (`{option} {place}`)");
+        scan.find(&rules::ARTIFACT_PATH, Some(offset), option, message);
+    }
+}
+
+/// `user` and `password` of `scheme://user:password@host`.
+fn credentials(address: &str) -> Option<(&str, &str)> {
+    let authority = address.split_once("://")?.1.split('/').next()?;
+    authority.rsplit_once('@')?.0.split_once(':')
+}
+
+/// Environments: what turns checks off, and passwords that are written out.
+fn look_at_settings(text: &str, scan: &mut Scan<'_>) -> bool {
+    let mut is_there = false;
+    let mut of = |name: &str| {
+        let value = setting(text, name);
+        is_there |= value.is_some();
+        value
+    };
+    let off = of("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE").filter(|(value, _)| matches!(*value, "true" | "1"));
+    let wide = ["MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"];
+    let wide = wide.map(|name| of(name).filter(|(value, _)| *value == "*").map(|(_, offset)| (name, offset)));
+    let written = ["MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN", "MLFLOW_FLASK_SERVER_SECRET_KEY"];
+    let written = written.map(|name| of(name).filter(|(value, _)| is_literal(value)).map(|(_, offset)| (name, offset)));
+    let insecure = of("MLFLOW_TRACKING_INSECURE_TLS").filter(|(value, _)| matches!(*value, "true" | "1"));
+    let address = of("MLFLOW_TRACKING_URI");
+    if let Some((_, offset)) = off {
+        let name = "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE";
+        scan.find(&rules::CHECK_DISABLED, Some(offset), name, "MLflow's checks of hosts and origins are turned off");
+    }
+    for (name, offset) in wide.into_iter().flatten() {
+        scan.find(&rules::CHECK_DISABLED, Some(offset), name, format!("`{name}` lets everything through"));
+    }
+    for (name, offset) in written.into_iter().flatten() {
+        scan.find(&rules::WRITTEN_KEY, Some(offset), name, format!("`{name}` is written out"));
+    }
+    if let Some((_, offset)) = insecure {
+        scan.find(
+            &rules::NO_TLS,
+            Some(offset),
+            "MLFLOW_TRACKING_INSECURE_TLS",
+            "certificates of the server are not checked",
+        );
+    }
+    if let Some((address, offset)) = address {
+        let host = address.strip_prefix("http://").map(|rest| rest.split(['/', ':']).next().unwrap_or(rest));
+        if host.is_some_and(is_open) {
+            let message = format!("the tracking server is asked over HTTP: {address}");
+            scan.find(&rules::NO_TLS, Some(offset), "MLFLOW_TRACKING_URI", message);
+        }
+    }
+    is_there
+}
+
+/// `basic_auth.ini`.
+fn look_at_users(text: &str, scan: &mut Scan<'_>) -> bool {
+    let (password, permission) = (setting(text, "admin_password"), setting(text, "default_permission"));
+    if let Some((value, offset)) = password {
+        if DEFAULT_PASSWORDS.contains(&value) {
+            let message = "MLflow's administrator has the password that it comes with";
+            scan.find(&rules::DEFAULT_PASSWORD, Some(offset), "admin_password", message);
+        } else if is_literal(value) {
+            scan.find(
+                &rules::WRITTEN_KEY,
+                Some(offset),
+                "admin_password",
+                "the administrator's password is written out",
+            );
+        }
+    }
+    if let Some((value, offset)) = permission {
+        let severity = match value.to_ascii_uppercase().as_str() {
+            "NO_PERMISSIONS" => None,
+            "READ" => Some(Severity::Low),
+            _ => Some(Severity::High),
+        };
+        if let Some(severity) = severity {
+            let message = format!("every user has the permission {value} on what others made");
+            scan.find_as(&rules::OPEN_PERMISSION, severity, Some(offset), "default_permission", message);
+        }
+    }
+    password.is_some() || permission.is_some()
+}
+
+/// `mlflow==2.9.2`, `mlflow[auth]==2.9.2`, `mlflow:v2.9.2`, and `name = "mlflow"` with `version = "2.9.2"` behind it.
+fn versions(text: &str) -> Vec<([u64; 3], usize)> {
+    let mut versions = Vec::new();
+    for (at, name) in text.match_indices("mlflow") {
+        let rest = &text[at + name.len()..];
+        let rest = rest.strip_prefix("-skinny").unwrap_or(rest);
+        let rest = match rest.strip_prefix('[') {
+            Some(extras) => extras.split_once(']').map_or("", |(_, rest)| rest),
+            None => rest,
+        };
+        let number = ["\"\nversion = \"", "==", " == ", ":v", ":"].iter().find_map(|sign| rest.strip_prefix(*sign));
+        if let Some(version) = number.and_then(version) {
+            versions.push((version, at));
+        }
+    }
+    versions
+}
+
+/// The first numbers of `2.9.2rc1`; at least two of them.
+fn version(text: &str) -> Option<[u64; 3]> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let numbers: Vec<u64> = text[..end].split('.').map_while(|number| number.parse().ok()).collect();
+    match numbers.as_slice() {
+        [major, minor] => Some([*major, *minor, 0]),
+        [major, minor, patch, ..] => Some([*major, *minor, *patch]),
+        _ => None,
+    }
+}
