@@ -15,6 +15,7 @@
 mod context;
 mod finding;
 pub mod formats;
+mod hdf5;
 mod pickle;
 pub mod rules;
 mod sarif;

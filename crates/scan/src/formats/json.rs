@@ -39,19 +39,38 @@ impl Format for Json {
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         secrets::look(input.bytes, scan);
-        keras::lint(input.bytes, scan);
-        if !WORDS.iter().any(|word| memmem::find(input.bytes, word.as_bytes()).is_some()) {
-            return;
+        lint(input.bytes, scan);
+    }
+}
+
+/// Tells what a configuration makes a loader import or render.
+pub fn lint(bytes: &[u8], scan: &mut Scan<'_>) {
+    keras::lint(bytes, scan);
+    let is_spelled = spells_letters(bytes);
+    if !is_spelled && !WORDS.iter().any(|word| memmem::find(bytes, word.as_bytes()).is_some()) {
+        return;
+    }
+    if bytes.len() > PARSED_BYTES_MAX {
+        return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
+    }
+    match serde_json::from_slice::<Value>(bytes) {
+        Ok(value) => {
+            if is_spelled {
+                scan.within("unescaped", |scan| keras::lint(value.to_string().as_bytes(), scan));
+            }
+            walk("", &value, scan);
         }
-        if input.bytes.len() > PARSED_BYTES_MAX {
-            return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
-        }
-        match serde_json::from_slice::<Value>(input.bytes) {
-            Ok(value) => walk("", &value, scan),
-            // Broken JSON is read by lenient parsers, too.
-            Err(_) => template::lint(&String::from_utf8_lossy(input.bytes), scan),
+        // Broken JSON is read by lenient parsers, too.
+        Err(_) => {
+            keras::values(bytes, "_target_").for_each(|(_, target)| check_target(&target, scan));
+            template::lint(&String::from_utf8_lossy(bytes), scan);
         }
     }
+}
+
+/// Whether letters that need no escape are written as one: words are hidden so.
+fn spells_letters(bytes: &[u8]) -> bool {
+    memmem::find_iter(bytes, b"\\u00").any(|at| matches!(bytes.get(at + 4), Some(b'4'..=b'7')))
 }
 
 fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {

@@ -84,7 +84,7 @@ fn member(bytes: &[u8], entry: &Entry<'_>, name: &str, expectation: Expectation,
     if entry.method == zip::STORED {
         let fits = zip::crc32(packed) == entry.crc32 || expectation == Expectation::Payload;
         tell_flags(is_encrypted, fits, entry, name, scan);
-        return scan.member(name, packed, expectation);
+        return content(entry, name, packed, expectation, scan);
     }
     let decoder: Box<dyn Read + '_> = match entry.method {
         DEFLATED => Box::new(flate2::read::DeflateDecoder::new(packed)),
@@ -110,7 +110,17 @@ fn member(bytes: &[u8], entry: &Entry<'_>, name: &str, expectation: Expectation,
             tell_flags(is_encrypted, is_cut || zip::crc32(&unpacked) == entry.crc32, entry, name, scan);
         }
     }
-    scan.member(name, &unpacked, expectation);
+    content(entry, name, &unpacked, expectation, scan);
+}
+
+fn content(entry: &Entry<'_>, name: &str, content: &[u8], expectation: Expectation, scan: &mut Scan<'_>) {
+    const PATH_BYTES_MAX: usize = 4096;
+    if entry.is_link {
+        let target = String::from_utf8_lossy(&content[..content.len().min(PATH_BYTES_MAX)]);
+        archive::check_link(name, &target, entry.header, scan);
+    }
+    // A link for some readers, a file for the others.
+    scan.member(name, content, expectation);
 }
 
 /// Zip's own header before LZMA's raw stream: two bytes of version, two of the length of the properties.

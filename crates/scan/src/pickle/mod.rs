@@ -1,6 +1,7 @@
 //! Judging pickles: the machine of `tsumugi_files::pickle` tells what they would do, this says how bad that is.
 
 mod legacy_names;
+mod lookups;
 mod names;
 mod nested;
 mod writes;
@@ -15,6 +16,7 @@ use crate::context::{Expectation, Scan};
 use crate::finding::Severity;
 use crate::rules::{self, Rule};
 
+use lookups::Lookups;
 pub use names::{Verdict, verdict};
 pub use nested::{hidden, may_begin};
 
@@ -112,6 +114,7 @@ pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: 
         stops: 0,
         is_torch: false,
         has_problem: false,
+        lookups: Lookups::default(),
     };
     let mut machine = Machine::at(bytes, offset, limits);
     while let Some(event) = machine.next() {
@@ -122,7 +125,19 @@ pub fn judge(bytes: &[u8], offset: usize, opcodes: u64, streams: usize, budget: 
         }
     }
     judge.result.opcodes += machine.opcodes();
+    if judge.lookups.are_harmless() {
+        judge.forgive_lookups();
+    }
     judge.result
+}
+
+/// The class in an id of PyTorch's legacy files, `('module', class, file, source)`, which loads as that class.
+fn saved_class(heap: &Heap<'_>, callee: Value) -> Value {
+    let Symbol::Persistent(id) = heap.symbol(callee) else { return callee };
+    match heap.tuple(id) {
+        Some(&[word, class, _, _]) if heap.name(word).is_some_and(|word| word == "module") => class,
+        _ => callee,
+    }
 }
 
 struct Judge<'a> {
@@ -139,6 +154,7 @@ struct Judge<'a> {
     stops: usize,
     is_torch: bool,
     has_problem: bool,
+    lookups: Lookups,
 }
 
 impl Judge<'_> {
@@ -151,6 +167,7 @@ impl Judge<'_> {
                 self.call(heap, offset, callee, arguments, result);
             }
             Event::Write { offset, target, content, .. } => {
+                self.lookups.content(heap, content);
                 writes::look(self, heap, &event, offset, target, content);
                 let inline = inline_array(heap, &event, self.bytes, machine.offset());
                 self.pass_array(machine, inline);
@@ -200,6 +217,7 @@ impl Judge<'_> {
     }
 
     fn import(&mut self, heap: &Heap<'_>, offset: usize, global: Value) {
+        self.lookups.imported(heap, global);
         match self.verdict_of(heap, global) {
             Some((Verdict::Denied(severity, does), name)) => {
                 let message = format!("imports {name}, which {does}");
@@ -219,11 +237,26 @@ impl Judge<'_> {
         }
     }
 
+    /// Takes back that `getattr` was imported; what pickles within this one do with it stays.
+    fn forgive_lookups(&mut self) {
+        let own: Vec<usize> =
+            self.denied.iter().filter(|(name, _)| lookups::is_named(name)).map(|(_, &at)| at).collect();
+        let mut at = 0;
+        self.result.told.retain(|told| {
+            at += 1;
+            !(own.contains(&(at - 1)) && lookups::is_named(&told.subject))
+        });
+    }
+
     fn call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, arguments: Value, result: Value) {
         self.result.calls |= !self.has_problem;
+        if let Some(looked_up) = self.lookups.call(heap, callee, arguments) {
+            self.callees.insert(result, looked_up);
+            return;
+        }
         let verdict = match self.callees.get(&callee) {
             Some(&known) => Some(known),
-            None => self.verdict_of(heap, callee).map(|(verdict, _)| verdict),
+            None => self.verdict_of(heap, saved_class(heap, callee)).map(|(verdict, _)| verdict),
         };
         let Some(verdict) = verdict else { return self.computed_call(heap, offset, callee, result) };
         self.callees.insert(callee, verdict);
