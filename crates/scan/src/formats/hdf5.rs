@@ -49,7 +49,8 @@ fn tell(path: &str, item: Item<'_>, file_bytes: usize, scan: &mut Scan<'_>) {
             const BYTES: u64 = 4 << 30;
             const RATIO: u64 = 1000;
             if bytes > BYTES && bytes / RATIO > file_bytes as u64 {
-                let message = format!("`{}` becomes {bytes} bytes, and the file has {file_bytes}", archive::shown(path));
+                let message =
+                    format!("`{}` becomes {bytes} bytes, and the file has {file_bytes}", archive::shown(path));
                 scan.find(&rules::ARCHIVE_BOMB, None, path, message);
             }
         }

@@ -65,7 +65,10 @@ pub fn start(bytes: &[u8]) -> Option<usize> {
 /// Visits every object once, with its path. Problems are told to `visit` as well; what else there is goes on.
 pub fn walk<'a>(bytes: &'a [u8], mut visit: impl FnMut(&str, Result<Item<'a>, Problem>)) {
     let Some((file, root)) = File::open(bytes) else {
-        return visit("/", Err(Problem::Broken { what: "the superblock", at: start(bytes).unwrap_or_default() as u64 }));
+        return visit(
+            "/",
+            Err(Problem::Broken { what: "the superblock", at: start(bytes).unwrap_or_default() as u64 }),
+        );
     };
     let mut walk = Walk { file, steps: STEPS_MAX, left: vec![("/".to_owned(), root)], found: Vec::new() };
     let mut seen = BTreeSet::new();
@@ -189,8 +192,7 @@ impl<'a> Walk<'a> {
                 _ => {}
             }
         }
-        if let (Some(space), Some(kind), Some(_)) =
-            (of(message::DATASPACE), of(message::DATATYPE), of(message::LAYOUT))
+        if let (Some(space), Some(kind), Some(_)) = (of(message::DATASPACE), of(message::DATATYPE), of(message::LAYOUT))
         {
             let (elements, item) =
                 elements(space, self.file.length_bytes).zip(type_size(kind)).ok_or_else(broken("a shape"))?;

@@ -70,7 +70,8 @@ fn pickles() -> Vec<Case> {
     let builtins = b"cnumpy\nsize\n}S'__builtins__'\n}sb.".to_vec();
     let joined = b"cbuiltins\ngetattr\n(cimportlib\nimport_module\n(S'os'\ntRS'system'\ntR(S'x'\ntR.".to_vec();
     let objects = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)R}(S'dtype'\ncnumpy\ndtype\n(S'O8'\ntRS'shape'\n(I2\ntub";
-    let behind_array = b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)R}(S'dtype'\ncnumpy\ndtype\n(S'f8'\ntRS'shape'\n(I2\ntub\
+    let behind_array =
+        b"cjoblib.numpy_pickle\nNumpyArrayWrapper\n)R}(S'dtype'\ncnumpy\ndtype\n(S'f8'\ntRS'shape'\n(I2\ntub\
         ................";
     let after_array = [b"(l".as_slice(), behind_array, b"a", &evil()].concat();
     let exception = [&evil()[..evil().len() - 1], b"I1\nI2\nR."].concat();
@@ -102,7 +103,12 @@ fn pickles() -> Vec<Case> {
         ("ours: extension", "pickle-opaque-import", "a.pkl", b"\x80\x02\x82\x01(S'x'\ntR.".to_vec()),
         ("ours: extension", "pickle-opaque-import", "a.pkl", b"\x80\x02\x84\x01\0\0\0(S'x'\ntR.".to_vec()),
         ("ours: legacy names", dangerous, "a.pkl", [b"\x80\x02".as_slice(), &call("cPickle", "loads")].concat()),
-        ("ours: legacy names", dangerous, "a.pkl", [b"\x80\x02".as_slice(), &call("thread", "start_new_thread")].concat()),
+        (
+            "ours: legacy names",
+            dangerous,
+            "a.pkl",
+            [b"\x80\x02".as_slice(), &call("thread", "start_new_thread")].concat(),
+        ),
         ("ours: legacy names", dangerous, "a.pkl", [b"\x80\x02".as_slice(), &call("urllib2", "urlopen")].concat()),
         ("ours: any name", dangerous, "a.safetensors", evil()),
         ("ours: any name", dangerous, "a.txt", call_4("os", "system")),
@@ -132,8 +138,18 @@ fn archives() -> Vec<Case> {
     let prefixed = [b"#!/bin/sh\n", &*honest.bytes()].concat();
     cases.extend([
         ("ours: prefixed zip", "pickle-dangerous-import", "a.zip", prefixed),
-        ("ours: a link in a zip", "archive-path", "a.zip", Zip { mode: 0o120_777, ..Zip::new("a/b", b"../../c") }.bytes()),
-        ("ours: a link that is a pickle", "pickle-dangerous-import", "a.zip", Zip { mode: 0o120_777, ..honest }.bytes()),
+        (
+            "ours: a link in a zip",
+            "archive-path",
+            "a.zip",
+            Zip { mode: 0o120_777, ..Zip::new("a/b", b"../../c") }.bytes(),
+        ),
+        (
+            "ours: a link that is a pickle",
+            "pickle-dangerous-import",
+            "a.zip",
+            Zip { mode: 0o120_777, ..honest }.bytes(),
+        ),
         ("CVE-2025-51480", "archive-path", "a.zip", Zip::new("../a.onnx", b"text").bytes()),
         ("CVE-2025-23304", "config-target", "a.nemo", tar("model_config.yaml", b'0', "", b"_target_: os.system\n")),
     ]);
@@ -164,9 +180,19 @@ fn formats() -> Vec<Case> {
         ("CVE-2024-3660", "keras-code", "a.keras", keras(lambda)),
         ("CVE-2025-1550", "keras-code", "a.keras", keras(r#"{"module": "os", "class_name": "system"}"#)),
         ("CVE-2025-1550", "keras-code", "a.keras", keras(r#"{"class_name": "x", "fn_module": "subprocess"}"#)),
-        ("CVE-2025-8747", "keras-code", "a.keras", keras(r#"{"class_name": "function", "config": "get_file", "module": "keras.utils"}"#)),
+        (
+            "CVE-2025-8747",
+            "keras-code",
+            "a.keras",
+            keras(r#"{"class_name": "function", "config": "get_file", "module": "keras.utils"}"#),
+        ),
         ("CVE-2025-9905", "keras-code", "a.h5", h5(lambda)),
-        ("CVE-2025-9906", "keras-code", "a.keras", keras(r#"{"class_name": "function", "config": "enable_unsafe_deserialization"}"#)),
+        (
+            "CVE-2025-9906",
+            "keras-code",
+            "a.keras",
+            keras(r#"{"class_name": "function", "config": "enable_unsafe_deserialization"}"#),
+        ),
         ("CVE-2025-49655", "keras-code", "a.keras", keras(r#"{"class_name": "TorchModuleWrapper"}"#)),
         ("ours: spelled letters", "keras-code", "a.keras", keras(r#"{"class_name": "\u004cambda"}"#)),
         ("ours: spelled letters", "config-target", "a.json", br#"{"_t\u0061rget_": "os.system"}"#.to_vec()),
@@ -176,13 +202,23 @@ fn formats() -> Vec<Case> {
         ("CVE-2025-54412", "config-target", "a.skops", skops("OperatorFuncNode")),
         ("CVE-2025-54413", "config-target", "a.skops", skops("MethodNode")),
         ("CVE-2025-54886", "config-target", "a.skops", skops("JoblibNode")),
-        ("CVE-2024-21802", "broken-file", "a.gguf", b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF".to_vec()),
+        (
+            "CVE-2024-21802",
+            "broken-file",
+            "a.gguf",
+            b"GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF".to_vec(),
+        ),
         ("CVE-2025-53630", "broken-file", "a.gguf", gguf_tensor(&[1 << 62, 4])),
         ("CVE-2026-27940", "broken-file", "a.gguf", gguf_tensor(&[i64::MAX as u64])),
         ("CVE-2026-7482", "broken-file", "a.gguf", gguf_tensor(&[1 << 20])),
         ("CVE-2024-34359", "template-escape", "tokenizer_config.json", template(globals)),
         ("CVE-2026-5760", "template-escape", "a.jinja", globals.as_bytes().to_vec()),
-        ("CVE-2026-5760", "template-escape", "tokenizer_config.json", template("{{ ''.__class__.__mro__[1].__subclasses__() }}")),
+        (
+            "CVE-2026-5760",
+            "template-escape",
+            "tokenizer_config.json",
+            template("{{ ''.__class__.__mro__[1].__subclasses__() }}"),
+        ),
     ]
 }
 

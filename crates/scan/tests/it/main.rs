@@ -7,4 +7,5 @@ mod mutated;
 mod output;
 mod recall;
 mod samples;
+mod schema;
 mod structures;

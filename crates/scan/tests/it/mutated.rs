@@ -13,18 +13,15 @@ const MUTATIONS: usize = 100_000;
 const THREADS: usize = 2;
 
 /// Small, so that reaching one is a part of the test; what a scan holds and how long it works follows from them.
-const LIMITS: Limits = Limits {
-    depth: 4,
-    member_bytes: 64 << 10,
-    unpacked_bytes: 256 << 10,
-    opcodes: 10_000,
-    findings: 50,
-};
+const LIMITS: Limits =
+    Limits { depth: 4, member_bytes: 64 << 10, unpacked_bytes: 256 << 10, opcodes: 10_000, findings: 50 };
 
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let evil = call_4("os", "system");
     let mut samples: Vec<_> = catalogue::samples().collect();
-    samples.extend(["external-data.h5", "pickle.h5", "shape.h5", "messages.h5"].map(|name| (name, structures::fixture(name))));
+    samples.extend(
+        ["external-data.h5", "pickle.h5", "shape.h5", "messages.h5"].map(|name| (name, structures::fixture(name))),
+    );
     samples.extend([
         ("a.pt", Zip::new("data.pkl", &gzip(&evil)).bytes()),
         ("a.tar", tar("a.pkl", b'0', "", &Zip::new("a.npy", &npy("<f8", &[0; 8])).bytes())),

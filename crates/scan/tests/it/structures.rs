@@ -13,7 +13,11 @@ pub fn fixture(name: &str) -> Vec<u8> {
 
 /// The rule and message of each finding.
 fn found(report: &FileReport) -> Vec<(&str, String)> {
-    report.findings.iter().map(|finding| (finding.rule.id, format!("{}: {}", finding.place(), finding.message))).collect()
+    report
+        .findings
+        .iter()
+        .map(|finding| (finding.rule.id, format!("{}: {}", finding.place(), finding.message)))
+        .collect()
 }
 
 #[test]
@@ -74,14 +78,18 @@ fn tables_of_tensorflow_lite() {
     let places = [8u16, 8, 0, 4].map(u16::to_le_bytes).concat();
     let operator = [8u32, 4, 4].map(u32::to_le_bytes).concat();
     let own = flatbuffer(&[0, 4], &[&*list, &[0; 4], &places, &operator, b"Mine\0\0\0\0"].concat());
-    assert_eq!(found(&scanned(&own, "a.tflite")), [("tflite-custom-operator", ": operator `Mine` is its own".to_owned())]);
+    assert_eq!(
+        found(&scanned(&own, "a.tflite")),
+        [("tflite-custom-operator", ": operator `Mine` is its own".to_owned())]
+    );
     let beyond = flatbuffer(&[0, 4], &[4u32, 1 << 30].map(u32::to_le_bytes).concat());
     assert_eq!(scanned(&beyond, "a.tflite").findings[0].rule.id, "broken-file");
 }
 
 #[test]
 fn models_of_decision_trees() {
-    let lightgbm = |leaves: &str| format!("tree\nversion=v4\n\nTree=0\nnum_leaves={leaves}\nleaf_value=1 2 3\n\nend of trees\n");
+    let lightgbm =
+        |leaves: &str| format!("tree\nversion=v4\n\nTree=0\nnum_leaves={leaves}\nleaf_value=1 2 3\n\nend of trees\n");
     assert_eq!(found(&scanned(lightgbm("3").as_bytes(), "a.txt")), []);
     assert_eq!(scanned(lightgbm("4").as_bytes(), "a.txt").findings[0].rule.id, "broken-file");
     let xgboost = b"{L\0\0\0\0\0\0\0\x07learner{L\0\0\0\0\0\0\0\x01aSL\0\0\0\0\0\0\0\x15cos\nsystem\n(S'a'\ntR.\n}}";
