@@ -5,6 +5,7 @@ use super::{Format, archive, json, keras};
 use crate::context::{Expectation, Input, Scan};
 use crate::finding::Severity;
 use crate::hdf5::{self, Item, Problem};
+use crate::pickle;
 use crate::rules;
 
 /// HDF5 files. Their objects are visited; Keras's words are looked for in all bytes as well, which finds a configuration
@@ -36,7 +37,7 @@ impl Format for Hdf5 {
 fn tell(path: &str, item: Item<'_>, file_bytes: usize, scan: &mut Scan<'_>) {
     match item {
         Item::Attribute { name, elements } => {
-            for element in elements {
+            for element in elements.into_iter().filter(|element| element.len() >= pickle::HIDING_BYTES_MIN) {
                 scan.within(&format!("{}@{name}", archive::shown(path)), |scan| attribute(element, scan));
             }
         }

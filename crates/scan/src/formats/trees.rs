@@ -7,6 +7,7 @@ use super::flatbuffer::Table;
 use super::ubjson;
 use super::{Format, archive};
 use crate::context::{Expectation, Input, Scan};
+use crate::pickle;
 use crate::rules;
 
 /// XGBoost's binary JSON.
@@ -26,7 +27,10 @@ impl Format for XgBoost {
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         match ubjson::texts(input.bytes) {
-            Ok(texts) => texts.into_iter().for_each(|text| scan.member("text", text, Expectation::Payload)),
+            Ok(texts) => texts
+                .into_iter()
+                .filter(|text| text.len() >= pickle::HIDING_BYTES_MIN)
+                .for_each(|text| scan.member("text", text, Expectation::Payload)),
             Err(at) => {
                 let message = "a value is of no known type, or goes beyond the end of the file";
                 scan.find(&rules::BROKEN_FILE, Some(at), "ubjson", message);

@@ -31,8 +31,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// The text before the first zero.
+/// The text before the first zero, or its beginning.
 pub fn text(bytes: &[u8]) -> String {
+    const BYTES_MAX: usize = 512;
+    let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

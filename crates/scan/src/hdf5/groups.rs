@@ -1,7 +1,7 @@
 //! Links of groups: in messages, and in the older symbol tables (a tree, nodes of entries, a heap of names).
 
 use super::cursor::{Cursor, text};
-use super::{File, Item, Problem, Walk};
+use super::{File, Item, OBJECTS_MAX, Problem, Walk};
 
 /// Levels of a tree.
 pub const LEVELS_MAX: usize = 32;
@@ -30,24 +30,28 @@ impl<'a> Walk<'a> {
         cursor.skip(if flags & 0x04 == 0 { 0 } else { 8 })?; // order
         cursor.skip(if flags & 0x10 == 0 { 0 } else { 1 })?; // the name's encoding
         let name_bytes = usize::try_from(cursor.uint(1 << (flags & 3))?).ok()?;
-        let name = String::from_utf8_lossy(cursor.take(name_bytes)?).into_owned();
+        let name = text(cursor.take(name_bytes)?);
         match kind {
             HARD => self.enter(path, &name, cursor.uint(self.file.offset_bytes)?),
             SOFT => {}
             EXTERNAL => {
                 let bytes = cursor.uint(2)? as usize;
                 let target = cursor.take(bytes)?.get(1..)?; // behind version and flags: file, path
-                self.found.push(Item::Elsewhere { what: "a link leads to", file: text(target) });
+                self.found(Item::Elsewhere { what: "a link leads to", file: text(target) });
             }
-            _ => self.found.push(Item::Elsewhere { what: "a link of a kind of its own leads to", file: name }),
+            _ => self.found(Item::Elsewhere { what: "a link of a kind of its own leads to", file: name }),
         }
         Some(())
     }
 
     fn enter(&mut self, path: &str, name: &str, address: u64) {
-        const PATH_CHARS_MAX: usize = 1000;
-        let path: String = path.trim_end_matches('/').chars().take(PATH_CHARS_MAX).collect();
-        self.left.push((format!("{path}/{name}"), address));
+        const PATH_CHARS_MAX: usize = 200;
+        if self.left.len() <= OBJECTS_MAX {
+            let path = format!("{}/{name}", path.trim_end_matches('/'));
+            self.left.push((path.chars().take(PATH_CHARS_MAX).collect(), address));
+        } else {
+            self.steps = 0;
+        }
     }
 
     /// The links of an older group.

@@ -12,12 +12,15 @@ use cursor::Cursor;
 /// Before the superblock, at byte 0, 512, 1024 and so on.
 const MAGIC: &[u8] = b"\x89HDF\r\n\x1A\n";
 
-/// Groups and datasets that are visited.
+/// Groups and datasets that are visited, or wait for it.
 const OBJECTS_MAX: usize = 200_000;
-/// Messages, links and records that are read in all.
-const STEPS_MAX: usize = 4_000_000;
-/// Elements of one attribute.
-const ELEMENTS_MAX: usize = 10_000;
+/// Messages, links, records and elements that are read in all: parts of a file may point to the same bytes, or in circles.
+const STEPS_MAX: usize = 1_000_000;
+/// Objects of shared collections that are passed on the way to one, in all.
+const PASSED_MAX: usize = 20_000_000;
+/// Files of one dataset that are told, and items that are kept of one object.
+const FILES_MAX: u64 = 1000;
+const ITEMS_MAX: usize = 10_000;
 
 /// Types of messages in an object's header.
 mod message {
@@ -70,7 +73,7 @@ pub fn walk<'a>(bytes: &'a [u8], mut visit: impl FnMut(&str, Result<Item<'a>, Pr
             Err(Problem::Broken { what: "the superblock", at: start(bytes).unwrap_or_default() as u64 }),
         );
     };
-    let mut walk = Walk { file, steps: STEPS_MAX, left: vec![("/".to_owned(), root)], found: Vec::new() };
+    let mut walk = Walk { file, steps: STEPS_MAX, passed: 0, left: vec![("/".to_owned(), root)], found: Vec::new() };
     let mut seen = BTreeSet::new();
     while let Some((path, address)) = walk.left.pop() {
         if !seen.insert(address) {
@@ -137,33 +140,12 @@ impl<'a> File<'a> {
         let undefined = u64::MAX >> (64 - 8 * self.offset_bytes);
         cursor.uint(self.offset_bytes).map(|address| (address != undefined).then_some(address))
     }
-
-    /// An object of a collection that objects share.
-    fn global_object(&self, collection: u64, index: u64) -> Option<&'a [u8]> {
-        let mut cursor = self.signed(collection, b"GCOL")?;
-        cursor.skip(4)?; // version, reserved
-        let head = 8 + self.length_bytes;
-        let size = usize::try_from(cursor.uint(self.length_bytes)?).ok()?.checked_sub(head)?;
-        let mut objects = Cursor::new(cursor.take(size)?);
-        while let Some(found) = objects.uint(2) {
-            objects.skip(6)?; // references, reserved
-            let bytes = usize::try_from(objects.uint(self.length_bytes)?).ok()?;
-            let content = objects.take(bytes)?;
-            if found == index {
-                return Some(content);
-            }
-            if found == 0 {
-                return None; // the free space at the end
-            }
-            objects.skip(bytes.next_multiple_of(8) - bytes)?;
-        }
-        None
-    }
 }
 
 struct Walk<'a> {
     file: File<'a>,
     steps: usize,
+    passed: usize,
     /// Objects that are not visited yet.
     left: Vec<(String, u64)>,
     found: Vec<Item<'a>>,
@@ -173,6 +155,37 @@ impl<'a> Walk<'a> {
     fn step(&mut self) -> Result<(), Problem> {
         self.steps = self.steps.checked_sub(1).ok_or(Problem::TooMany)?;
         Ok(())
+    }
+
+    fn found(&mut self, item: Item<'a>) {
+        if self.found.len() < ITEMS_MAX {
+            self.found.push(item);
+        } else {
+            self.steps = 0;
+        }
+    }
+
+    /// An object of a collection that objects share.
+    fn global_object(&mut self, collection: u64, index: u64) -> Option<&'a [u8]> {
+        let length_bytes = self.file.length_bytes;
+        let mut cursor = self.file.signed(collection, b"GCOL")?;
+        cursor.skip(4)?; // version, reserved
+        let size = usize::try_from(cursor.uint(length_bytes)?).ok()?.checked_sub(8 + length_bytes)?;
+        let mut objects = Cursor::new(cursor.take(size)?);
+        while let Some(found) = objects.uint(2).filter(|_| self.passed < PASSED_MAX) {
+            self.passed += 1;
+            objects.skip(6)?; // references, reserved
+            let bytes = usize::try_from(objects.uint(length_bytes)?).ok()?;
+            let content = objects.take(bytes)?;
+            if found == index {
+                return Some(content);
+            }
+            if found == 0 {
+                return None; // the free space at the end
+            }
+            objects.skip(bytes.checked_next_multiple_of(8)? - bytes)?;
+        }
+        None
     }
 
     fn object(&mut self, path: &str, address: u64) -> Result<(), Problem> {
@@ -196,9 +209,9 @@ impl<'a> Walk<'a> {
         {
             let (elements, item) =
                 elements(space, self.file.length_bytes).zip(type_size(kind)).ok_or_else(broken("a shape"))?;
-            self.found.push(Item::Declares { bytes: elements.saturating_mul(item) });
+            self.found(Item::Declares { bytes: elements.saturating_mul(item) });
         }
-        Ok(())
+        self.step()
     }
 
     /// Types and contents of the messages of a header and of its continuations. Messages that are kept elsewhere (the
@@ -266,9 +279,10 @@ impl<'a> Walk<'a> {
         let padded = |bytes: usize| if version == 1 { bytes.next_multiple_of(8) } else { bytes };
         let name = cursor::text(cursor.take(padded(name))?);
         let (kind, space) = (cursor.take(padded(kind))?, cursor.take(padded(space))?);
-        let count = usize::try_from(elements(space, self.file.length_bytes)?).ok()?.min(ELEMENTS_MAX);
+        let count = usize::try_from(elements(space, self.file.length_bytes)?).ok()?;
         let size = usize::try_from(type_size(kind)?).ok()?.max(1);
         let whole = cursor.rest();
+        const ELEMENT_STEPS: usize = 10; // each is looked at for what it may be
         let mut pieces = whole.chunks_exact(size).take(count);
         let elements = match kind.first()? & 0x0F {
             type_class::STRING | type_class::OPAQUE => pieces.collect(),
@@ -278,14 +292,15 @@ impl<'a> Walk<'a> {
                     piece.skip(4)?; // its length
                     let (collection, index) = (piece.uint(self.file.offset_bytes)?, piece.uint(4)?);
                     if index > 0 {
-                        all.push(self.file.global_object(collection, index)?);
+                        all.push(self.global_object(collection, index)?);
                     }
                     Some(all)
                 })?
             }
             _ => return Some(()),
         };
-        self.found.push(Item::Attribute { name, elements });
+        self.steps = self.steps.saturating_sub(ELEMENT_STEPS * elements.len());
+        self.found(Item::Attribute { name, elements });
         Some(())
     }
 
@@ -293,13 +308,13 @@ impl<'a> Walk<'a> {
     fn external_files(&mut self, data: &'a [u8]) -> Option<()> {
         let mut cursor = Cursor::new(data);
         cursor.skip(6)?; // version, reserved, slots
-        let used = cursor.uint(2)?;
+        let used = cursor.uint(2)?.min(FILES_MAX);
         let heap = self.file.local_heap(cursor.uint(self.file.offset_bytes)?)?;
         for _ in 0..used {
             let name = usize::try_from(cursor.uint(self.file.length_bytes)?).ok()?;
             cursor.skip(2 * self.file.length_bytes)?; // place and size in it
             let file = cursor::text(heap.get(name..)?);
-            self.found.push(Item::Elsewhere { what: "a dataset keeps its bytes in", file });
+            self.found(Item::Elsewhere { what: "a dataset keeps its bytes in", file });
         }
         Some(())
     }
@@ -313,12 +328,12 @@ impl<'a> Walk<'a> {
             return Some(());
         }
         let collection = cursor.uint(self.file.offset_bytes)?;
-        let mut list = Cursor::new(self.file.global_object(collection, cursor.uint(4)?)?);
+        let mut list = Cursor::new(self.global_object(collection, cursor.uint(4)?)?);
         list.skip(1 + self.file.length_bytes)?; // version, entries
         // The selections between the names have many forms; the first file is enough to be told.
         let file = cursor::text(list.rest());
         if file != "." {
-            self.found.push(Item::Elsewhere { what: "a virtual dataset reads", file });
+            self.found(Item::Elsewhere { what: "a virtual dataset reads", file });
         }
         Some(())
     }

@@ -21,7 +21,7 @@ pub use names::{Verdict, verdict};
 pub use nested::{hidden, may_begin};
 
 /// From how many bytes on a text or bytes of a pickle may hide another: `cos\nsystem\n(S'a'\ntR.` has 21.
-const HIDING_BYTES_MIN: usize = 16;
+pub const HIDING_BYTES_MIN: usize = 16;
 
 /// The first number of PyTorch's legacy files (`torch/serialization.py`, `MAGIC_NUMBER`), and how many pickles follow
 /// one another before the bare bytes of the storages.

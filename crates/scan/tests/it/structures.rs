@@ -58,6 +58,17 @@ fn broken_hdf5_is_told() {
     }
 }
 
+#[test]
+fn hdf5_that_points_in_circles_ends() {
+    // A superblock of version 0, the root's header at byte 72, and in it a continuation at byte 88, which is itself.
+    let mut file = b"\x89HDF\r\n\x1A\n\0\0\0\0\0\x08\x08\0".to_vec();
+    file.resize(64, 0);
+    file.extend([72u64, 0x0000_0001_0001_0001, 24].map(u64::to_le_bytes).concat());
+    file.extend([0x0010_0010u64, 88, 24].map(u64::to_le_bytes).concat());
+    let report = scanned(&file, "a.h5");
+    assert!(report.unread.is_some_and(|why| why.contains("more objects")), "{:?}", report.findings);
+}
+
 /// A FlatBuffer of one table with the fields' places given from the table on, and what lies behind the table.
 pub fn flatbuffer(places: &[u16], behind: &[u8]) -> Vec<u8> {
     let size = 4 + 2 * places.len();
