@@ -16,11 +16,13 @@ impl Format for Torch7 {
     }
 
     fn claims(&self, input: &Input<'_>) -> bool {
-        // An object's type, its number, the length of its version, the version (`torch/File.lua`).
-        const OBJECT: &[u8] = &[4, 0, 0, 0];
-        let named = input.has_extension(&["t7", "th"]);
-        let has_version = input.bytes.get(8..15) == Some(b"\x03\0\0\0V 1");
-        input.expectation == Expectation::File && (named || input.bytes.starts_with(OBJECT) && has_version)
+        // A type, here an object's, its number, the length of its version, the version (`torch/File.lua`).
+        const OBJECT: &[u8] = b"\x04\0\0\0";
+        const TEXT: &[u8] = b"4\n1\n3\nV 1\n";
+        let is_object = input.bytes.starts_with(OBJECT) && input.bytes.get(8..15) == Some(b"\x03\0\0\0V 1");
+        // Other values begin with less; `.th` is PyTorch's as well.
+        let is_value = input.has_extension(&["t7"]) && matches!(input.bytes, [0..=8, 0, 0, 0, ..]);
+        input.expectation == Expectation::File && (is_object || is_value || input.bytes.starts_with(TEXT))
     }
 
     fn scan(&self, _input: &Input<'_>, scan: &mut Scan<'_>) {

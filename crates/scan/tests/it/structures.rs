@@ -115,6 +115,8 @@ fn models_of_decision_trees() {
 fn what_is_only_recognized_says_what_was_not_looked_at() {
     for (bytes, name, format) in [
         (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1\x0D\0\0\0nn.Sequential".as_slice(), "a", "torch7"),
+        (b"4\n1\n3\nV 1\n13\nnn.Sequential\n", "a.t7", "torch7"),
+        (b"\x03\0\0\0\x01\0\0\0\0\0\0\0", "a.t7", "torch7"),
         (b"X\n\0\0\0\x03\0\x04\x03\0", "a.rds", "R"),
         (b"RDX3\nX\n\0\0\0\x03", "a.rda", "R"),
     ] {
