@@ -51,6 +51,33 @@ fn what_is_called_and_on_no_list() {
 }
 
 #[test]
+fn looking_up_a_method_of_an_allowed_class_is_like_naming_it() {
+    let lookup = "cbuiltins\ngetattr\np0\n(czoneinfo\nZoneInfo\nS'_unpickle'\ntR(S'UTC'\nI1\ntR";
+    assert_eq!(rules(format!("{lookup}.").as_bytes(), "a.pkl"), [""; 0]);
+    for other_use in [
+        // Another attribute; the function itself in a call, in what a call is given, and in what is written.
+        "cbuiltins\ngetattr\n(cnumpy\nndarray\nS'tofile'\ntR.".to_owned(),
+        format!("{lookup}g0\n(cnumpy\nndarray\nS'tofile'\ntR."),
+        format!("{lookup}cfunctools\npartial\n(g0\ntR."),
+        format!("{lookup}ccollections\nCounter\n((lg0\natR."),
+        format!("{lookup}ccollections\nCounter\n)R}}S'a'\ng0\nsb."),
+    ] {
+        assert_found(other_use.as_bytes(), "a.pkl", "pickle-dangerous-import");
+    }
+}
+
+#[test]
+fn classes_saved_with_their_source_are_judged_as_classes() {
+    let bytes = |class: &str| {
+        let id = format!("(S'module'\nc{class}\nS'a.py'\nS'source'\nt");
+        [b"\x80\x02".as_slice(), id.as_bytes(), b"Q)\x81."].concat()
+    };
+    assert_eq!(rules(&bytes("torch.nn.modules.linear\nLinear"), "a.pt"), [""; 0]);
+    assert_found(&bytes("mypackage\nThing"), "a.pt", "pickle-unknown-call");
+    assert_found(&bytes("subprocess\nPopen"), "a.pt", "pickle-dangerous-import");
+}
+
+#[test]
 fn programs_behind_others_and_before_errors() {
     let evil = call("os", "system");
     let second = [b"N.".as_slice(), b"junk junk junk", &evil].concat();
@@ -89,6 +116,13 @@ fn joblib_arrays_do_not_hide_what_follows() {
     let harmless = [b"(l".as_slice(), array, b"a."].concat();
     assert_eq!(rules(&harmless, "a.joblib"), [""; 0]);
     assert_found(&zlib(&file), "a.pkl", "pickle-dangerous-import");
+    // Protocols 0 and 1 make the wrapper in another way.
+    let made =
+        b"ccopy_reg\n_reconstructor\n(cjoblib.numpy_pickle\nNumpyArrayWrapper\nc__builtin__\nobject\nNtR(dS'dtype'\n\
+        cnumpy\ndtype\n(S'f8'\ntRsS'shape'\n(I2\ntsb................";
+    assert_eq!(rules(&[b"(l".as_slice(), made, b"a."].concat(), "a.joblib"), [""; 0]);
+    let behind = [b"(l".as_slice(), made, b"a", &call("os", "system")].concat();
+    assert_found(&behind, "a.joblib", "pickle-dangerous-import");
 }
 
 #[test]
@@ -110,6 +144,13 @@ fn tricks_of_archives_are_told_and_looked_through() {
     assert_found(&Zip::new("../a.txt", b"text").bytes(), "a.zip", "archive-path");
     assert_found(&tar("/etc/a", b'0', "", b"text"), "a.tar", "archive-path");
     assert_found(&tar("a/b", b'2', "../../c", b""), "a.tar", "archive-path");
+    let harmless = Zip::new("a.txt", b"text").bytes();
+    assert_eq!(
+        rules(&Zip::new("a.zip", &harmless).bytes(), "a.zip"),
+        [""; 0],
+        "an archive in an archive is none behind it"
+    );
+    assert_found(&[&*harmless, &*harmless].concat(), "a.zip", "archive-fault");
     let deep = (0..12).fold(evil, |inner, _| Zip::new("a.zip", &inner).bytes());
     assert!(scan_bytes(&deep, "a.zip", &Limits::default()).unread.is_some());
 }
