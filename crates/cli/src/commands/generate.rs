@@ -22,6 +22,9 @@ pub struct Generate {
     /// What to continue; control tokens in it stay text
     #[arg(long, value_name = "TEXT")]
     prompt: String,
+    /// The prompt may end inside of a word: choose its last tokens again ("token healing"), so that `http:` goes on with `//`
+    #[arg(long)]
+    heal: bool,
     /// New tokens at most
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = positive)]
     max_tokens: usize,
@@ -46,13 +49,14 @@ impl Command for Generate {
     const NAME: &'static str = "generate";
     const EXAMPLES: &'static str = "
         tsumugi generate runs/quickstart/base --prompt 'To be, or'
-        tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json";
+        tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json
+        tsumugi generate smollm2-135m --prompt 'The address is http:' --heal";
 
     fn run(self) -> Result<Answer, Failure> {
         let model = model::load(&self.model, self.serving.options()?, 1)?;
         interrupt::listen("")?;
         let request = Request {
-            prompt: Prompt::Text(self.prompt),
+            prompt: if self.heal { Prompt::Open(self.prompt) } else { Prompt::Text(self.prompt) },
             sampling: self.sampling.parameters(self.seed),
             max_tokens: Some(self.max_tokens),
             stop: self.stop,

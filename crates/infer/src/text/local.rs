@@ -13,6 +13,7 @@ use tsumugi_tensor::{Cpu, IsaError, KeyValueType};
 use tsumugi_tokenizer::{ChatTemplate, ModelTextError, StreamDecoder, TokenId, Tokenizer, end_tokens};
 
 use super::embed::EmbedError;
+use super::heal::Healing;
 use super::memory::{Placement, TooLarge};
 use super::stop::StopFilter;
 use super::{Completion, Event, FinishReason, GenerateError, Prompt, Request, TextModel};
@@ -263,7 +264,7 @@ impl LocalModel {
     /// The prompt as token ids, as `generate` reads it.
     pub fn encode(&self, prompt: &Prompt) -> Result<Vec<TokenId>, GenerateError> {
         let ids = match prompt {
-            Prompt::Text(text) => {
+            Prompt::Text(text) | Prompt::Open(text) => {
                 let mut ids = self.tokenizer.prefix().to_vec();
                 ids.extend(self.tokenizer.encode(text));
                 ids
@@ -401,6 +402,10 @@ impl TextModel for LocalModel {
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Completion, GenerateError> {
         let mut tokens = self.encode(&request.prompt)?;
+        let healing = match request.prompt {
+            Prompt::Open(_) => Healing::cut(&self.tokenizer, &mut tokens),
+            _ => Healing::default(),
+        };
         let mut sampler = Sampler::new(&request.sampling).map_err(|error| self.not_sampled(error))?;
         let (prompt_tokens, context_length) = (tokens.len(), self.context);
         if prompt_tokens >= context_length {
@@ -415,7 +420,7 @@ impl TextModel for LocalModel {
         // An answer in a chat is a text of its own; any other continues its prompt.
         let characters = match request.prompt {
             Prompt::Chat(_) => self.tokenizer.stream(),
-            Prompt::Text(_) | Prompt::Tokens(_) => self.tokenizer.stream_after(&tokens),
+            Prompt::Text(_) | Prompt::Open(_) | Prompt::Tokens(_) => self.tokenizer.stream_after(&tokens),
         };
         let started = Instant::now();
         let mut engine = self.engine();
@@ -426,7 +431,9 @@ impl TextModel for LocalModel {
         let prompt_seconds = started.elapsed().as_secs_f64();
         let end = read.and_then(|goes_on| match goes_on {
             false => Ok(End::Cancelled),
-            true => self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, characters, &mut answer),
+            true => {
+                self.continue_answer(&mut engine, id, &mut sampler, &mut tokens, (characters, healing), &mut answer)
+            }
         });
         engine.end(id);
         drop(engine);
@@ -454,18 +461,23 @@ impl LocalModel {
         id: SequenceId,
         sampler: &mut Sampler,
         tokens: &mut Vec<TokenId>,
-        mut characters: StreamDecoder<'_>,
+        (mut characters, mut healing): (StreamDecoder<'_>, Healing),
         answer: &mut Answer<'_>,
     ) -> Result<End, GenerateError> {
         while answer.tokens < answer.max_tokens {
             let logits = &engine.last_logits()[..self.choices];
-            let token = sampler.sample(logits, tokens).map_err(|error| self.not_sampled(error))?;
+            let chosen = match healing.is_open() {
+                true => sampler.sample(&healing.only_fitting(&self.tokenizer, logits), tokens),
+                false => sampler.sample(logits, tokens),
+            };
+            let token = chosen.map_err(|error| self.not_sampled(error))?;
+            healing.take(&self.tokenizer.token_bytes(token));
             tokens.push(token);
             answer.tokens += 1;
             if self.end_tokens.binary_search(&token).is_ok() {
-                return Ok(answer.finish(&characters.finish(), End::Token));
+                return Ok(answer.finish(healing.new_text(&characters.finish()), End::Token));
             }
-            if let ControlFlow::Break(end) = answer.say(&characters.push(token)) {
+            if let ControlFlow::Break(end) = answer.say(healing.new_text(&characters.push(token))) {
                 return Ok(end);
             }
             if answer.tokens < answer.max_tokens {

@@ -4,6 +4,7 @@
 mod chat_file;
 mod embed;
 mod fit;
+mod heal;
 mod local;
 mod memory;
 mod stop;
@@ -29,6 +30,9 @@ pub use memory::{CACHE_SHARE, Placement, TooLarge};
 pub enum Prompt {
     /// Plain text; control tokens in it are not parsed as control.
     Text(String),
+    /// Plain text that may end inside of a word or token: its last tokens are chosen again, so that the text goes on as if it had
+    /// never been cut ("token healing").
+    Open(String),
     /// Token ids as they are.
     Tokens(Vec<u32>),
     /// A conversation, rendered with the model's chat template.

@@ -54,7 +54,7 @@ impl MockModel {
 
     fn words(prompt: &Prompt) -> usize {
         match prompt {
-            Prompt::Text(text) => text.split_whitespace().count(),
+            Prompt::Text(text) | Prompt::Open(text) => text.split_whitespace().count(),
             Prompt::Tokens(tokens) => tokens.len(),
             // Two control tokens around each message, one that asks for the answer.
             Prompt::Chat(messages) => {
@@ -65,7 +65,7 @@ impl MockModel {
 
     fn asked(request: &Request) -> String {
         match &request.prompt {
-            Prompt::Text(text) => text.clone(),
+            Prompt::Text(text) | Prompt::Open(text) => text.clone(),
             Prompt::Tokens(tokens) => format!("{tokens:?}"),
             Prompt::Chat(messages) => messages.last().map(|message| message.content.clone()).unwrap_or_default(),
         }
