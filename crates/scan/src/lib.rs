@@ -20,6 +20,7 @@ mod context;
 mod finding;
 pub mod formats;
 mod gate;
+mod hdf5;
 mod listing;
 mod pickle;
 mod policy;

@@ -105,7 +105,7 @@ rules! {
         "It is encrypted, damaged, or packed by a method that is not known here.",
         "unpack it yourself and scan the result",
         ["CVE-2025-10156"];
-    ARCHIVE_BOMB "archive-bomb" High "an archive unpacks to very much more than it is",
+    ARCHIVE_BOMB "archive-bomb" High "a file unpacks to very much more than it is",
         "Unpacking it fills memory or disk.",
         "do not unpack the archive",
         [];
@@ -137,6 +137,14 @@ rules! {
         "They need a native library that somebody has to provide and that runs in your process.",
         "load such libraries only from a source that you trust",
         [];
+    TFLITE_CUSTOM "tflite-custom-operator" Low "a TensorFlow Lite model uses operators of its own",
+        "They need a native library that somebody has to provide and that runs in your process.",
+        "load such libraries only from a source that you trust",
+        [];
+    OTHER_FILE "other-file" High "a file makes its reader open another file",
+        "A link, a dataset or an entity leads to a path that the file gives; what lies there is read as if it were a part of the model, and leaves with it.",
+        "do not load the file; no model's weights need this",
+        ["CVE-2026-1669"];
     REMOTE_CODE "remote-code" Low "a configuration asks for code of the repository",
         "With trust_remote_code the Python files that auto_map names are run.",
         "leave trust_remote_code off, or read the files and pin their revision",

@@ -18,7 +18,11 @@ pub enum Inline {
 pub fn inline_array(heap: &Heap<'_>, event: &Event, bytes: &[u8], position: usize) -> Option<Inline> {
     let Event::Write { kind: WriteKind::Build, target, content, .. } = *event else { return None };
     let Symbol::Call(wrapper) = heap.symbol(target) else { return None };
-    if !is_global(heap, wrapper.callee, "joblib.numpy_pickle", "NumpyArrayWrapper") {
+    // Protocols 0 and 1 have a function of Python's make the object of a class.
+    let is_made = is_global(heap, wrapper.callee, "copy_reg", "_reconstructor")
+        || is_global(heap, wrapper.callee, "copyreg", "_reconstructor");
+    let class = if is_made { *heap.tuple(wrapper.arguments)?.first()? } else { wrapper.callee };
+    if !is_global(heap, class, "joblib.numpy_pickle", "NumpyArrayWrapper") {
         return None;
     }
     let Symbol::Dict(state) = heap.symbol(content) else { return None };

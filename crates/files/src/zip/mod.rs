@@ -45,6 +45,8 @@ pub struct Entry<'a> {
     pub size: u64,
     /// Whether the central directory has it. A hidden entry is one that readers of the directory never see.
     pub is_listed: bool,
+    /// Whether the central directory says that it is a symbolic link; its content is the target.
+    pub is_link: bool,
 }
 
 /// Something that no honest writer does, and where.

@@ -16,6 +16,10 @@ const LOCATOR64_BYTES: usize = 20;
 /// The id of the extra field that holds sizes beyond 32 bits.
 const ZIP64_EXTRA: u16 = 1;
 
+/// Of Unix's mode: what kind of file it is, and a symbolic link.
+const FILE_TYPE: u16 = 0o170_000;
+const SYMBOLIC_LINK: u16 = 0o120_000;
+
 /// Fields of an extra part that are looked at; writers make two or three. Each of a million directory entries may name
 /// the same header, so that this is also a matter of time.
 const EXTRA_FIELDS_MAX: usize = 32;
@@ -45,6 +49,8 @@ pub(super) struct Central<'a> {
     pub facts: Facts<'a>,
     /// Where its header should be, by the archive's own count.
     pub header: u64,
+    /// Whether it is a symbolic link: the mode that Unix keeps in the upper half of the external attributes.
+    pub is_link: bool,
     /// After it.
     pub end: usize,
 }
@@ -116,7 +122,8 @@ pub(super) fn central(bytes: &[u8], at: usize) -> Option<Central<'_>> {
     };
     let (facts, header) = widened(facts, u32_at(record, 42)?.into(), rest.get(name_end..extra_end)?);
     let end = at + extra_end + usize::from(u16_at(record, 32)?);
-    (end <= bytes.len()).then_some(Central { facts, header, end })
+    let is_link = u16_at(record, 40)? & FILE_TYPE == SYMBOLIC_LINK;
+    (end <= bytes.len()).then_some(Central { facts, header, is_link, end })
 }
 
 /// Sizes and header place with those of the 64-bit extra field, which has only those that do not fit, in this order.

@@ -18,6 +18,7 @@ pub fn walk(bytes: &[u8]) -> Archive<'_> {
         Some(end) => walk.directory(end),
         None => walk.fault(bytes.len(), FaultKind::NoEnd),
     }
+    walk.inner_ends();
     walk.gaps();
     walk.archive
 }
@@ -47,6 +48,19 @@ impl<'a> Walk<'a> {
             self.fault(*at, FaultKind::SecondEnd);
         }
         Some(chosen.1)
+    }
+
+    /// An end record that lies in a stored member is that of an archive in the archive: every reader that looks for
+    /// one from the back finds ours first.
+    fn inner_ends(&mut self) {
+        let mut members: Vec<&Range<usize>> = self.archive.entries.iter().map(|entry| &entry.packed).collect();
+        members.sort_by_key(|packed| packed.start);
+        self.archive.faults.retain(|fault| {
+            let at = fault.offset as usize;
+            let before = members.partition_point(|packed| packed.start <= at);
+            let is_inside = before > 0 && members[before - 1].contains(&at);
+            fault.kind != FaultKind::SecondEnd || !is_inside
+        });
     }
 
     fn directory(&mut self, end: End) {
@@ -82,23 +96,25 @@ impl<'a> Walk<'a> {
 
     /// An entry of the directory, whose record is at `at`.
     fn listed(&mut self, at: usize, central: Central<'a>, shift: usize) {
-        let Central { facts, header, .. } = central;
+        let Central { facts, header, is_link, .. } = central;
         let place = usize::try_from(header).ok().and_then(|header| header.checked_add(shift));
         let Some((place, local)) = place.and_then(|place| Some((place, records::local(self.bytes, place)?))) else {
             return self.fault(at, FaultKind::NoHeader { name: lossy(facts.name) });
         };
         self.compare(place, facts, local);
         let packed = self.claim(place, facts, local);
-        self.add(facts, place, packed, true);
+        self.add(facts, place, packed, Some(is_link));
     }
 
-    fn add(&mut self, facts: Facts<'a>, header: usize, packed: Range<usize>, is_listed: bool) {
+    /// Keeps an entry. `is_link` is as the directory says; none of an entry that it does not have.
+    fn add(&mut self, facts: Facts<'a>, header: usize, packed: Range<usize>, is_link: Option<bool>) {
         let Facts { name, flags, method, crc32, size, .. } = facts;
         if method == STORED && size != facts.packed {
             let (name, packed) = (lossy(name), facts.packed);
             self.fault(header, FaultKind::StoredSize { name, packed, size });
         }
-        self.archive.entries.push(Entry { name, method, flags, crc32, header, packed, size, is_listed });
+        let (is_listed, is_link) = (is_link.is_some(), is_link.unwrap_or(false));
+        self.archive.entries.push(Entry { name, method, flags, crc32, header, packed, size, is_listed, is_link });
     }
 
     fn compare(&mut self, place: usize, said: Facts<'_>, local: Local<'_>) {
@@ -180,7 +196,7 @@ impl<'a> Walk<'a> {
                 usize::try_from(local.facts.packed).unwrap_or(left).min(left)
             };
             let end = local.data + packed;
-            self.add(local.facts, place, local.data..end, false);
+            self.add(local.facts, place, local.data..end, None);
             let behind = records::descriptor_bytes(self.bytes, end, local.facts).filter(|_| !unsaid).unwrap_or(0);
             at = (end + behind).min(gap.end);
         }

@@ -11,6 +11,16 @@ pub fn check_path(name: &str, offset: usize, scan: &mut Scan<'_>) {
     }
 }
 
+/// Tells a symbolic link whose target, which counts from the link's own folder, leads out.
+pub fn check_link(name: &str, target: &str, offset: usize, scan: &mut Scan<'_>) {
+    let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let from_root = if target.starts_with('/') || folder.is_empty() { target } else { &format!("{folder}/{target}") };
+    if leads_out(from_root) {
+        let message = format!("link `{}` leads to `{}`", shown(name), shown(target));
+        scan.find(&rules::ARCHIVE_PATH, Some(offset), name, message);
+    }
+}
+
 /// Whether a path is absolute or climbs above its beginning.
 pub fn leads_out(path: &str) -> bool {
     let has_drive = path.as_bytes().get(1) == Some(&b':') && path.as_bytes()[0].is_ascii_alphabetic();

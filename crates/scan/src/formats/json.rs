@@ -43,23 +43,37 @@ impl Format for Json {
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         secrets::look(input.bytes, scan);
-        keras::lint(input.bytes, scan);
-        let holds = |words: &[&str]| words.iter().any(|word| memmem::find(input.bytes, word.as_bytes()).is_some());
-        if !holds(WORDS) {
-            if input.bytes.len() > LARGE_BYTES {
-                return texts_with_braces(input.bytes, scan);
-            }
-            if !holds(BRACES) {
-                return;
-            }
+        lint(input.bytes, scan);
+    }
+}
+
+/// Tells what a configuration makes a loader import or render.
+pub fn lint(bytes: &[u8], scan: &mut Scan<'_>) {
+    keras::lint(bytes, scan);
+    let holds = |words: &[&str]| words.iter().any(|word| memmem::find(bytes, word.as_bytes()).is_some());
+    let is_spelled = spells_letters(bytes);
+    if !is_spelled && !holds(WORDS) {
+        if bytes.len() > LARGE_BYTES {
+            return texts_with_braces(bytes, scan);
         }
-        if input.bytes.len() > PARSED_BYTES_MAX {
-            return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
+        if !holds(BRACES) {
+            return;
         }
-        match serde_json::from_slice::<Value>(input.bytes) {
-            Ok(value) => walk("", &value, scan),
-            // Broken JSON is read by lenient parsers, too.
-            Err(_) => template::lint(&String::from_utf8_lossy(input.bytes), scan),
+    }
+    if bytes.len() > PARSED_BYTES_MAX {
+        return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
+    }
+    match serde_json::from_slice::<Value>(bytes) {
+        Ok(value) => {
+            if is_spelled {
+                scan.within("unescaped", |scan| keras::lint(value.to_string().as_bytes(), scan));
+            }
+            walk("", &value, scan);
+        }
+        // Broken JSON is read by lenient parsers, too.
+        Err(_) => {
+            keras::values(bytes, "_target_").for_each(|(_, target)| check_target(&target, scan));
+            template::lint(&String::from_utf8_lossy(bytes), scan);
         }
     }
 }
@@ -87,6 +101,11 @@ fn texts_with_braces(json: &[u8], scan: &mut Scan<'_>) {
 /// Whether an odd number of backslashes stands before a place.
 fn is_escaped(json: &[u8], place: usize) -> bool {
     json[..place].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+/// Whether letters that need no escape are written as one: words are hidden so.
+fn spells_letters(bytes: &[u8]) -> bool {
+    memmem::find_iter(bytes, b"\\u00").any(|at| matches!(bytes.get(at + 4), Some(b'4'..=b'7')))
 }
 
 fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {

@@ -60,7 +60,7 @@ fn module_name(at: usize, module: &str, scan: &mut Scan<'_>) {
 }
 
 /// Every text that stands behind a key, as `"key": "text"` or with escaped quotes.
-fn values<'b>(bytes: &'b [u8], key: &str) -> impl Iterator<Item = (usize, String)> + use<'b> {
+pub fn values<'b>(bytes: &'b [u8], key: &str) -> impl Iterator<Item = (usize, String)> + use<'b> {
     const FOUND_MAX: usize = 100_000;
     const TEXT_MAX: usize = 256;
     let needle = key.to_owned();

@@ -3,6 +3,8 @@
 mod archive;
 mod compressed;
 pub(crate) mod executable;
+mod flatbuffer;
+mod foreign;
 mod gguf;
 mod hdf5;
 mod json;
@@ -19,6 +21,8 @@ mod template;
 mod tensorflow;
 mod text;
 mod tflite;
+mod trees;
+mod ubjson;
 mod zip;
 
 use crate::context::{Input, Scan};
@@ -53,6 +57,12 @@ pub const ALL: &[&dyn Format] = &[
     &tflite::Tflite,
     &onnx::Onnx,
     &tensorflow::TensorFlow,
+    &trees::XgBoost,
+    &trees::LightGbm,
+    &trees::CatBoost,
+    &foreign::Torch7,
+    &foreign::RObject,
+    &foreign::Pmml,
     &json::Json,
     &text::Text,
     &executable::Executable,

@@ -20,6 +20,10 @@ pub const MODELS: &[&str] = &[
     "tflite",
     "nemo",
     "skops",
+    "ubj",
+    "cbm",
+    "t7",
+    "rds",
 ];
 
 /// Extensions of pickles.

@@ -51,23 +51,17 @@ impl Format for Tar {
 fn member(header: &Header, name: &str, at: usize, content: &[u8], scan: &mut Scan<'_>) {
     archive::check_path(name, at, scan);
     match header.kind {
-        b'1' | b'2' => {
-            let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
-            // A hard link's target counts from the archive's root, a symbolic one's from the link.
-            let target = match header.kind {
-                b'2' if !header.link.starts_with('/') && !folder.is_empty() => format!("{folder}/{}", header.link),
-                _ => header.link.clone(),
-            };
-            if archive::leads_out(&target) {
-                let message = format!("link `{}` leads to `{}`", archive::shown(name), archive::shown(&header.link));
-                scan.find(&rules::ARCHIVE_PATH, Some(at), name, message);
-            }
+        // A hard link's target counts from the archive's root.
+        b'1' if archive::leads_out(&header.link) => {
+            let message = format!("link `{}` leads to `{}`", archive::shown(name), archive::shown(&header.link));
+            scan.find(&rules::ARCHIVE_PATH, Some(at), name, message);
         }
+        b'2' => archive::check_link(name, &header.link, at, scan),
         b'3' | b'4' | b'6' => {
             let message = format!("member `{}` is a device or a pipe", archive::shown(name));
             scan.find(&rules::ARCHIVE_PATH, Some(at), name, message);
         }
-        b'5' => {}
+        b'1' | b'5' => {}
         _ if content.is_empty() => {}
         _ => scan.member(name, content, crate::context::Expectation::File),
     }

@@ -18,7 +18,6 @@ pub const OPERATORS: &[(&str, Severity, &str)] = &[
     ("EagerPyFunc", Critical, "calls a Python function"),
     ("ReadFile", High, "reads any file"),
     ("WriteFile", High, "writes any file"),
-    ("MergeV2Checkpoints", High, "moves and deletes files"),
     ("LoadAndRemapMatrix", High, "reads any file"),
     ("ReaderReadV2", Low, "reads files"),
     ("FixedLengthRecordReaderV2", Low, "reads files"),

@@ -84,6 +84,7 @@ fn member(bytes: &[u8], entry: &Entry<'_>, name: &str, expectation: Expectation,
     if entry.method == zip::STORED {
         let fits = expectation == Expectation::Payload || zip::crc32(packed) == entry.crc32;
         tell_flags(is_encrypted, fits, entry, name, scan);
+        check_if_link(entry, name, packed, scan);
         return scan.member(name, packed, expectation);
     }
     let decoder: Box<dyn Read + '_> = match entry.method {
@@ -110,7 +111,17 @@ fn member(bytes: &[u8], entry: &Entry<'_>, name: &str, expectation: Expectation,
             tell_flags(is_encrypted, is_cut || zip::crc32(&unpacked) == entry.crc32, entry, name, scan);
         }
     }
+    check_if_link(entry, name, &unpacked, scan);
     scan.unpacked_member(name, &unpacked, expectation);
+}
+
+/// A link for some readers, a file for the others.
+fn check_if_link(entry: &Entry<'_>, name: &str, content: &[u8], scan: &mut Scan<'_>) {
+    const PATH_BYTES_MAX: usize = 4096;
+    if entry.is_link {
+        let target = String::from_utf8_lossy(&content[..content.len().min(PATH_BYTES_MAX)]);
+        archive::check_link(name, &target, entry.header, scan);
+    }
 }
 
 /// Zip's own header before LZMA's raw stream: two bytes of version, two of the length of the properties.

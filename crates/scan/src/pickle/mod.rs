@@ -1,11 +1,12 @@
 //! Judging pickles: the machine of `tsumugi_files::pickle` tells what they would do, this says how bad that is.
 
 mod legacy_names;
+mod lookups;
 mod names;
 mod nested;
 mod writes;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tsumugi_base::limits::{PICKLE_MEMO_MAX, PICKLE_OPCODES_MAX, PICKLE_STACK_MAX};
 use tsumugi_files::pickle::joblib::{Inline, inline_array};
@@ -15,11 +16,12 @@ use crate::context::{Expectation, Scan};
 use crate::finding::Severity;
 use crate::rules::{self, Rule};
 
+use lookups::Lookups;
 pub use names::{Verdict, verdict};
 pub use nested::{hidden, may_begin};
 
 /// From how many bytes on a text or bytes of a pickle may hide another: `cos\nsystem\n(S'a'\ntR.` has 21.
-const HIDING_BYTES_MIN: usize = 16;
+pub const HIDING_BYTES_MIN: usize = 16;
 
 /// The first number of PyTorch's legacy files (`torch/serialization.py`, `MAGIC_NUMBER`), and how many pickles follow
 /// one another before the bare bytes of the storages.
@@ -28,6 +30,9 @@ const TORCH_PICKLES: usize = 5;
 
 /// Findings of low severity that are kept of one pickle; of each higher one as many more.
 const TOLD_MAX: usize = 10_000;
+
+/// Names, and functions that were looked up, of which verdicts are remembered.
+const REMEMBERED: usize = 10_000;
 
 /// Characters of an expression in a message.
 const SHOWN: usize = 120;
@@ -144,6 +149,8 @@ fn judge_until(
         stops: 0,
         is_torch: false,
         has_problem: false,
+        lookups: Lookups::default(),
+        looked_up: HashMap::new(),
     };
     let mut machine = Machine::at(bytes, offset, limits);
     while let Some(event) = machine.next() {
@@ -154,7 +161,19 @@ fn judge_until(
         }
     }
     judge.result.opcodes += machine.opcodes();
+    if judge.lookups.are_harmless() {
+        judge.forgive_lookups();
+    }
     judge.result
+}
+
+/// The class in an id of PyTorch's legacy files, `('module', class, file, source)`, which loads as that class.
+fn saved_class(heap: &Heap<'_>, callee: Value) -> Value {
+    let Symbol::Persistent(id) = heap.symbol(callee) else { return callee };
+    match heap.tuple(id) {
+        Some(&[word, class, _, _]) if heap.name(word).is_some_and(|word| word == "module") => class,
+        _ => callee,
+    }
 }
 
 struct Judge<'a> {
@@ -172,6 +191,9 @@ struct Judge<'a> {
     stops: usize,
     is_torch: bool,
     has_problem: bool,
+    lookups: Lookups,
+    /// What came of calls that look something up.
+    looked_up: HashMap<Value, Verdict>,
 }
 
 impl Judge<'_> {
@@ -184,6 +206,7 @@ impl Judge<'_> {
                 self.call(heap, offset, callee, arguments, result);
             }
             Event::Write { offset, target, content, .. } => {
+                self.lookups.content(heap, content);
                 writes::look(self, heap, &event, offset, target, content);
                 let inline = inline_array(heap, &event, self.bytes, machine.offset());
                 self.pass_array(machine, inline);
@@ -223,7 +246,6 @@ impl Judge<'_> {
 
     /// What the table says of a global; none for what is computed.
     fn verdict_of(&mut self, heap: &Heap<'_>, value: Value) -> Option<Verdict> {
-        const REMEMBERED: usize = 10_000;
         let Symbol::Global { module, name } = heap.symbol(value) else { return None };
         self.key.clear();
         self.key.extend([&module, "\n", &name]);
@@ -239,6 +261,7 @@ impl Judge<'_> {
     }
 
     fn import(&mut self, heap: &Heap<'_>, offset: usize, global: Value) {
+        self.lookups.imported(heap, global);
         match self.verdict_of(heap, global) {
             Some(Verdict::Denied(severity, does)) => {
                 let name = full_name(heap, global);
@@ -262,9 +285,30 @@ impl Judge<'_> {
         }
     }
 
+    /// Takes back that `getattr` was imported; what pickles within this one do with it stays.
+    fn forgive_lookups(&mut self) {
+        let own: Vec<usize> =
+            self.denied.iter().filter(|(name, _)| lookups::is_named(name)).map(|(_, &at)| at).collect();
+        let mut at = 0;
+        self.result.told.retain(|told| {
+            at += 1;
+            !(own.contains(&(at - 1)) && lookups::is_named(&told.subject))
+        });
+    }
+
     fn call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, arguments: Value, result: Value) {
         self.result.calls |= !self.has_problem;
-        let Some(verdict) = self.verdict_of(heap, callee) else {
+        if self.looked_up.len() < REMEMBERED
+            && let Some(found) = self.lookups.call(heap, callee, arguments)
+        {
+            self.looked_up.insert(result, found);
+            return;
+        }
+        let verdict = match self.looked_up.get(&callee) {
+            Some(&known) => Some(known),
+            None => self.verdict_of(heap, saved_class(heap, callee)),
+        };
+        let Some(verdict) = verdict else {
             return self.computed_call(heap, offset, callee, result);
         };
         match verdict {

@@ -5,9 +5,13 @@
 mod audit;
 mod benign;
 mod bom;
+mod catalogue;
 mod gate;
 mod mechanisms;
+mod mutated;
 mod output;
 mod provenance;
 mod recall;
 mod samples;
+mod schema;
+mod structures;

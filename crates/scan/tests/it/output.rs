@@ -4,7 +4,8 @@ use tsumugi_base::progress::Silent;
 use tsumugi_base::testing::{assert_golden, repository_root, temporary_folder};
 use tsumugi_scan::{Limits, Severity, render, rules, sarif, scan};
 
-use crate::samples::{Zip, call};
+use crate::samples::{Zip, call, gzip};
+use crate::schema;
 
 #[test]
 fn the_page_of_rules_is_the_table() {
@@ -44,4 +45,21 @@ fn a_folder_is_reported_in_order_and_every_form_says_the_same() {
     let index = result["ruleIndex"].as_u64().expect("it is a number") as usize;
     assert_eq!(log["runs"][0]["tool"]["driver"]["rules"][index]["id"], result["ruleId"]);
     assert!(scan(&[folder.path().join("none")], &Limits::default(), 1, &Silent).is_err());
+}
+
+#[test]
+fn sarif_is_what_its_schema_wants() {
+    let folder = temporary_folder();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("it is written");
+    write("a b.pt", &Zip::new("../data.pkl", &call("os", "system")).bytes());
+    write("c.pkl", &call("mypackage", "make"));
+    write("d.gz", &gzip(&[0; 10_000]));
+    let limits = Limits { member_bytes: 100, ..Limits::default() };
+    let report = scan(&[folder.path().to_owned()], &limits, 1, &Silent).expect("it is there");
+    assert!(report.unread().next().is_some() && report.findings().count() > 2);
+    let fixture = repository_root().join("crates/scan/fixtures/sarif-2.1.0.json");
+    let schema = serde_json::from_slice(&std::fs::read(fixture).expect("it is there")).expect("it is JSON");
+    for report in [&report, &Default::default()] {
+        assert_eq!(schema::violations(&schema, &sarif(report)), [""; 0]);
+    }
 }

@@ -30,11 +30,13 @@ pub struct Zip<'a> {
     pub content: &'a [u8],
     pub flags: u16,
     pub crc_off: u32,
+    /// Unix's mode: what kind of file the directory says it is.
+    pub mode: u16,
 }
 
 impl<'a> Zip<'a> {
     pub fn new(name: &'a str, content: &'a [u8]) -> Self {
-        Self { name, local_name: name, content, flags: 0, crc_off: 0 }
+        Self { name, local_name: name, content, flags: 0, crc_off: 0, mode: 0 }
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -50,7 +52,7 @@ impl<'a> Zip<'a> {
         file.extend([self.local_name.as_bytes(), self.content].concat());
         let directory = file.len() as u32;
         file.extend([b"PK\x01\x02\x14\x00".as_slice(), &facts(self.flags)].concat());
-        file.extend([self.name.len() as u16, 0, 0, 0, 0, 0, 0, 0, 0].map(u16::to_le_bytes).concat());
+        file.extend([self.name.len() as u16, 0, 0, 0, 0, 0, self.mode, 0, 0].map(u16::to_le_bytes).concat());
         file.extend(self.name.as_bytes());
         let length = file.len() as u32 - directory;
         file.extend([b"PK\x05\x06".as_slice(), &[0; 4], &[1, 0, 1, 0]].concat());
@@ -79,6 +81,15 @@ pub fn tar(name: &str, kind: u8, link: &str, content: &[u8]) -> Vec<u8> {
 /// A field of a protocol buffer that holds bytes.
 pub fn field(number: u8, content: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, content.len() as u8], content].concat()
+}
+
+/// A GGUF file of one float32 tensor of that shape, without its data.
+pub fn gguf_tensor(shape: &[u64]) -> Vec<u8> {
+    let mut file = [b"GGUF\x03\0\0\0".as_slice(), &1u64.to_le_bytes(), &0u64.to_le_bytes()].concat();
+    file.extend([&1u64.to_le_bytes(), b"a".as_slice(), &(shape.len() as u32).to_le_bytes()].concat());
+    file.extend(shape.iter().flat_map(|axis| axis.to_le_bytes()));
+    file.extend([[0u8; 4].as_slice(), &[0; 8], &[0; 32]].concat());
+    file
 }
 
 /// `numpy.save` of an array of that type and length, without its data.
