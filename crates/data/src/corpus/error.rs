@@ -119,6 +119,16 @@ pub enum CorpusError {
         /// What disagrees.
         problem: String,
     },
+    /// The sources have no document. The report is written.
+    #[error("{}: no document was read from {files} files; {faults} parts could not be read", folder.display())]
+    NothingRead {
+        /// The output folder.
+        folder: PathBuf,
+        /// Files of the sources.
+        files: usize,
+        /// What of them could not be read.
+        faults: u64,
+    },
     /// Nothing is left to mix or pack.
     #[error("no document is left for `{what}`")]
     NothingLeft {
@@ -168,6 +178,10 @@ impl Hint for CorpusError {
                 Some(format!("give --memory at least {}", units::bytes(*needed_bytes)))
             }
             Self::Damaged { .. } => Some("remove the output folder and run the same command again".into()),
+            Self::NothingRead { folder, faults: 1.., .. } => {
+                Some(format!("{} says why", folder.join("faults.jsonl").display()))
+            }
+            Self::NothingRead { .. } => Some("the files of the sources are empty".into()),
             Self::NothingLeft { .. } => Some("the report says which rules dropped the documents".into()),
             Self::RecipeFile { .. } | Self::Stage { .. } | Self::OtherRank { .. } | Self::Stopped => None,
         }

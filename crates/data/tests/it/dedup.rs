@@ -43,7 +43,7 @@ fn run_stage(stage: &str, lines: &[Value]) -> Ran {
     )
     .unwrap();
     let text = format!(
-        "shard-bytes = 5000\ndocument-bytes-max = 100000\n[[source]]\nname = 'a'\npaths = ['{}']\n[[stage]]\n{}",
+        "shard-bytes = 5000\ndocument-bytes-max = 100000\n[[source]]\nname = 'a'\npaths = ['{}']\ntrust-signals = true\n[[stage]]\n{}",
         input.display(),
         stage.replace("FOLDER", &folder.path().display().to_string())
     );
