@@ -111,6 +111,14 @@ pub enum CorpusError {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// A file that `against` names cannot be used.
+    #[error("{}: {problem}", file.display())]
+    Keys {
+        /// The file.
+        file: PathBuf,
+        /// What disagrees.
+        problem: String,
+    },
     /// A file of the run's own is not what the run wrote.
     #[error("{} is damaged: {problem}", file.display())]
     Damaged {
@@ -182,6 +190,9 @@ impl Hint for CorpusError {
                 Some(format!("{} says why", folder.join("faults.jsonl").display()))
             }
             Self::NothingRead { .. } => Some("the files of the sources are empty".into()),
+            Self::Keys { .. } => {
+                Some("a stage with `save-keys = true` leaves one in its run, as stages/NN-KIND.keys".into())
+            }
             Self::NothingLeft { .. } => Some("the report says which rules dropped the documents".into()),
             Self::RecipeFile { .. } | Self::Stage { .. } | Self::OtherRank { .. } | Self::Stopped => None,
         }
