@@ -44,7 +44,9 @@ pub(super) fn read(reading: &Reading<'_>, sink: Sink<'_>) -> Result<(), CorpusEr
         let read = table.read_byte_record(&mut record);
         if let Some((at, problem)) = watch.borrow_mut().fault_before(table.position().byte()) {
             sink(reading.fault(Some(at), problem))?;
-            continue;
+            if !matches!(&read, Err(error) if error.is_io_error()) {
+                continue;
+            }
         }
         match read {
             Ok(false) => return Ok(()),
