@@ -171,15 +171,28 @@ pub(super) fn name_of(model: &Admitted<ModelFiles>) -> String {
     name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
 }
 
+/// What a model has besides weights.
+struct Words {
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    end_tokens: Vec<TokenId>,
+}
+
+impl Words {
+    fn load(model: &Admitted<ModelFiles>, vocabulary: usize) -> Result<Self, LoadError> {
+        let tokenizer = load_tokenizer(model)?;
+        let template = ChatTemplate::of_model(model)?;
+        let end_tokens = end_tokens(model, &tokenizer)?;
+        check_vocabulary(model, &tokenizer, vocabulary)?;
+        Ok(Self { tokenizer, template, end_tokens })
+    }
+}
+
 impl LocalModel {
     /// Loads weights, tokenizer, chat template and end tokens.
     pub fn load(model: &Admitted<ModelFiles>, options: Options) -> Result<Self, LoadError> {
         let name = options.name.unwrap_or_else(|| name_of(model));
-        let tokenizer = load_tokenizer(model)?;
-        let template = ChatTemplate::of_model(model)?;
-        let end_tokens = end_tokens(model, &tokenizer)?;
         let (_, spec) = tsumugi_models::read_spec(model)?;
-        check_vocabulary(model, &tokenizer, spec.vocabulary)?;
         if let Some(asked) = options.context.filter(|asked| !(1..=spec.context).contains(asked)) {
             return Err(LoadError::Context { model: name, asked, context: spec.context });
         }
@@ -189,7 +202,14 @@ impl LocalModel {
             let (mapped, why) = options.placement.is_mapped(model, available_memory_bytes())?;
             (precision, too_large) = (if mapped { Precision::Mapped } else { precision }, why);
         }
-        let decoder = Decoder::load_to_serve(model, &cpu, precision)?;
+        // A vocabulary takes one core a tenth of a second, small weights no longer: beside each other.
+        let (words, decoder) = std::thread::scope(|scope| {
+            let words = scope.spawn(|| Words::load(model, spec.vocabulary));
+            let decoder = Decoder::load_to_serve(model, &cpu, precision);
+            (words.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), decoder)
+        });
+        let Words { tokenizer, template, end_tokens } = words?;
+        let decoder = decoder?;
         let position_bytes = Engine::position_bytes(&spec, options.kv, &cpu);
         let share = options.cache_share.unwrap_or(memory::CACHE_SHARE);
         let cache_bytes = available_memory_bytes().map(|bytes| (bytes as f64 * share) as u64);

@@ -1,9 +1,12 @@
 //! Vocabularies inside GGUF files (ggml-org/ggml, `docs/gguf.md`): `tokenizer.ggml.model` says of which kind, and for
 //! byte-level ones `tokenizer.ggml.pre` by which pattern text is cut into words.
 
-use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
 use tsumugi_files::gguf::{self, Array, Metadata};
 
+use super::byte_level::ByteLevel;
 use super::patterns;
 use crate::sentencepiece::model::{Algorithm, Piece, PieceKind};
 use crate::sentencepiece::{Model, SPACE};
@@ -162,20 +165,24 @@ impl<'a> Stored<'a> {
             failed(format!("its pattern `{pattern}` (`tokenizer.ggml.pre`) is not known; known: {known}"))
         })?;
         let whole_words = patterns::WHOLE_WORDS.contains(&pattern);
-        let model = json!({
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": whole_words,
-            "vocab": vocabulary(tokens.iter().cloned())?, "merges": merges,
+        let parts = |merge: &String| {
+            let (left, right) = merge.split_once(' ')?;
+            Some((left.to_owned(), right.to_owned()))
+        };
+        let merges = merges.iter().enumerate().map(|(place, merge)| {
+            parts(merge)
+                .ok_or_else(|| failed(format!("merge {place}, `{merge}`, is not two tokens with a space between")))
         });
         let (begins_with, _) = self.frame(tokens, (whole_words, false));
-        self.file(
-            tokens,
+        ByteLevel {
+            merges: merges.collect::<Result<_, _>>()?,
+            tokens: numbered(tokens)?,
+            whole_words,
+            pre_tokenizer: patterns::sequence(pre_tokenizer),
+            special_tokens: self.special_tokens(tokens)?,
             begins_with,
-            json!({
-                "normalizer": null, "pre_tokenizer": patterns::sequence(pre_tokenizer), "decoder": super::byte_level(),
-                "model": model,
-            }),
-        )
+        }
+        .into_tokenizer()
     }
 
     /// `bert`: WordPiece of lower-case words, in which `▁` marks the beginning of a word instead of `##` what follows.
@@ -191,9 +198,10 @@ impl<'a> Stored<'a> {
             None if *kind == PieceKind::Normal && !is_bracketed(token) => format!("##{token}"),
             None => token.clone(),
         });
+        let spelled: Vec<String> = spelled.collect();
         let model = json!({
             "type": "WordPiece", "unk_token": tokens[unknown as usize], "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100, "vocab": vocabulary(spelled)?,
+            "max_input_chars_per_word": 100, "vocab": numbered(&spelled)?.into_iter().collect::<HashMap<_, _>>(),
         });
         let post_processor = match (begin, end) {
             (Some(begin), Some(end)) => json!({
@@ -202,23 +210,23 @@ impl<'a> Stored<'a> {
             }),
             _ => Value::Null,
         };
-        self.file(tokens, None, json!({
+        let parts = json!({
             "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
                 "strip_accents": null, "lowercase": true},
             "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
             "post_processor": post_processor, "model": model,
-        }))
+        });
+        Tokenizer::from_json_value(super::file(&self.special_tokens(tokens)?, None, parts))
     }
 
-    /// A `tokenizer.json` with the tokens that are no text of their own.
-    fn file(&self, tokens: &[String], begins_with: Option<TokenId>, parts: Value) -> Result<Tokenizer, TokenizerError> {
-        let kinds = self.kinds(tokens)?;
-        let special = tokens.iter().zip(0..).zip(&kinds).filter_map(|((content, id), kind)| match kind {
+    /// The tokens that are no text of their own.
+    fn special_tokens(&self, tokens: &[String]) -> Result<Vec<SpecialToken>, TokenizerError> {
+        let special = |((content, id), kind): ((&String, TokenId), PieceKind)| match kind {
             PieceKind::Control | PieceKind::Unknown => Some(SpecialToken::control(content, id)),
             PieceKind::UserDefined => Some(SpecialToken { control: false, ..SpecialToken::control(content, id) }),
             _ => None,
-        });
-        Tokenizer::from_json_value(super::file(&special.collect::<Vec<_>>(), begins_with, parts))
+        };
+        Ok(tokens.iter().zip(0..).zip(self.kinds(tokens)?).filter_map(special).collect())
     }
 }
 
@@ -227,13 +235,13 @@ fn is_bracketed(token: &str) -> bool {
     token.len() > 2 && token.starts_with('[') && token.ends_with(']')
 }
 
-/// A vocabulary as `tokenizer.json` has it. A token that is there twice is an error: its text could not tell which it is.
-fn vocabulary(tokens: impl Iterator<Item = String>) -> Result<Map<String, Value>, TokenizerError> {
-    let mut vocabulary = Map::new();
-    for (id, token) in tokens.enumerate() {
-        if let Some(before) = vocabulary.insert(token, id.into()) {
+/// Every token with its id. A token that is there twice is an error: its text could not tell which it is.
+fn numbered(tokens: &[String]) -> Result<Vec<(String, TokenId)>, TokenizerError> {
+    let mut seen = HashMap::with_capacity(tokens.len());
+    for (token, id) in tokens.iter().zip(0..) {
+        if let Some(before) = seen.insert(token.as_str(), id) {
             return Err(failed(format!("token {id} is the same as token {before}")));
         }
     }
-    Ok(vocabulary)
+    Ok(tokens.iter().cloned().zip(0..).collect())
 }

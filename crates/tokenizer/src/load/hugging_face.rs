@@ -47,26 +47,34 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
         }
     };
     let spelling = if byte_level { Spelling::ByteLevel } else { plain_spelling };
-    let tokens = vocabulary.iter().map(|(content, id)| (*id, spelling.bytes(content)));
-    let bytes = TokenBytes::new(tokens, &special_tokens);
     let decoding = if byte_level || fused { Decoding::Bytes(LeadingSpace::Kept) } else { Decoding::Pipeline };
-    let tokenizer =
-        Tokenizer::of(Inner { source: Source::Json(text), engine, special_tokens, bytes, decoding, unknown, frame });
-    check_splitting(&tokenizer, byte_level || fused)?;
+    let bytes = token_bytes(&vocabulary, spelling, &special_tokens);
+    checked(Inner { source: Source::Json(text), engine, special_tokens, bytes, decoding, unknown, frame })
+}
+
+/// The bytes of every token.
+pub(super) fn token_bytes(
+    vocabulary: &[(String, TokenId)],
+    spelling: Spelling,
+    special_tokens: &[SpecialToken],
+) -> TokenBytes {
+    TokenBytes::new(vocabulary.iter().map(|(content, id)| (*id, spelling.bytes(content))), special_tokens)
+}
+
+/// The tokenizer, if it splits text. A pattern that the splitter does not understand gives no words at all, and so no
+/// tokens: better refused than silent.
+pub(super) fn checked(inner: Inner) -> Result<Tokenizer, TokenizerError> {
+    const PROBE: &str = "Hello, my lord 12345:\n a b";
+    let tokens_are_bytes = matches!(inner.decoding, Decoding::Bytes(_));
+    let tokenizer = Tokenizer::of(inner);
+    if tokens_are_bytes && tokenizer.decode(&tokenizer.encode(PROBE)).trim().is_empty() {
+        return Err(unsupported("its pattern for splitting text into words loses text"));
+    }
     Ok(tokenizer)
 }
 
 fn malformed(reason: String) -> TokenizerError {
     TokenizerError::Malformed { reason }
-}
-
-/// A pattern that the splitter does not understand gives no words at all, and so no tokens: better refused than silent.
-fn check_splitting(tokenizer: &Tokenizer, tokens_are_bytes: bool) -> Result<(), TokenizerError> {
-    const PROBE: &str = "Hello, my lord 12345:\n a b";
-    if tokens_are_bytes && tokenizer.decode(&tokenizer.encode(PROBE)).trim().is_empty() {
-        return Err(unsupported("its pattern for splitting text into words loses text"));
-    }
-    Ok(())
 }
 
 /// What a post-processor puts around texts.
@@ -148,7 +156,7 @@ fn lower_prefix_space(file: &mut Value) {
 /// The encoder's limit for a token.
 const TOKEN_BYTES_MAX: usize = u16::MAX as usize;
 
-fn checked_id(token: &str, id: Option<u64>) -> Result<TokenId, TokenizerError> {
+pub(super) fn checked_id(token: &str, id: Option<u64>) -> Result<TokenId, TokenizerError> {
     let limit = Tokenizer::VOCABULARY_SIZE_MAX;
     let Some(id) = id else {
         return Err(malformed(format!("token `{token}` has no numeric id")));

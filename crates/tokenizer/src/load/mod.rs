@@ -1,6 +1,7 @@
 //! Vocabulary files of every kind that people have, each read into a [`crate::Tokenizer`]. Byte-level ones become a
 //! `tokenizer.json` in memory first, so that a model folder can be written from any of them.
 
+mod byte_level;
 mod detect;
 mod gguf;
 mod hugging_face;

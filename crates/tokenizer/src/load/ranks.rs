@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::byte_level::ByteLevel;
 use crate::bpe::byte_to_char;
 use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
 
@@ -33,29 +34,24 @@ impl Ranks {
         self.check()?;
         let text = |bytes: &[u8]| bytes.iter().copied().map(byte_to_char).collect::<String>();
         let rank_of: HashMap<&[u8], TokenId> = self.tokens.iter().map(|(token, rank)| (&token[..], *rank)).collect();
-        let merges: Vec<Value> = self
+        let merges = self
             .tokens
             .iter()
             .filter_map(|(token, rank)| {
                 let cut = last_cut(token, *rank, &rank_of)?;
-                Some(json!([text(&token[..cut]), text(&token[cut..])]))
+                Some((text(&token[..cut]), text(&token[cut..])))
             })
             .collect();
-        let vocabulary: Map<String, Value> =
-            self.tokens.iter().map(|(token, rank)| (text(token), (rank + self.first_id).into())).collect();
-        // Tokens that no merge leads to are words as a whole.
-        let model = json!({
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": true,
-            "vocab": vocabulary, "merges": merges,
-        });
-        Tokenizer::from_json_value(super::file(
-            &self.special_tokens,
-            self.begins_with,
-            json!({
-                "normalizer": null, "pre_tokenizer": self.pre_tokenizer, "decoder": super::byte_level(), "model": model,
-            }),
-        ))
+        ByteLevel {
+            tokens: self.tokens.iter().map(|(token, rank)| (text(token), rank + self.first_id)).collect(),
+            merges,
+            // Tokens that no merge leads to are words as a whole.
+            whole_words: true,
+            pre_tokenizer: self.pre_tokenizer,
+            special_tokens: self.special_tokens,
+            begins_with: self.begins_with,
+        }
+        .into_tokenizer()
     }
 
     fn check(&self) -> Result<(), TokenizerError> {
