@@ -16,7 +16,8 @@ use super::packed::for_each_document;
 use super::record::FileRecord;
 use super::workers::Workers;
 use crate::pack::{DocumentsHash, ShardsWriter, encode_document, token_bytes};
-use crate::{DataError, TokenShards};
+use crate::shards::read_index;
+use crate::DataError;
 
 /// What came of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +53,8 @@ impl PackRun<'_> {
         drop(progress);
         workers.agree(done)?;
         workers.first(|| self.join())?;
-        Ok(TokenShards::open(&self.folder.path("tokens"))?.len())
+        // Not by opening them: that reads all tokens, and what is mapped counts as memory.
+        Ok(read_index(&self.folder.path("tokens"))?.tokens)
     }
 
     fn encoded(&self, file: usize, ending: &str) -> PathBuf {

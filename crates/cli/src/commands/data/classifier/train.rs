@@ -16,8 +16,9 @@ use crate::progress::Progress;
 
 /// Learn to tell texts apart: good from bad, clean from toxic
 ///
-/// A text is the field `text` of each line of a *.jsonl file, or a line of any other file; what is no text is counted and named. A tenth of the texts is held out
-/// to calibrate the probabilities, another to measure precision and recall. The same texts and seed give the same file.
+/// A text is the field `text` of each line of a *.jsonl file, or a line of any other file; what is no text is counted and
+/// named. A tenth of the texts is held out to calibrate the probabilities, another to measure precision and recall. The
+/// same texts and seed give the same file.
 #[derive(Debug, Args)]
 pub struct Train {
     /// Files of texts that should score high
