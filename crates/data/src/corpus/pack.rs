@@ -15,9 +15,9 @@ use super::folder::{Folder, mark, marked, remove_folder};
 use super::packed::for_each_document;
 use super::record::FileRecord;
 use super::workers::Workers;
+use crate::DataError;
 use crate::pack::{DocumentsHash, ShardsWriter, encode_document, token_bytes};
 use crate::shards::read_index;
-use crate::DataError;
 
 /// What came of a file.
 #[derive(Debug, Serialize, Deserialize)]
