@@ -273,19 +273,15 @@ impl<'a> MixRun<'a> {
         });
         let groups: Vec<(PathBuf, Group)> = of_bucket.collect();
         let limit = self.recipe.shard_bytes + self.recipe.document_bytes_max;
-        let ranges = match groups.iter().map(|(_, group)| group.line_bytes).sum::<u64>() <= limit {
-            true => vec![0..u64::MAX],
-            false => {
-                let mut sizes = Vec::new();
-                for_each_copy(&groups, |head, _| {
-                    sizes.push((head.place, head.line_bytes));
-                    Ok(())
-                })?;
-                ranges(sizes, limit)
-            }
-        };
+        let mut sizes = Vec::new();
+        if groups.iter().map(|(_, group)| group.line_bytes).sum::<u64>() > limit {
+            for_each_copy(&groups, |head, _| {
+                sizes.push((head.place, head.line_bytes));
+                Ok(())
+            })?;
+        }
         let mut writer = PackedWriter::create(&self.folder.path("mixed"), &format!("{bucket:05}"), 3)?;
-        for range in ranges {
+        for range in ranges(sizes, limit) {
             let mut copies = Vec::new();
             for_each_copy(&groups, |head, line| {
                 if range.contains(&head.place) {
@@ -347,7 +343,8 @@ fn for_each_copy(
     Ok(())
 }
 
-/// Cuts places into runs whose lines take no more than `limit`, or have one line. `sizes` are places and their lines' bytes.
+/// Cuts places into runs whose lines take no more than `limit`, or have one line. `sizes` are places and their lines' bytes; of
+/// none that are known all is one run.
 fn ranges(mut sizes: Vec<(u64, u64)>, limit: u64) -> Vec<Range<u64>> {
     sizes.sort_unstable();
     let (mut ranges, mut start, mut bytes) = (Vec::new(), 0, 0);

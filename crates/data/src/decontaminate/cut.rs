@@ -60,8 +60,10 @@ mod tests {
     fn the_numbers_are_those_of_gpt_3() {
         let ngram = "the thirteen words that stand in a benchmark and in no other";
         let with = |before: usize, after: usize| format!("{}{ngram}{}", "a".repeat(before), "b".repeat(after));
-        let whole =
-            |before: usize, after: usize| cut(&with(before, after), &[before..before + ngram.len()], Cut::default());
+        let whole = |before: usize, after: usize| {
+            let part = before..before + ngram.len();
+            cut(&with(before, after), std::slice::from_ref(&part), Cut::default())
+        };
         assert_eq!(whole(400, 0).unwrap(), "a".repeat(200), "the 200 before the n-gram went");
         assert_eq!(whole(399, 0), None, "199 are too few");
         assert_eq!(whole(400, 399).unwrap(), "a".repeat(200));

@@ -368,7 +368,7 @@ fn a_stop_is_heard_while_only_faults_come() {
 #[test]
 fn a_bucket_of_the_mix_that_is_too_large_is_put_in_order_in_parts() {
     let folder = temporary_folder();
-    let text = |index: usize| if index % 10 == 0 { "large ".repeat(150) } else { "small".into() };
+    let text = |index: usize| if index.is_multiple_of(10) { "large ".repeat(150) } else { "small".into() };
     let lines: String =
         (0..300).map(|index| json!({"id": index.to_string(), "text": text(index)}).to_string() + "\n").collect();
     fs::write(folder.path().join("a.jsonl"), lines).unwrap();
