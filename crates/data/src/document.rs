@@ -63,6 +63,11 @@ impl Document {
         &self.text
     }
 
+    /// The text alone.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
     /// Puts another text into its place. What was measured on the old one is forgotten.
     pub fn set_text(&mut self, text: String) {
         if text != self.text {

@@ -200,7 +200,7 @@ fn entry(
     let backoff = match fields.get(order + 1) {
         None => 0.0,
         Some(_) if is_last => return Ok(Err("the highest order has no back-off weights".into())),
-        Some(field) => match number::<f32>(field).filter(|log10| !log10.is_nan() && *log10 < f32::INFINITY) {
+        Some(field) => match number::<f32>(field).filter(|log10| log10.is_finite()) {
             Some(backoff) => backoff,
             None => return Ok(Err(format!("`{}` is no log10 of a back-off weight", String::from_utf8_lossy(field)))),
         },

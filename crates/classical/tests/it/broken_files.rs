@@ -72,6 +72,7 @@ fn arpa_errors_name_the_line() {
         ("-1\tb", "-1 b x y", "line 7: a line of 1-grams has a number, 1 words, and perhaps one more number"),
         ("-2\t</s>", "-2\ta", "line 8: this n-gram stands here for the second time"),
         ("-0.5", "low", "line 6: `low` is no log10 of a back-off weight"),
+        ("-0.5", "-inf", "line 6: `-inf` is no log10 of a back-off weight"),
         ("a b", "a c", "line 11: the word `c` is no unigram"),
         ("a b", "a b\t-1", "line 11: the highest order has no back-off weights"),
         ("\\2-grams:", "\\3-grams:", "line 10: here should be `\\2-grams:`"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tsumugi_base::rng::{Key, Stream};
@@ -118,10 +118,14 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// How many files are below a folder: how far a run is.
+/// How many finished files are below a folder: how far a run is.
 fn progress(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| if entry.path().is_dir() { progress(&entry.path()) } else { 1 }).sum()
+    let is_finished = |path: &Path| !path.to_string_lossy().contains("partial");
+    entries
+        .map(|entry| entry.path())
+        .map(|path| if path.is_dir() { progress(&path) } else { usize::from(is_finished(&path)) })
+        .sum()
 }
 
 /// `kill -9` after so many more files as a seeded generator chooses, or some microseconds after the start.
@@ -185,4 +189,70 @@ fn a_corpus_says_what_it_dropped_and_could_not_read() {
     assert!(ran.stderr.contains("runs/corpus holds a run with other settings: stage (there "), "{}", ran.stderr);
     let ran = tsumugi(path, &["data", "run", "corpus.toml", "--out", "new", "--memory", "3XB"]);
     assert!(ran.stderr.contains("its unit is none of"), "{}", ran.stderr);
+}
+
+/// A disk that grows by a few pages each time that it is full, until the run ends. Needs the right to mount, as users have in a
+/// namespace of their own on most machines.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_corpus_run_on_a_full_disk_goes_on_when_there_is_room_to_the_same_bytes() {
+    const SCRIPT: &str = "
+        mount -t tmpfs -o size=16k none disk || exit 77
+        size=16 full=0
+        until \"$0\" data run corpus.toml --out disk/run --threads 2 > log 2>&1; do
+            grep -q 'the disk is full' log && grep -q '^hint: ' log || { cat log; exit 3; }
+            full=$((full + 1)) size=$((size + 24))
+            [ $full -lt 500 ] || exit 2
+            mount -o remount,size=${size}k disk || exit 77
+        done
+        cp -r disk/run copy && echo $full";
+    let folder = temporary_folder();
+    let path = folder.path();
+    corpus(path);
+    tsumugi(path, &["data", "run", "corpus.toml", "--out", "whole", "--threads", "1"]);
+    std::fs::create_dir(path.join("disk")).unwrap();
+    let unshare = ["--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_tsumugi")];
+    let ran = Command::new("unshare").args(unshare).current_dir(path).output();
+    let Some(ran) = ran.ok().filter(|ran| matches!(ran.status.code(), Some(0 | 2 | 3))) else {
+        return eprintln!("SKIPPED: a run on a full disk, for this user may not mount one");
+    };
+    let said = String::from_utf8_lossy(&ran.stdout);
+    let full: usize = said.trim().parse().unwrap_or_else(|_| panic!("{said}{}", String::from_utf8_lossy(&ran.stderr)));
+    assert!(full >= 10, "the disk was full {full} times only");
+    assert!(files(&path.join("whole")) == files(&path.join("copy")), "the bytes differ after {full} full disks");
+}
+
+#[test]
+fn a_corpus_of_nothing_is_no_success_each_time() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("none.jsonl"), "none\n").unwrap();
+    std::fs::write(path.join("r.toml"), "[[source]]\nname = 'a'\npaths = ['none.jsonl']\n").unwrap();
+    for _ in 0..2 {
+        let ran = tsumugi(path, &["data", "run", "r.toml", "--out", "out"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (2, ""));
+        let said = "error: out: no document was read from 1 files; 1 parts could not be read\n\nhint: out/faults.jsonl says why\n";
+        assert!(ran.stderr.ends_with(said), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_classifier_is_trained_on_what_can_be_read() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    let lines = |word: &str| -> String {
+        (0..60).map(|number| format!("{{\"text\":\"{word} {word}{number} and so on\"}}\n")).collect()
+    };
+    std::fs::write(path.join("good.jsonl"), lines("proof") + "none\n{\"body\":\"x\"}\n").unwrap();
+    std::fs::write(path.join("bad.jsonl"), lines("casino")).unwrap();
+    let train = ["data", "classifier", "train", "--positive", "good.jsonl", "--negative", "bad.jsonl", "--out", "c"];
+    let ran = tsumugi(path, &train);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.ends_with("; 2 could not be read\n"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("warning: left out: good.jsonl, byte ") && ran.stderr.contains("no field `text`"));
+    let ran = tsumugi(path, &[&train[..], &["--strict"]].concat());
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.starts_with("error: good.jsonl, byte "), "{}", ran.stderr);
+    let ran = tsumugi(path, &["data", "classifier", "score", "c", "good.jsonl"]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (0, 60), "{}", ran.stderr);
 }

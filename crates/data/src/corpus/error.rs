@@ -111,6 +111,14 @@ pub enum CorpusError {
         /// What is allowed.
         limit_bytes: u64,
     },
+    /// A file that `against` names cannot be used.
+    #[error("{}: {problem}", file.display())]
+    Keys {
+        /// The file.
+        file: PathBuf,
+        /// What disagrees.
+        problem: String,
+    },
     /// A file of the run's own is not what the run wrote.
     #[error("{} is damaged: {problem}", file.display())]
     Damaged {
@@ -118,6 +126,16 @@ pub enum CorpusError {
         file: PathBuf,
         /// What disagrees.
         problem: String,
+    },
+    /// The sources have no document. The report is written.
+    #[error("{}: no document was read from {files} files; {faults} parts could not be read", folder.display())]
+    NothingRead {
+        /// The output folder.
+        folder: PathBuf,
+        /// Files of the sources.
+        files: usize,
+        /// What of them could not be read.
+        faults: u64,
     },
     /// Nothing is left to mix or pack.
     #[error("no document is left for `{what}`")]
@@ -168,6 +186,13 @@ impl Hint for CorpusError {
                 Some(format!("give --memory at least {}", units::bytes(*needed_bytes)))
             }
             Self::Damaged { .. } => Some("remove the output folder and run the same command again".into()),
+            Self::NothingRead { folder, faults: 1.., .. } => {
+                Some(format!("{} says why", folder.join("faults.jsonl").display()))
+            }
+            Self::NothingRead { .. } => Some("the files of the sources are empty".into()),
+            Self::Keys { .. } => {
+                Some("a stage with `save-keys = true` leaves one in its run, as stages/NN-KIND.keys".into())
+            }
             Self::NothingLeft { .. } => Some("the report says which rules dropped the documents".into()),
             Self::RecipeFile { .. } | Self::Stage { .. } | Self::OtherRank { .. } | Self::Stopped => None,
         }

@@ -40,6 +40,10 @@ impl Folder {
         Self { root: root.to_owned() }
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// A file or folder in it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)

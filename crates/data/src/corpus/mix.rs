@@ -3,13 +3,15 @@
 //! sources stand anywhere among each other, and no more than a bucket is in memory.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::FileError;
 use tsumugi_base::io::{AtomicFile, create_folder};
 use tsumugi_base::rng::{Key, Permutation};
+use zstd::stream::{read::Decoder, write::Encoder};
 
 use super::folder::{Folder, mark, marked};
 use super::packed::{PackedWriter, document, for_each_line};
@@ -53,6 +55,11 @@ impl MixPlan {
         let weights: Vec<f64> = recipe.sources.iter().map(|source| source.weight).collect();
         let repeats = repeats(mix, &weights, &amounts);
         let key = Key::from_seed(recipe.seed).derive(&[MIX]);
+        // Files are cut by what stands in them, and beside a short text much more may.
+        let lines = |index: usize| -> u64 {
+            let name = &recipe.sources[index].name;
+            summary.files.iter().filter_map(|file| file.line_bytes.get(name)).sum()
+        };
         let (mut sources, mut before, mut bytes) = (Vec::new(), 0, 0.0);
         for (index, (amount, repeats)) in amounts.iter().zip(repeats).enumerate() {
             let places = (repeats * amount.documents as f64).round() as u64;
@@ -65,7 +72,7 @@ impl MixPlan {
                 choice: Permutation::new(key.derive(&[1, index as u64]), documents.max(1)),
             });
             before += places;
-            bytes += repeats * amount.bytes as f64;
+            bytes += repeats * lines(index) as f64;
         }
         if before == 0 {
             return Err(CorpusError::NothingLeft { what: "mix" });
@@ -111,31 +118,27 @@ fn repeats(mix: &Mix, weights: &[f64], amounts: &[Amount]) -> Vec<f64> {
 }
 
 /// A copy of a document on its way: what stands before its line.
-const HEAD_BYTES: usize = 32;
+const HEAD_BYTES: usize = 40;
 
 struct Head {
     place: u64,
-    source: u32,
-    line_bytes: u32,
+    source: u64,
+    line_bytes: u64,
     amount: Amount,
 }
 
 impl Head {
     fn to_bytes(&self) -> [u8; HEAD_BYTES] {
+        let numbers = [self.place, self.source, self.line_bytes, self.amount.bytes, self.amount.words];
         let mut bytes = [0; HEAD_BYTES];
-        bytes[..8].copy_from_slice(&self.place.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.source.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.line_bytes.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.amount.bytes.to_le_bytes());
-        bytes[24..].copy_from_slice(&self.amount.words.to_le_bytes());
+        bytes.chunks_exact_mut(8).zip(numbers).for_each(|(bytes, number)| bytes.copy_from_slice(&number.to_le_bytes()));
         bytes
     }
 
     fn from_bytes(bytes: &[u8; HEAD_BYTES]) -> Self {
-        let long = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
-        let short = |at: usize| u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
-        let amount = Amount { documents: 1, bytes: long(16), words: long(24) };
-        Self { place: long(0), source: short(8), line_bytes: short(12), amount }
+        let number = |index: usize| u64::from_le_bytes(std::array::from_fn(|at| bytes[8 * index + at]));
+        let amount = Amount { documents: 1, bytes: number(3), words: number(4) };
+        Self { place: number(0), source: number(1), line_bytes: number(2), amount }
     }
 }
 
@@ -145,6 +148,8 @@ struct Group {
     bucket: u64,
     offset: u64,
     bytes: u64,
+    /// What its lines take, unpacked.
+    line_bytes: u64,
 }
 
 /// The mixing of one run.
@@ -242,54 +247,116 @@ impl<'a> MixRun<'a> {
         let mut out = AtomicFile::create(&path)?;
         let (mut groups, mut offset) = (Vec::new(), 0);
         for copies in copies.chunk_by(|a, b| self.plan.bucket(a.0) == self.plan.bucket(b.0)) {
-            let mut group = Vec::new();
+            let mut group = Encoder::new(Counting { file: &mut out, bytes: 0 }, 1).map_err(failed)?;
+            let mut line_bytes = 0;
             for &(place, index) in copies {
                 let (range, source, amount) = &documents[index];
                 let line = &lines[range.clone()];
-                let (source, line_bytes) = (*source as u32, line.len() as u32);
-                group.extend_from_slice(&Head { place, source, line_bytes, amount: *amount }.to_bytes());
-                group.extend_from_slice(line);
+                let head = Head { place, source: *source as u64, line_bytes: line.len() as u64, amount: *amount };
+                group.write_all(&head.to_bytes()).and_then(|()| group.write_all(line)).map_err(failed)?;
+                line_bytes += line.len() as u64;
             }
-            let group = zstd::bulk::compress(&group, 1).map_err(failed)?;
-            out.write_all(&group).map_err(failed)?;
-            let bytes = group.len() as u64;
-            groups.push(Group { bucket: self.plan.bucket(copies[0].0), offset, bytes });
+            let bytes = group.finish().map_err(failed)?.bytes;
+            groups.push(Group { bucket: self.plan.bucket(copies[0].0), offset, bytes, line_bytes });
             offset += bytes;
         }
         out.commit()?;
         Ok(groups)
     }
 
-    /// Puts the documents of a bucket into order.
+    /// Puts the documents of a bucket into order: all at once, or where chance has put too many large ones into it, a run of places
+    /// after another.
     fn gather(&self, bucket: usize, groups: &[Vec<Group>]) -> Result<FileRecord, CorpusError> {
-        let mut all = Vec::new();
-        for (file, groups) in groups.iter().enumerate() {
-            let Ok(at) = groups.binary_search_by_key(&(bucket as u64), |group| group.bucket) else { continue };
-            let path = self.scatter_file(file);
-            read_group(&path, groups[at], &mut all).map_err(|source| FileError::read(&path, source))?;
+        let of_bucket = groups.iter().enumerate().filter_map(|(file, groups)| {
+            let at = groups.binary_search_by_key(&(bucket as u64), |group| group.bucket).ok()?;
+            Some((self.scatter_file(file), groups[at]))
+        });
+        let groups: Vec<(PathBuf, Group)> = of_bucket.collect();
+        let limit = self.recipe.shard_bytes + self.recipe.document_bytes_max;
+        let mut sizes = Vec::new();
+        if groups.iter().map(|(_, group)| group.line_bytes).sum::<u64>() > limit {
+            for_each_copy(&groups, |head, _| {
+                sizes.push((head.place, head.line_bytes));
+                Ok(())
+            })?;
         }
-        let mut copies = Vec::new();
-        let mut rest = &all[..];
-        while let Some((head, behind)) = rest.split_first_chunk::<HEAD_BYTES>() {
-            let head = Head::from_bytes(head);
-            let (line, behind) = behind.split_at(head.line_bytes as usize);
-            copies.push((head, line));
-            rest = behind;
-        }
-        copies.sort_unstable_by_key(|(head, _)| head.place);
         let mut writer = PackedWriter::create(&self.folder.path("mixed"), &format!("{bucket:05}"), 3)?;
-        for (head, line) in copies {
-            writer.push_line(line, &self.recipe.sources[head.source as usize].name, head.amount)?;
+        for range in ranges(sizes, limit) {
+            let mut copies = Vec::new();
+            for_each_copy(&groups, |head, line| {
+                if range.contains(&head.place) {
+                    let mut bytes = Vec::with_capacity(head.line_bytes as usize);
+                    line.read_to_end(&mut bytes)?;
+                    copies.push((head, bytes));
+                }
+                Ok(())
+            })?;
+            copies.sort_unstable_by_key(|(head, _)| head.place);
+            for (head, line) in copies {
+                writer.push_line(&line, &self.recipe.sources[head.source as usize].name, head.amount)?;
+            }
         }
         writer.commit()
     }
 }
 
-fn read_group(path: &PathBuf, group: Group, into: &mut Vec<u8>) -> std::io::Result<()> {
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(group.offset))?;
-    zstd::stream::read::Decoder::new(file.take(group.bytes))?.read_to_end(into)?;
+/// Counts what goes into a file.
+struct Counting<'a> {
+    file: &'a mut AtomicFile,
+    bytes: u64,
+}
+
+impl Write for Counting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Calls `visit` with each copy in the groups, and with its line, which need not be read.
+fn for_each_copy(
+    groups: &[(PathBuf, Group)],
+    mut visit: impl FnMut(Head, &mut dyn Read) -> io::Result<()>,
+) -> Result<(), CorpusError> {
+    for (path, group) in groups {
+        let mut read = || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(group.offset))?;
+            let mut reader = BufReader::new(Decoder::new(file.take(group.bytes))?);
+            while !reader.fill_buf()?.is_empty() {
+                let mut head = [0; HEAD_BYTES];
+                reader.read_exact(&mut head)?;
+                let head = Head::from_bytes(&head);
+                let mut line = reader.by_ref().take(head.line_bytes);
+                visit(head, &mut line)?;
+                io::copy(&mut line, &mut io::sink())?;
+            }
+            Ok(())
+        };
+        read().map_err(|source: io::Error| FileError::read(path, source))?;
+    }
     Ok(())
+}
+
+/// Cuts places into runs whose lines take no more than `limit`, or have one line. `sizes` are places and their lines' bytes; of
+/// none that are known all is one run.
+fn ranges(mut sizes: Vec<(u64, u64)>, limit: u64) -> Vec<Range<u64>> {
+    sizes.sort_unstable();
+    let (mut ranges, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (place, line_bytes) in sizes {
+        if bytes > 0 && bytes + line_bytes > limit {
+            ranges.push(start..place);
+            (start, bytes) = (place, 0);
+        }
+        bytes += line_bytes;
+    }
+    ranges.push(start..u64::MAX);
+    ranges
 }
 
 fn read_marker<T: serde::de::DeserializeOwned>(path: PathBuf) -> Result<T, CorpusError> {

@@ -15,8 +15,9 @@ use super::folder::{Folder, mark, marked, remove_folder};
 use super::packed::for_each_document;
 use super::record::FileRecord;
 use super::workers::Workers;
+use crate::DataError;
 use crate::pack::{DocumentsHash, ShardsWriter, encode_document, token_bytes};
-use crate::{DataError, TokenShards};
+use crate::shards::read_index;
 
 /// What came of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,7 +53,8 @@ impl PackRun<'_> {
         drop(progress);
         workers.agree(done)?;
         workers.first(|| self.join())?;
-        Ok(TokenShards::open(&self.folder.path("tokens"))?.len())
+        // Not by opening them: that reads all tokens, and what is mapped counts as memory.
+        Ok(read_index(&self.folder.path("tokens"))?.tokens)
     }
 
     fn encoded(&self, file: usize, ending: &str) -> PathBuf {

@@ -63,9 +63,9 @@ impl PackedWriter {
         &self.record.name
     }
 
-    /// Bytes of the text that is in it so far.
-    pub fn text_bytes(&self) -> u64 {
-        self.record.amount.bytes
+    /// Bytes of the lines that are in it so far.
+    pub fn line_bytes(&self) -> u64 {
+        self.record.line_bytes.values().sum()
     }
 
     /// Writes a document; `amount` is that of its text.
@@ -83,12 +83,12 @@ impl PackedWriter {
         let written = self.encoder.write_all(line).and_then(|()| self.encoder.write_all(b"\n"));
         written.map_err(|error| FileError::write(&self.path, error))?;
         self.record.amount.add(amount);
-        match self.record.sources.get_mut(source) {
-            Some(there) => there.add(amount),
-            None => {
-                self.record.sources.insert(source.to_owned(), amount);
-            }
+        if !self.record.sources.contains_key(source) {
+            self.record.sources.insert(source.to_owned(), Amount::default());
+            self.record.line_bytes.insert(source.to_owned(), 0);
         }
+        self.record.sources.get_mut(source).expect("it was put in").add(amount);
+        *self.record.line_bytes.get_mut(source).expect("it was put in") += line.len() as u64 + 1;
         Ok(())
     }
 

@@ -196,14 +196,7 @@ impl<'a> ShardRun<'a> {
                 for piece in &shards[self.shard] {
                     let (source, file) = (&self.run.recipe.sources[piece.source], &inputs[piece.input].file);
                     let most = self.run.recipe.document_bytes_max;
-                    source::read(source, file, piece.part, most, &mut |item| match item {
-                        Item::Document(document) => self.document(document, None),
-                        Item::Fault(fault) if self.run.strict => Err(CorpusError::Strict(fault)),
-                        Item::Fault(fault) => {
-                            self.record.fault(fault);
-                            Ok(())
-                        }
-                    })?;
+                    source::read(source, file, piece.part, most, &mut |item| self.item(item))?;
                 }
             }
             From::Pass { index, files } => {
@@ -215,6 +208,7 @@ impl<'a> ShardRun<'a> {
                         file: path.clone(),
                         problem: "it has more documents than decisions".into(),
                     })?;
+                    self.workers.go_on()?;
                     self.document(document, Some(decision))
                 })?;
             }
@@ -228,11 +222,19 @@ impl<'a> ShardRun<'a> {
         Ok(self.record)
     }
 
+    /// Takes what a source has.
+    fn item(&mut self, item: Item) -> Result<(), CorpusError> {
+        self.workers.go_on()?;
+        match item {
+            Item::Document(document) => return self.document(document, None),
+            Item::Fault(fault) if self.run.strict => return Err(CorpusError::Strict(fault)),
+            Item::Fault(fault) => self.record.fault(fault),
+        }
+        Ok(())
+    }
+
     /// Takes a document through the stages.
     fn document(&mut self, mut document: Document, decision: Option<&[u8]>) -> Result<(), CorpusError> {
-        if self.workers.observer.stop_requested() {
-            return Err(CorpusError::Stopped);
-        }
         let mut amount = Amount::of(document.text());
         self.record.received.add(amount);
         self.tell(amount.bytes);
@@ -261,7 +263,7 @@ impl<'a> ShardRun<'a> {
     }
 
     fn keep(&mut self, document: &Document, amount: Amount) -> Result<(), CorpusError> {
-        let is_full = |writer: &PackedWriter| writer.text_bytes() >= self.run.recipe.shard_bytes;
+        let is_full = |writer: &PackedWriter| writer.line_bytes() >= self.run.recipe.shard_bytes;
         if self.out.as_ref().is_some_and(|(writer, _)| is_full(writer)) {
             self.finish_file()?;
         }

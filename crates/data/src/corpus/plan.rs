@@ -1,10 +1,14 @@
 //! What is read, and in which pieces: fixed before the first document, by the recipe and the files alone.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
+use super::folder::Folder;
 use super::recipe::Recipe;
-use super::{CorpusError, Workers};
-use crate::source::{self, Part, SourceFile};
+use super::{CorpusError, Workers, report};
+use crate::source::{self, Format, Part, SourceFile};
 use tsumugi_base::run_record::InputHash;
 
 /// A file that goes in, as `inputs.jsonl` lists it.
@@ -50,7 +54,23 @@ pub(super) fn inputs(recipe: &Recipe, workers: &Workers<'_>) -> Result<Vec<Input
         Ok(hash)
     })?;
     inputs.iter_mut().zip(hashes).for_each(|(input, hash)| input.sha256 = hash);
+    find_measured(&mut inputs);
     Ok(inputs)
+}
+
+/// Marks the files that the manifest of a run lists with the hash that they have.
+fn find_measured(inputs: &mut [Input]) {
+    let mut runs: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+    for Input { file, sha256, .. } in inputs {
+        // `DIR/documents/NAME` beside `DIR/manifest.json`.
+        let root = file.path.parent().and_then(Path::parent).filter(|_| file.format == Format::Jsonl);
+        let (Some(root), Some(sha256)) = (root, sha256) else { continue };
+        let known = runs.entry(root.to_owned()).or_insert_with(|| {
+            let summary = report::read_summary(&Folder::new(root)).unwrap_or_default();
+            [summary.files, summary.mixed, summary.dropped_files].concat().into_iter().map(|file| file.sha256).collect()
+        });
+        file.is_measured = known.contains(sha256);
+    }
 }
 
 /// Cuts large files and puts small ones together, in the order of the input.

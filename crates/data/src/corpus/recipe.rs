@@ -105,6 +105,9 @@ impl Recipe {
             if self.sources[..index].iter().any(|before| before.name == source.name) {
                 return Err(format!("two sources are named `{}`", source.name));
             }
+            if source.paths.is_empty() {
+                return Err(format!("source `{}`: `paths` is empty", source.name));
+            }
             if !(source.weight.is_finite() && source.weight >= 0.0) {
                 return Err(format!("source `{}`: `weight` is {}, but must be at least 0", source.name, source.weight));
             }
@@ -141,11 +144,22 @@ impl Recipe {
                 let known = stages::ALL.iter().map(|known| known.name).collect();
                 return Err(CorpusError::UnknownStage { number, kind, known });
             };
-            let stage = found.build(settings).map_err(|problem| wrong(&kind, problem))?;
+            let stage = finite(&settings).and_then(|()| found.build(settings));
+            let stage = stage.map_err(|problem| wrong(&kind, problem))?;
             Ok(BuiltStage { kind: found, stage })
         };
         self.stages.iter().enumerate().map(build).collect()
     }
+}
+
+/// TOML has `nan` and `inf`. As a bound they would be compared with everything and decide nothing.
+fn finite(settings: &toml::Table) -> Result<(), String> {
+    settings.iter().try_for_each(|(key, value)| match value {
+        toml::Value::Float(number) if !number.is_finite() => Err(format!("`{key}` is {number}, but must be finite")),
+        toml::Value::Table(inner) => finite(inner),
+        toml::Value::Array(values) => values.iter().filter_map(toml::Value::as_table).try_for_each(finite),
+        _ => Ok(()),
+    })
 }
 
 /// A stage and what it is called.

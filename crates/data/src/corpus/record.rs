@@ -114,6 +114,9 @@ pub struct FileRecord {
     pub amount: Amount,
     /// What is in it, by source.
     pub sources: BTreeMap<String, Amount>,
+    /// Bytes of its lines, with all that stands beside the texts, by source.
+    #[serde(default)]
+    pub line_bytes: BTreeMap<String, u64>,
     /// Its size, packed.
     pub file_bytes: u64,
     /// SHA-256 of the file.

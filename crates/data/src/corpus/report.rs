@@ -47,6 +47,9 @@ pub(super) fn read_summary(folder: &Folder) -> Result<Summary, CorpusError> {
     let text = read_to_string_limited(&path, CORPUS_RECORD_BYTES_MAX)?;
     let damaged = |problem: String| CorpusError::Damaged { file: path.clone(), problem };
     let mut manifest: serde_json::Value = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    if manifest["format"] != FORMAT {
+        return Err(damaged(format!("its format is {}, not \"{FORMAT}\"", manifest["format"])));
+    }
     serde_json::from_value(manifest["summary"].take()).map_err(|error| damaged(error.to_string()))
 }
 

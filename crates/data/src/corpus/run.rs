@@ -18,6 +18,7 @@ use super::recipe::{BuiltStage, Recipe, passes};
 use super::record::{FileRecord, ShardRecord, Summary};
 use super::workers::Workers;
 use super::{CorpusError, report};
+use crate::source::{Format, PAGE_DOCUMENTS};
 
 /// How a run works; none of it changes what comes out.
 pub struct Options<'a> {
@@ -54,10 +55,12 @@ const COPIES: u64 = 4;
 /// Runs a recipe into `out`, or goes on with it.
 pub fn run(recipe: &Recipe, out: &Path, options: &Options<'_>) -> Result<Outcome, CorpusError> {
     let memory_bytes = options.memory_bytes.unwrap_or_else(|| available_memory_bytes().unwrap_or(8 << 30) / 2);
-    let threads = threads(recipe, options, memory_bytes)?;
-    let workers = Workers { threads, observer: options.observer, ranks: options.ranks };
+    let mut workers = Workers { threads: 1, observer: options.observer, ranks: options.ranks };
     let stages = recipe.build_stages()?;
+    workers.threads = threads(recipe, false, options, memory_bytes)?;
     let inputs = plan::inputs(recipe, &workers)?;
+    let has_tables = inputs.iter().any(|input| input.file.format == Format::Parquet);
+    workers.threads = threads(recipe, has_tables, options, memory_bytes)?;
     let folder = Folder::new(out);
     let mut lock = None;
     workers.first(|| {
@@ -88,14 +91,16 @@ impl Whole<'_> {
             self.check_files(&summary)?;
             // It may have been killed after its manifest, before it had cleared away.
             self.workers.first(|| self.folder.tidy())?;
+            self.check_read(&summary)?;
             return Ok(Outcome { was_finished: true, summary });
         }
         let kinds: Vec<&str> = self.stages.iter().map(|built| built.kind.name).collect();
         let mut summary = Summary::of(&kinds, &self.passes()?);
-        if let Some(mix) = &self.recipe.mix {
+        let was_read = self.check_read(&summary);
+        if let (Some(mix), true) = (&self.recipe.mix, was_read.is_ok()) {
             summary.mixed = MixRun::new(self.recipe, mix, &summary, self.folder)?.run(self.workers)?;
         }
-        if let Some(tokenizer) = self.options.tokenizer {
+        if let (Some(tokenizer), true) = (self.options.tokenizer, was_read.is_ok()) {
             let (from, files) = match self.recipe.mix {
                 Some(_) => ("mixed", &summary.mixed),
                 None => ("documents", &summary.files),
@@ -107,7 +112,17 @@ impl Whole<'_> {
             report::write(self.recipe, &summary, &self.inputs, self.folder)?;
             self.folder.tidy()
         })?;
+        was_read?;
         Ok(Outcome { was_finished: false, summary })
+    }
+
+    /// A run that read nothing has a report like any other, but is no success.
+    fn check_read(&self, summary: &Summary) -> Result<(), CorpusError> {
+        if summary.received.documents > 0 {
+            return Ok(());
+        }
+        let (folder, files) = (self.folder.root().to_owned(), self.inputs.len());
+        Err(CorpusError::NothingRead { folder, files, faults: summary.faults })
     }
 
     /// What a finished run left must be there, in the sizes that it had.
@@ -151,9 +166,10 @@ fn files(records: &[ShardRecord]) -> Vec<FileRecord> {
 }
 
 /// As many threads as are asked for and fit into the memory.
-fn threads(recipe: &Recipe, options: &Options<'_>, memory_bytes: u64) -> Result<usize, CorpusError> {
+fn threads(recipe: &Recipe, has_tables: bool, options: &Options<'_>, memory_bytes: u64) -> Result<usize, CorpusError> {
+    let copies = if has_tables { COPIES + PAGE_DOCUMENTS } else { COPIES };
     let mixing = if recipe.mix.is_some() { 3 * (recipe.shard_bytes + recipe.document_bytes_max) } else { 0 };
-    let needed = WORKER_BYTES + (COPIES * recipe.document_bytes_max).max(mixing);
+    let needed = WORKER_BYTES + (copies * recipe.document_bytes_max).max(mixing);
     let fit = memory_bytes / needed;
     if fit == 0 {
         return Err(CorpusError::Memory { needed_bytes: needed, limit_bytes: memory_bytes });

@@ -100,6 +100,12 @@ impl Context<'_> {
         mark(&self.report, found)
     }
 
+    /// Where a stage leaves the keys of what it kept: `stages/NN-KIND.keys` of the run.
+    pub fn keys(&self) -> Result<PathBuf, CorpusError> {
+        self.report.parent().map_or(Ok(()), create_folder)?;
+        Ok(self.report.with_extension("keys"))
+    }
+
     /// An error if what takes so much does not fit into the memory.
     pub fn needs(&self, what: &'static str, needed_bytes: u64) -> Result<(), CorpusError> {
         let limit_bytes = self.memory_bytes;

@@ -30,7 +30,7 @@ impl Workers<'_> {
             while !failed.load(Ordering::Relaxed) {
                 let place = next.fetch_add(1, Ordering::Relaxed);
                 let Some(&unit) = units.get(place) else { break };
-                let result = if self.observer.stop_requested() { Err(CorpusError::Stopped) } else { work(unit) };
+                let result = self.go_on().and_then(|()| work(unit));
                 failed.fetch_or(result.is_err(), Ordering::Relaxed);
                 done.push((place, result));
             }
@@ -47,6 +47,11 @@ impl Workers<'_> {
             return Err(all.swap_remove(error).1.err().expect("it was looked at"));
         }
         all.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// An error if the user asked to stop.
+    pub fn go_on(&self) -> Result<(), CorpusError> {
+        if self.observer.stop_requested() { Err(CorpusError::Stopped) } else { Ok(()) }
     }
 
     /// Those of `count` units that are ours.

@@ -14,7 +14,8 @@ pub struct Cut {
 }
 
 impl Default for Cut {
-    /// GPT-3's, and those of lm-evaluation-harness.
+    /// GPT-3's (Brown et al. 2020, appendix C). The harness has the same numbers, but leaves out a text with ten n-grams or more,
+    /// however they overlap.
     fn default() -> Self {
         Self { window: 200, rest_min: 200, rests_max: 10 }
     }
@@ -52,5 +53,26 @@ mod tests {
         assert_eq!(cut(text, &[part("ghijklmnopqrst")], how).as_deref(), Some("äbcd\nwxyz"));
         assert_eq!(cut(text, &[part("gh"), part("pq")], how), None, "three rests");
         assert_eq!(cut(text, &[part(text)], how), None);
+    }
+
+    /// Appendix C: 200 characters on both sides go, pieces of less than 200 are discarded, and a text of more than 10 pieces goes.
+    #[test]
+    fn the_numbers_are_those_of_gpt_3() {
+        let ngram = "the thirteen words that stand in a benchmark and in no other";
+        let with = |before: usize, after: usize| format!("{}{ngram}{}", "a".repeat(before), "b".repeat(after));
+        let whole = |before: usize, after: usize| {
+            let part = before..before + ngram.len();
+            cut(&with(before, after), std::slice::from_ref(&part), Cut::default())
+        };
+        assert_eq!(whole(400, 0).unwrap(), "a".repeat(200), "the 200 before the n-gram went");
+        assert_eq!(whole(399, 0), None, "199 are too few");
+        assert_eq!(whole(400, 399).unwrap(), "a".repeat(200));
+        assert_eq!(whole(450, 500).unwrap(), format!("{}\n{}", "a".repeat(250), "b".repeat(300)));
+        let pieces = |count: usize| {
+            let text = vec!["x".repeat(600); count].join(ngram);
+            let parts: Vec<_> = text.match_indices(ngram).map(|(at, _)| at..at + ngram.len()).collect();
+            cut(&text, &parts, Cut::default()).map(|text| text.lines().count())
+        };
+        assert_eq!((pieces(10), pieces(11)), (Some(10), None));
     }
 }

@@ -1,10 +1,30 @@
-//! Words as decontamination compares them.
+//! What decontamination compares: words, or tokens.
 
 use std::ops::Range;
 
+use tsumugi_tokenizer::Tokenizer;
+
 use crate::clean::hash::hash;
 
-/// A word of a text.
+/// How a text is cut into what n-grams are made of.
+pub enum Units {
+    /// Words, in small letters and without punctuation.
+    Words,
+    /// Tokens, as they are.
+    Tokens(Box<Tokenizer>),
+}
+
+impl Units {
+    /// The units of a text, in its order.
+    pub fn of(&self, text: &str) -> Vec<Word> {
+        match self {
+            Self::Words => words(text),
+            Self::Tokens(tokenizer) => tokens(text, tokenizer),
+        }
+    }
+}
+
+/// A word of a text, or a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     /// The hash of what is compared.
@@ -13,7 +33,21 @@ pub struct Word {
     pub range: Range<usize>,
 }
 
-/// What white space sets apart, in small letters, without ASCII's punctuation. What is only punctuation is no word.
+/// Tokens with their bytes, widened to whole characters. A tokenizer that changes the text before it cuts it does not know them:
+/// then each token has the whole text.
+fn tokens(text: &str, tokenizer: &Tokenizer) -> Vec<Word> {
+    let word = |id: u32, range: Range<usize>| Word { hash: u64::from(id), range };
+    match tokenizer.encode_with_offsets(text) {
+        Ok(placed) => {
+            let whole = |range: Range<usize>| text.floor_char_boundary(range.start)..text.ceil_char_boundary(range.end);
+            placed.into_iter().map(|(id, range)| word(id, whole(range))).collect()
+        }
+        Err(_) => tokenizer.encode(text).into_iter().map(|id| word(id, 0..text.len())).collect(),
+    }
+}
+
+/// What white space sets apart, in small letters, without ASCII's punctuation. What is only punctuation is no word. This is
+/// `janitor` of lm-evaluation-harness in its fast form, but that there only ASCII's letters become small.
 pub fn words(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut small = String::new();
@@ -37,6 +71,14 @@ pub fn words(text: &str) -> Vec<Word> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_compared_as_they_are() {
+        let units = Units::Tokens(Box::new(tsumugi_tokenizer::train::byte_tokenizer(&[]).unwrap()));
+        let found = units.of("aé");
+        assert_eq!(found.iter().map(|word| word.hash).collect::<Vec<_>>(), [97, 0xc3, 0xa9]);
+        assert_eq!(found.into_iter().map(|word| word.range).collect::<Vec<_>>(), [0..1, 1..3, 1..3]);
+    }
 
     #[test]
     fn words_are_compared_without_case_and_punctuation() {

@@ -27,7 +27,7 @@ pub fn find(source: &Source) -> Result<Vec<SourceFile>, CorpusError> {
                 continue;
             };
             let bytes = fs::metadata(&path).map_err(|error| FileError::read(&path, error))?.len();
-            files.push(SourceFile { path, name, format, bytes });
+            files.push(SourceFile::new(path, name, format, bytes));
         }
         if files.len() == before {
             return Err(CorpusError::NoFiles { source_name: source.name.clone(), pattern: pattern.clone() });

@@ -1,12 +1,12 @@
 //! A JSON object on each line: a field has the text, one may have an id; `metadata` is kept, and so is every other field,
-//! in `metadata`. Lines that we wrote are read back with their signals.
+//! in `metadata`. Lines that a run of ours wrote are read back with their signals.
 
 use serde_json::{Map, Value};
 
 use super::lines::{Line, Lines};
 use super::{Item, Reading, Sink};
+use crate::Document;
 use crate::corpus::CorpusError;
-use crate::{Document, Signal};
 
 pub(super) fn read(reading: &Reading<'_>, sink: Sink<'_>) -> Result<(), CorpusError> {
     let mut lines = match Lines::open(reading) {
@@ -62,12 +62,14 @@ pub(super) fn document_of_fields(
         document.license = Some(license.clone());
         fields.shift_remove("license");
     }
-    if let Some(Value::Object(_)) = fields.get("signals") {
-        let Some(Value::Object(signals)) = fields.shift_remove("signals") else { unreachable!("it was looked at") };
-        for (name, value) in signals {
+    // Anybody may write a field of this name: it counts if we measured it, and else is metadata as other fields are.
+    let is_measured = reading.file.is_measured || reading.source.trust_signals;
+    if is_measured && fields.get("signals").is_some_and(Value::is_object) {
+        let signals = fields.shift_remove("signals");
+        for (name, value) in signals.as_ref().and_then(Value::as_object).into_iter().flatten() {
             match value {
-                Value::Number(number) => document.set_signal(&name, number.as_f64().unwrap_or(f64::NAN)),
-                Value::String(text) => document.set_signal(&name, Signal::Text(text)),
+                Value::Number(number) => document.set_signal(name, number.as_f64().unwrap_or(f64::NAN)),
+                Value::String(text) => document.set_signal(name, text.as_str()),
                 _ => {}
             }
         }

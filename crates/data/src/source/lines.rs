@@ -115,7 +115,7 @@ impl Lines {
 }
 
 /// What some editors begin a file with.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Memory that is kept from one line to the next.
 const SPARE_BYTES: usize = 1 << 20;

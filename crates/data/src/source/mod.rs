@@ -28,6 +28,7 @@ use crate::{DataError, Document};
 
 pub use files::find;
 pub use html::main_text;
+pub(crate) use parquet::PAGE_DOCUMENTS;
 pub use texts::Texts;
 
 /// Reads a whole UTF-8 text. Missing, empty, binary and too large files, and folders, are distinct errors.
@@ -55,10 +56,8 @@ pub enum Format {
 
 impl Format {
     /// By the ending of a file's name, the packing's left out.
-    fn of(path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
-        Some(match name.rsplit_once('.')?.1 {
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        Some(match ending(path)?.as_str() {
             "jsonl" | "ndjson" => Self::Jsonl,
             "parquet" => Self::Parquet,
             "csv" | "tsv" => Self::Csv,
@@ -68,6 +67,13 @@ impl Format {
             _ => return None,
         })
     }
+}
+
+/// The ending of a file's name, in small letters, the packing's left out.
+fn ending(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst")).unwrap_or(&name);
+    Some(name.rsplit_once('.')?.1.to_owned())
 }
 
 /// What is one document of a text file.
@@ -110,9 +116,20 @@ pub struct Source {
     /// Whether a page's main text is taken; otherwise all of its text.
     #[serde(default = "default_main_text")]
     pub main_text: bool,
+    /// Whether `signals` of its JSON lines are taken as measured on the texts, though no manifest of a run says so.
+    #[serde(default)]
+    pub trust_signals: bool,
     /// How much of the mix it is, beside its size and the other sources' weights.
     #[serde(default = "default_weight")]
     pub weight: f64,
+}
+
+impl Source {
+    /// A source of no paths, with every setting as it is where a recipe says nothing.
+    pub(crate) fn new(name: &str, text_field: &str) -> Self {
+        let value = serde_json::json!({ "name": name, "text-field": text_field, "paths": [] });
+        serde_json::from_value(value).expect("these are keys of a source")
+    }
 }
 
 fn default_text_field() -> String {
@@ -142,6 +159,15 @@ pub struct SourceFile {
     pub format: Format,
     /// Its size.
     pub bytes: u64,
+    /// Whether it is the output of a run, as that run's manifest beside it says: then its documents' signals are taken.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_measured: bool,
+}
+
+impl SourceFile {
+    pub(crate) fn new(path: PathBuf, name: String, format: Format, bytes: u64) -> Self {
+        Self { path, name, format, bytes, is_measured: false }
+    }
 }
 
 /// A part of a file: bytes of one that can be cut at line ends, row groups of a table, or all.

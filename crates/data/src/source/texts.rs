@@ -9,7 +9,7 @@ use tsumugi_base::io::{NotText, TextError};
 use tsumugi_base::limits::TEXT_BYTES_MAX;
 use tsumugi_tokenizer::bpe::border;
 
-use super::{Format, Item, Part, Source, SourceFile, Split, find, input, read};
+use super::{Format, Item, Part, Source, SourceFile, find, input, read};
 use crate::corpus::{CorpusError, Fault};
 
 /// The files that hold texts.
@@ -29,17 +29,7 @@ impl Texts {
     /// Files, folders and patterns. A file that is named itself and has no known ending is plain text; of tables and
     /// JSON lines the field `text_field` is taken.
     pub fn find(paths: &[PathBuf], text_field: &str) -> Result<Self, CorpusError> {
-        let mut source = Source {
-            name: "texts".into(),
-            paths: Vec::new(),
-            format: None,
-            license: None,
-            text_field: text_field.into(),
-            id_field: super::default_id_field(),
-            split: Split::File,
-            main_text: true,
-            weight: 1.0,
-        };
+        let mut source = Source::new("texts", text_field);
         let mut files = Vec::new();
         for path in paths {
             let shown = path.to_string_lossy();
@@ -50,7 +40,7 @@ impl Texts {
             }
             let bytes = std::fs::metadata(path).map_err(|error| FileError::read(path, error))?.len();
             let format = Format::of(path).unwrap_or(Format::Text);
-            files.push(SourceFile { path: path.clone(), name: shown.into_owned(), format, bytes });
+            files.push(SourceFile::new(path.clone(), shown.into_owned(), format, bytes));
         }
         Ok(Self { source, files })
     }

@@ -294,6 +294,15 @@ fn a_recipe_with_a_mistake_says_where() {
         (&format!("{source}[[stage]]\nwords = 1"), "it has no `kind`"),
         (&format!("{source}[[stage]]\nkind = 'length'\nword-min = 1"), "stage 1, `length`: unknown field `word-min`"),
         (&format!("{source}[[stage]]\nkind = 'threshold'\nsignal = 'x'"), "it has neither `min` nor `max`"),
+        (
+            &format!("{source}[[stage]]\nkind = 'threshold'\nsignal = 'x'\nmin = nan"),
+            "`min` is NaN, but must be finite",
+        ),
+        (
+            &format!("{source}[[stage]]\nkind = 'filters'\nrules = ['fineweb']\nthresholds = {{ x = -inf }}"),
+            "`x` is -inf, but must be finite",
+        ),
+        ("[[source]]\nname = 'a'\npaths = []", "source `a`: `paths` is empty"),
         (&format!("{source}[mix]\ntemperature = 0"), "`mix.temperature` is 0"),
         ("shard-bytes = 1\n[[source]]\nname = 'a'\npaths = ['x']", "`shard-bytes` is 1"),
         ("[[source]]\nname = 'a'\npaths = ['no/such/file']", "source `a`: no file at `no/such/file`"),
@@ -301,6 +310,80 @@ fn a_recipe_with_a_mistake_says_where() {
         let found = problem(text);
         assert!(found.contains(expected), "{text}\n{found}");
     }
+}
+
+#[test]
+fn signals_count_only_if_a_run_measured_them() {
+    let folder = temporary_folder();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let line = json!({"text": "one two three", "signals": {"words": 900.0, "other": "x"}});
+    fs::write(folder.path().join("a.jsonl"), format!("{line}\n")).unwrap();
+    let stages = "[[stage]]\nkind = 'length'\nwords-max = 100\n";
+    let run_on = |paths: &str, settings: &str, name: &str| {
+        let out = folder.path().join(name);
+        let text = format!("[[source]]\nname = 's'\npaths = ['{paths}']\n{settings}\n{stages}");
+        let outcome = run(&text, &out).unwrap();
+        (outcome.summary.kept.documents, documents(&out.join("documents")))
+    };
+    let (kept, found) = run_on(&path("a.jsonl"), "", "plain");
+    assert_eq!((kept, &found[0]["signals"]), (1, &json!({"words": 3.0})), "{found:?}");
+    assert_eq!(found[0]["metadata"]["signals"]["words"], 900.0, "nothing that came with it is lost");
+    assert_eq!(run_on(&path("a.jsonl"), "trust-signals = true", "trusted").0, 0);
+    // The output of a run is measured; once a byte of it is changed it is a file like any other.
+    let (_, found) = run_on(&path("plain/documents"), "", "again");
+    assert_eq!(found[0]["signals"], json!({"words": 3.0}));
+    let inputs = |name: &str| fs::read_to_string(folder.path().join(name).join("inputs.jsonl")).unwrap();
+    assert!(inputs("again").contains("\"is_measured\":true") && !inputs("plain").contains("is_measured"));
+    let packed = fs::read_dir(folder.path().join("plain/documents")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&packed, zstd::bulk::compress(format!("{line}\n").as_bytes(), 3).unwrap()).unwrap();
+    let (kept, found) = run_on(&path("plain/documents"), "", "changed");
+    assert_eq!((kept, &found[0]["signals"]["words"]), (1, &json!(3.0)));
+}
+
+#[test]
+fn a_run_that_reads_nothing_says_so_each_time() {
+    let folder = temporary_folder();
+    fs::write(folder.path().join("a.jsonl"), "\n").unwrap();
+    let text = format!("[[source]]\nname = 's'\npaths = ['{}/a.jsonl']\n[mix]\n", folder.path().display());
+    for _ in 0..2 {
+        let error = run(&text, &folder.path().join("out")).unwrap_err();
+        assert!(
+            error.to_string().ends_with("out: no document was read from 1 files; 0 parts could not be read"),
+            "{error}"
+        );
+        assert!(error.hint().is_some());
+    }
+    assert!(folder.path().join("out/report.html").exists());
+}
+
+#[test]
+fn a_stop_is_heard_while_only_faults_come() {
+    let folder = temporary_folder();
+    fs::write(folder.path().join("a.jsonl"), "no JSON\n".repeat(500)).unwrap();
+    let text = format!("[[source]]\nname = 's'\npaths = ['{}/a.jsonl']\n", folder.path().display());
+    let observer = StopAfter(AtomicU64::new(100));
+    assert!(corpus::run(&recipe(&text), &folder.path().join("out"), &options(&observer)).unwrap_err().is_stop());
+}
+
+#[test]
+fn a_bucket_of_the_mix_that_is_too_large_is_put_in_order_in_parts() {
+    let folder = temporary_folder();
+    let text = |index: usize| if index.is_multiple_of(10) { "large ".repeat(150) } else { "small".into() };
+    let lines: String =
+        (0..300).map(|index| json!({"id": index.to_string(), "text": text(index)}).to_string() + "\n").collect();
+    fs::write(folder.path().join("a.jsonl"), lines).unwrap();
+    let run_with = |document_bytes_max: u64| {
+        let out = folder.path().join(document_bytes_max.to_string());
+        let text = format!(
+            "shard-bytes = 2048\ndocument-bytes-max = {document_bytes_max}\n[[source]]\nname = 's'\npaths = ['{}/a.jsonl']\n[mix]\nrepeats-max = 1.5",
+            folder.path().display()
+        );
+        (run(&text, &out).unwrap().summary.mixed, output(&out.join("mixed")))
+    };
+    let (files, in_parts) = run_with(1024);
+    let largest = files.iter().map(|file| file.line_bytes["s"]).max().unwrap();
+    assert!(largest > 2048 + 1024, "the largest file has {largest} bytes: no bucket was too large");
+    assert!(in_parts == run_with(1 << 20).1);
 }
 
 /// Threads that play ranks.

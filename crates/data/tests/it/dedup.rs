@@ -10,6 +10,7 @@ use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_data::corpus::{self, Options};
 use tsumugi_data::dedup::shingles::{jaccard, set, shingles};
+use tsumugi_tokenizer::train::byte_tokenizer;
 
 use crate::corpus::{documents, options, recipe, run};
 
@@ -42,8 +43,9 @@ fn run_stage(stage: &str, lines: &[Value]) -> Ran {
         format!("{benchmark}\n{{\"id\": \"q2\", \"question\": \"Too short?\"}}\n"),
     )
     .unwrap();
+    fs::write(folder.path().join("bytes.json"), byte_tokenizer(&[]).unwrap().to_json()).unwrap();
     let text = format!(
-        "shard-bytes = 5000\ndocument-bytes-max = 100000\n[[source]]\nname = 'a'\npaths = ['{}']\n[[stage]]\n{}",
+        "shard-bytes = 5000\ndocument-bytes-max = 100000\n[[source]]\nname = 'a'\npaths = ['{}']\ntrust-signals = true\n[[stage]]\n{}",
         input.display(),
         stage.replace("FOLDER", &folder.path().display().to_string())
     );
@@ -217,6 +219,55 @@ fn long_parts_that_stood_before_are_cut_out() {
     assert_eq!(ran.kept[1]["signals"]["repeated_bytes"].as_f64().unwrap(), common.len() as f64 + 1.0);
 }
 
+/// Documents in two runs, the second against the keys of the first: what both keep is what one run keeps of all.
+#[test]
+fn what_another_run_kept_is_a_duplicate() {
+    let is_copy = |line: &Value| line["id"].as_str().unwrap().ends_with("-copy");
+    let (copies, mut texts): (Vec<Value>, Vec<Value>) = near_copies(60, &[0, 1, 60]).into_iter().partition(is_copy);
+    let same: Vec<Value> = texts[..20].to_vec();
+    let half = texts.len() + 20;
+    texts.extend([copies, same].concat());
+    for (kind, settings) in [
+        ("exact-duplicates", ""),
+        ("exact-duplicates", "unit = 'line'"),
+        ("near-duplicates", ""),
+        ("near-duplicates", "jaccard-min = 0.7"),
+        ("simhash-duplicates", ""),
+    ] {
+        let folder = temporary_folder();
+        let run_on = |name: &str, lines: &[Value], more: &str| {
+            let input = folder.path().join(format!("{name}.jsonl"));
+            fs::write(&input, lines.iter().map(|line| line.to_string() + "\n").collect::<String>()).unwrap();
+            let out = folder.path().join(name);
+            let text = format!(
+                "shard-bytes = 5000\n[[source]]\nname = 'a'\npaths = ['{}']\n[[stage]]\nkind = '{kind}'\n{settings}\n{more}",
+                input.display()
+            );
+            run(&text, &out).map(|_| documents(&out.join("documents")))
+        };
+        let (first, second) = texts.split_at(half);
+        let all = run_on("all", &texts, "").unwrap();
+        let mut kept = run_on("first", first, "save-keys = true").unwrap();
+        let keys = format!("'{}/first/stages/01-{kind}.keys'", folder.path().display());
+        let new = run_on("second", second, &format!("save-keys = true\nagainst = [{keys}]")).unwrap();
+        assert!(!new.is_empty() && new.len() < run_on("alone", second, "").unwrap().len(), "{kind} {settings}");
+        kept.extend(new);
+        let text = |lines: &[Value]| lines.iter().map(|line| line["text"].clone()).collect::<Vec<_>>();
+        assert_eq!(text(&kept), text(&all), "{kind} {settings}");
+        // A third run of what both had finds nothing new.
+        let both = format!("against = [{keys}, '{}/second/stages/01-{kind}.keys']", folder.path().display());
+        assert_eq!(run_on("third", &texts, &both).unwrap(), [json!(null); 0], "{kind} {settings}");
+        let error = run_on("wrong", first, "against = ['Cargo.toml']").unwrap_err();
+        assert!(error.to_string().contains("Cargo.toml: it is no file of keys"), "{error}");
+        let other = if kind.starts_with("exact") { "near-duplicates" } else { "exact-duplicates" };
+        let text = format!(
+            "[[source]]\nname = 'a'\npaths = ['Cargo.toml']\nformat = 'text'\n[[stage]]\nkind = '{other}'\nagainst = [{keys}]"
+        );
+        let error = run(&text, &folder.path().join("other")).unwrap_err();
+        assert!(error.to_string().contains(&format!("it has the keys for \"{kind}\"")), "{error}");
+    }
+}
+
 const DECONTAMINATE: &str = "kind = 'decontaminate'\nn = 6\nbenchmarks = [{ name = 'b', paths = ['FOLDER/benchmark.jsonl'], fields = ['question', 'choices'] }]\n";
 
 #[test]
@@ -233,6 +284,29 @@ fn texts_of_a_benchmark_are_found_and_what_is_too_short_is_told() {
     assert_eq!(report["contaminated"], json!([{"id": "q1", "ngrams": 4, "found": 3, "documents": ["hit"]}]));
     let ran = run_stage(&format!("{DECONTAMINATE}action = 'report'"), &lines);
     assert_eq!((ran.kept.len(), &ran.kept[4]["signals"]["benchmark_ngrams"]), (5, &json!(3.0)));
+}
+
+#[test]
+fn tokens_may_be_compared_and_the_length_follow_the_benchmark() {
+    let lines = [line("case", "What is THE answer to it?"), line("same", "So: What is the answer to")];
+    let ran = run_stage(&DECONTAMINATE.replace("n = 6", "n = 20\ntokenizer = 'FOLDER/bytes.json'"), &lines);
+    assert_eq!(ran.dropped_ids(), BTreeSet::from(["same"]), "bytes are compared as they are");
+    let report = &ran.report.unwrap()[0];
+    assert_eq!((&report["n"], &report["undecidable"]), (&json!(20), &json!(["q2"])));
+    let ran = run_stage(&DECONTAMINATE.replace("n = 6", "n = 'percentile'"), &lines);
+    assert_eq!(ran.report.unwrap()[0]["n"], 8);
+    let folder = temporary_folder();
+    fs::write(folder.path().join("benchmark.jsonl"), "{\"question\": \"a\"}").unwrap();
+    for (settings, expected) in [
+        ("n = 0", "`n` is 0, but must be from 1 to 256, or \"percentile\""),
+        ("n = 'all'", "`n` is \"all\", but"),
+        ("tokenizer = 'no/such'", "no/such"),
+    ] {
+        let stage = DECONTAMINATE.replace("n = 6", settings).replace("FOLDER", &folder.path().display().to_string());
+        let text = format!("[[source]]\nname = 'a'\npaths = ['Cargo.toml']\nformat = 'text'\n[[stage]]\n{stage}");
+        let error = run(&text, &folder.path().join("out")).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

@@ -197,6 +197,33 @@ fn tables_with_quotes_and_bad_rows() {
 }
 
 #[test]
+fn quotes_that_are_wrong_are_faults_of_their_rows() {
+    let read_table = |name: &str, table: &str| {
+        let folder = folder_of(&[(name, table.as_bytes()), ("z.jsonl", &lines(&["end"]))]);
+        let found = read(folder.path(), "");
+        (found.texts.clone(), found.problems())
+    };
+    for (open, end) in [("a.csv", "\n"), ("a.csv", ""), ("a.csv", "\r\n")] {
+        let (texts, problems) = read_table(open, &format!("id,text\n1,one\n2,\"two\n3,three\n4,four{end}"));
+        assert_eq!(texts, ["one", "end"]);
+        assert_eq!(problems, ["a.csv Some(16) a quote that is never closed; the rest of the file is left out"]);
+    }
+    let (texts, problems) =
+        read_table("a.csv", "\u{feff}\"id\",text\n1,\"a \"b\" c\"\n2,\"a, \"\"b\"\"\"\n3,c \"d\"\n");
+    assert_eq!(texts, ["a, \"b\"", "c \"d\"", "end"], "a quote within a field without quotes is a letter");
+    assert_eq!(problems, ["a.csv Some(15) a quote that is closed in the middle of a field"]);
+    // An open quote that the next one of another row closes.
+    let (texts, problems) = read_table("a.csv", "id,text\n1,\"one\n2,two\n3,\"three\"\n4,four\n");
+    assert_eq!(texts, ["four", "end"]);
+    assert_eq!(problems, ["a.csv Some(10) a quote that is closed in the middle of a field"]);
+    let (texts, problems) = read_table("a.csv", "id,\"text\n1,one\n");
+    assert_eq!(texts, ["end"]);
+    assert!(problems[0].starts_with("a.csv Some(3) a head that cannot be read: a quote"), "{problems:?}");
+    let (texts, _) = read_table("a.tsv.csv", "id,text\n1,one\n");
+    assert_eq!(texts, ["one", "end"], "what ends in .csv has commas");
+}
+
+#[test]
 fn pages_give_their_main_text() {
     let sentence =
         "A sentence of a page that goes on for long enough to be taken as a part of its main text, and more.";
@@ -304,8 +331,25 @@ fn parquet_whole_and_damaged() {
     assert!(found.problems()[0].starts_with("b.parquet"), "{:?}", found.problems());
     let read_back = documents(&folder.path().join("out/documents"));
     assert_eq!((&read_back[4]["metadata"]["year"], &read_back[4]["id"]), (&2002.into(), &"a.parquet#4".into()));
-    let found = read(folder.path(), "text-field = 'no'");
-    assert!(found.problems()[0].ends_with("it has no column `no` of strings"), "{:?}", found.problems());
+    let out = folder.path().join("none");
+    let error = run(&source(folder.path(), "text-field = 'no'"), &out).unwrap_err();
+    assert!(matches!(error, CorpusError::NothingRead { files: 3, faults: 3, .. }), "{error}");
+    let faults = fs::read_to_string(out.join("faults.jsonl")).unwrap();
+    assert!(faults.contains("it has no column `no` of strings"), "{faults}");
+}
+
+#[test]
+fn a_page_of_a_table_that_takes_too_much_memory_is_left_out() {
+    let (most, more) = ("x".repeat(260_000), "y".repeat(700_000));
+    let folder = folder_of(&[("a.parquet", &table(&["one", "two", &most, "four", &more, "six"]))]);
+    let found = read(folder.path(), "");
+    assert_eq!(found.texts, ["one", "two", "four"], "a text that is too long costs itself, a page its row group");
+    let problems = found.problems();
+    assert!(problems[0].ends_with("a document of 253.9 KiB, but at most 64.0 KiB are read"), "{problems:?}");
+    assert!(
+        problems[1].contains("row group 2") && problems[1].contains("a page of column \"text\" takes"),
+        "{problems:?}"
+    );
 }
 
 /// Mutated files of every format: reading always comes to its end.

@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tsumugi_base::Hint;
-use tsumugi_base::io::TextError;
-use tsumugi_base::jsonl::JsonLinesError;
 use tsumugi_files::mmap::MappedFile;
 use tsumugi_files::{ElementType, FilesError, TensorFile, TensorView, write_safetensors};
 
@@ -25,6 +23,7 @@ pub use features::FeatureSettings;
 pub use texts::read_texts;
 pub use training::{Trained, TrainingSettings, train};
 
+use crate::corpus::CorpusError;
 use features::Features;
 
 /// The key of the header's metadata.
@@ -55,10 +54,7 @@ pub enum ClassifierError {
     Files(#[from] FilesError),
     /// A file of texts could not be read.
     #[error(transparent)]
-    Text(#[from] TextError),
-    /// A file of documents could not be read.
-    #[error(transparent)]
-    Documents(#[from] JsonLinesError),
+    Texts(#[from] CorpusError),
     /// It is a safetensors file of something else.
     #[error("{path} is no classifier: {reason}", path = .path.display())]
     Malformed {
@@ -83,8 +79,7 @@ impl Hint for ClassifierError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Files(error) => error.hint(),
-            Self::Text(error) => error.hint(),
-            Self::Documents(error) => error.hint(),
+            Self::Texts(error) => error.hint(),
             Self::Malformed { .. } => Some("make one with `tsumugi data classifier train`".into()),
             Self::TooFew { .. } => Some("give more texts; each counts once".into()),
         }

@@ -2,46 +2,59 @@
 //!
 //! A sketch begins with what the document is worth. A decision is empty for a document that is alone.
 
+use super::other_runs::OtherRuns;
 use crate::Document;
+use crate::corpus::frames::FrameWriter;
 use crate::corpus::{Context, CorpusError, DecisionWriter, SketchReader, Verdict};
 use crate::dedup::clusters::{BYTES_PER_DOCUMENT, Clusters, DOCUMENTS_MAX};
 use crate::dedup::keep::Keep;
 
-/// No documents joined yet; an error if there are too many.
-pub(super) fn begin(sketches: &SketchReader, context: &Context<'_>) -> Result<Clusters, CorpusError> {
-    let documents = sketches.documents();
+/// No documents joined yet, `others` of other runs before ours; an error if there are too many.
+pub(super) fn begin(others: u64, sketches: &SketchReader, context: &Context<'_>) -> Result<Clusters, CorpusError> {
+    let documents = others + sketches.documents();
     let needed = if documents > DOCUMENTS_MAX { u64::MAX } else { documents * BYTES_PER_DOCUMENT };
     context.needs("a table of all documents", needed)?;
     Ok(Clusters::new(documents))
 }
 
-/// Decides about each document by its cluster.
+/// Decides about each of our documents by its cluster. Of a cluster that has one of another run none stays.
 pub(super) fn decide(
     mut clusters: Clusters,
     keep: &Keep,
+    others: &OtherRuns,
     sketches: &SketchReader,
     decisions: &mut DecisionWriter,
+    context: &Context<'_>,
 ) -> Result<(), CorpusError> {
-    let mut survivors = clusters.survivors();
+    let (mut survivors, mut document) = (clusters.survivors(), 0);
+    others.all(&mut |_| {
+        survivors.push(&mut clusters, u64::MAX);
+        document += 1;
+        Ok(())
+    })?;
     sketches.all(&mut |sketch| {
         let worth = sketch.first_chunk().expect("a sketch of ours");
         survivors.push(&mut clusters, u64::from_le_bytes(*worth));
         Ok(())
     })?;
-    for document in 0..sketches.documents() as u32 {
+    let mut saver = others.saver(context)?;
+    sketches.all(&mut |sketch| {
         let first = clusters.first(document);
         let size = survivors.sizes[first as usize];
-        if size == 1 {
-            decisions.push(&[])?;
-            continue;
-        }
         let stays = *keep == Keep::All || survivors.best[first as usize] == document;
+        document += 1;
+        if let Some(saver) = saver.as_mut().filter(|_| stays) {
+            saver.push(sketch)?;
+        }
+        if size == 1 {
+            return decisions.push(&[]);
+        }
         let mut decision = [u8::from(stays), 0, 0, 0, 0, 0, 0, 0, 0];
         decision[1..5].copy_from_slice(&first.to_le_bytes());
         decision[5..].copy_from_slice(&size.to_le_bytes());
-        decisions.push(&decision)?;
-    }
-    Ok(())
+        decisions.push(&decision)
+    })?;
+    saver.map_or(Ok(()), FrameWriter::commit)
 }
 
 /// Keeps the cluster with the document, as `NAME_cluster` (the number of its first document) and `NAME_cluster_size`.

@@ -5,19 +5,24 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use tsumugi_base::io::read_to_string_limited;
+use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
+use tsumugi_tokenizer::Tokenizer;
 
 use super::pieces::numbers;
 use crate::Document;
 use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchReader, Verdict};
-use crate::decontaminate::{Benchmark, Cut, Index, cut};
+use crate::decontaminate::{Benchmark, Cut, Index, Length, Units, cut};
 
 /// A sketch is three numbers for each n-gram of a benchmark (its number, its first byte, the one behind its last), how many these are
 /// before them, and the document's id behind. A decision is the bytes of those that count.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(try_from = "Settings")]
 pub(super) struct Decontaminate {
     settings: Settings,
     index: Index,
+    /// Of each benchmark: the n of its n-grams.
+    lengths: Vec<usize>,
     /// Of each item: its benchmark and its id.
     items: Vec<(usize, String)>,
     files: Vec<PathBuf>,
@@ -27,9 +32,10 @@ pub(super) struct Decontaminate {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
     benchmarks: Vec<Benchmark>,
-    /// Words of an n-gram.
-    #[serde(default = "default_n")]
-    n: usize,
+    /// Words of an n-gram, 13 if not said; `percentile` is GPT-3's rule.
+    n: Option<toml::Value>,
+    /// A `tokenizer.json`, or a folder with one, whose tokens are compared instead of words.
+    tokenizer: Option<PathBuf>,
     #[serde(default)]
     action: Action,
     /// An n-gram that stands in more documents is a phrase of the language, no sign of a benchmark. GPT-3 has 10, the
@@ -38,8 +44,24 @@ struct Settings {
     documents_max: Option<u32>,
 }
 
-fn default_n() -> usize {
-    13
+impl Settings {
+    fn length(&self) -> Result<Length, String> {
+        match &self.n {
+            None => Ok(Length::Fixed(13)),
+            Some(toml::Value::String(rule)) if rule == "percentile" => Ok(Length::Percentile),
+            Some(toml::Value::Integer(n @ 1..=256)) => Ok(Length::Fixed(*n as usize)),
+            Some(other) => Err(format!("`n` is {other}, but must be from 1 to 256, or \"percentile\"")),
+        }
+    }
+
+    /// What is compared, and the file that says how.
+    fn units(&self) -> Result<(Units, Option<PathBuf>), String> {
+        let Some(path) = &self.tokenizer else { return Ok((Units::Words, None)) };
+        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.clone() };
+        let text = read_to_string_limited(&file, TOKENIZER_FILE_BYTES_MAX).map_err(|error| error.to_string())?;
+        let tokenizer = Tokenizer::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok((Units::Tokens(Box::new(tokenizer)), Some(file)))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -58,20 +80,20 @@ impl TryFrom<Settings> for Decontaminate {
     type Error = String;
 
     fn try_from(settings: Settings) -> Result<Self, String> {
-        if !(1..=256).contains(&settings.n) {
-            return Err(format!("`n` is {}, but must be from 1 to 256", settings.n));
-        }
-        let (mut index, mut items, mut files) = (Index::new(settings.n), Vec::new(), Vec::new());
+        let length = settings.length()?;
+        let (units, file) = settings.units()?;
+        let mut index = Index::new(units);
+        let (mut lengths, mut items, mut files) = (Vec::new(), Vec::new(), Vec::from_iter(file));
         for (number, benchmark) in settings.benchmarks.iter().enumerate() {
             let (found, of_benchmark) = benchmark.read().map_err(|error| format!("`{}`: {error}", benchmark.name))?;
             if found.is_empty() {
                 return Err(format!("benchmark `{}` has no items", benchmark.name));
             }
-            found.iter().for_each(|item| index.push(item));
+            lengths.push(index.push(&found, length));
             items.extend(found.into_iter().map(|item| (number, item.id)));
             files.extend(of_benchmark);
         }
-        Ok(Self { settings, index, items, files })
+        Ok(Self { settings, index, lengths, items, files })
     }
 }
 
@@ -153,6 +175,8 @@ const EXAMPLES_MAX: usize = 3;
 #[derive(Debug, Serialize)]
 struct BenchmarkReport<'a> {
     name: &'a str,
+    /// Words or tokens of its n-grams.
+    n: usize,
     items: usize,
     contaminated: Vec<ItemReport<'a>>,
     /// Shorter than an n-gram: nothing can be said about them.
@@ -172,8 +196,9 @@ struct ItemReport<'a> {
 impl Decontaminate {
     fn tell<'a>(&'a self, counts: &dyn Fn(u32) -> bool, examples: &'a [Vec<String>]) -> Vec<BenchmarkReport<'a>> {
         let names = self.settings.benchmarks.iter().map(|benchmark| benchmark.name.as_str());
-        let empty = |name| BenchmarkReport { name, items: 0, contaminated: Vec::new(), undecidable: Vec::new() };
-        let mut reports: Vec<BenchmarkReport<'a>> = names.map(empty).collect();
+        let empty =
+            |(name, &n)| BenchmarkReport { name, n, items: 0, contaminated: Vec::new(), undecidable: Vec::new() };
+        let mut reports: Vec<BenchmarkReport<'a>> = names.zip(&self.lengths).map(empty).collect();
         for ((benchmark, id), ngrams) in self.items.iter().zip(self.index.items()) {
             let report = &mut reports[*benchmark];
             report.items += 1;

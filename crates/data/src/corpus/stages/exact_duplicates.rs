@@ -1,12 +1,17 @@
 //! Documents, paragraphs or lines with the same text, byte for byte: one of them stays.
 
-use serde::Deserialize;
+use std::path::PathBuf;
 
+use serde::Deserialize;
+use serde_json::json;
+
+use super::other_runs::OtherRuns;
 use super::pieces::{Pieces, read_sketch};
 use crate::Document;
+use crate::corpus::frames::FrameWriter;
 use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchReader, Verdict};
 use crate::dedup::keep::Keep;
-use crate::dedup::pieces::Unit;
+use crate::dedup::pieces::{HASH_BYTES, Unit};
 use crate::dedup::sorter::Sorter;
 
 /// Sorts hashes, on the disk where they do not fit into the memory.
@@ -15,7 +20,11 @@ use crate::dedup::sorter::Sorter;
 pub(super) struct ExactDuplicates {
     pieces: Pieces,
     keep: Keep,
+    others: OtherRuns,
 }
+
+/// The number of a piece of another run.
+const OTHER: u64 = u64::MAX;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -26,6 +35,10 @@ struct Settings {
     keep: Option<String>,
     /// The least piece that is a duplicate, in bytes.
     bytes_min: usize,
+    /// Files of keys: what other runs kept goes.
+    against: Vec<PathBuf>,
+    /// Whether the keys of what stays are left for other runs.
+    save_keys: bool,
 }
 
 impl TryFrom<Settings> for ExactDuplicates {
@@ -36,7 +49,9 @@ impl TryFrom<Settings> for ExactDuplicates {
         if keep == Keep::All {
             return Err("`keep` is `all`, but of copies that are equal one must go".into());
         }
-        Ok(Self { pieces: Pieces { unit: settings.unit, bytes_min: settings.bytes_min }, keep })
+        let made_by = json!({ "unit": settings.unit });
+        let others = OtherRuns::open(settings.against, settings.save_keys, "exact-duplicates", made_by)?;
+        Ok(Self { pieces: Pieces { unit: settings.unit, bytes_min: settings.bytes_min }, keep, others })
     }
 }
 
@@ -54,12 +69,16 @@ impl CorpusStage for ExactDuplicates {
         let half = context.memory_bytes / 2;
         // Equal pieces side by side, the one that stays in front. Pieces are numbered through all documents.
         let mut pieces: Sorter<4> = Sorter::new(&context.scratch, half, context.threads);
+        let mut push = |hash: [u8; HASH_BYTES], worth: u64, number: u64| {
+            let hash = u128::from_be_bytes(hash);
+            pieces.push([(hash >> 64) as u64, hash as u64, u64::MAX - worth, number])
+        };
+        self.others.all(&mut |sketch| Ok(read_sketch(sketch).1.try_for_each(|hash| push(hash, u64::MAX, OTHER))?))?;
         let mut number = 0;
         sketches.all(&mut |sketch| {
             let (worth, hashes) = read_sketch(sketch);
             for hash in hashes {
-                let hash = u128::from_be_bytes(hash);
-                pieces.push([(hash >> 64) as u64, hash as u64, u64::MAX - worth, number])?;
+                push(hash, worth, number)?;
                 number += 1;
             }
             Ok(())
@@ -67,31 +86,51 @@ impl CorpusStage for ExactDuplicates {
         let mut gone: Sorter<1> = Sorter::new(&context.scratch, half, context.threads);
         let mut last = None;
         pieces.finish(|[high, low, _, number]| {
-            if last.replace((high, low)) == Some((high, low)) {
+            if last.replace((high, low)) == Some((high, low)) && number != OTHER {
                 gone.push([number])?;
             }
             Ok::<_, CorpusError>(())
         })?;
-        push_decisions(sketches, decisions, gone)
+        let mut saver = self.others.saver(context)?;
+        push_decisions(sketches, decisions, gone, saver.as_mut())?;
+        saver.map_or(Ok(()), FrameWriter::commit)
     }
 
     fn apply(&self, decision: &[u8], document: &mut Document) -> Verdict {
         self.pieces.apply(decision, document)
     }
+
+    fn inputs(&self) -> Vec<PathBuf> {
+        self.others.files()
+    }
 }
 
-/// Brings the pieces that go back to their documents.
-fn push_decisions(sketches: &SketchReader, decisions: &mut DecisionWriter, gone: Sorter<1>) -> Result<(), CorpusError> {
+/// Brings the pieces that go back to their documents, and those that stay to `saver`.
+fn push_decisions(
+    sketches: &SketchReader,
+    decisions: &mut DecisionWriter,
+    gone: Sorter<1>,
+    mut saver: Option<&mut FrameWriter>,
+) -> Result<(), CorpusError> {
     let mut gone = gone.sorted()?;
-    let (mut next, mut first, mut decision) = (gone.next().transpose()?, 0, Vec::new());
+    let (mut next, mut number) = (gone.next().transpose()?, 0);
+    let (mut decision, mut stays) = (Vec::new(), Vec::new());
     sketches.all(&mut |sketch| {
-        let behind = first + read_sketch(sketch).1.count() as u64;
         decision.clear();
-        while let Some([number]) = next.filter(|[number]| *number < behind) {
-            decision.extend_from_slice(&((number - first) as u32).to_le_bytes());
-            next = gone.next().transpose()?;
+        stays.clear();
+        stays.extend_from_slice(&0u64.to_le_bytes());
+        for (place, hash) in read_sketch(sketch).1.enumerate() {
+            if next == Some([number]) {
+                decision.extend_from_slice(&(place as u32).to_le_bytes());
+                next = gone.next().transpose()?;
+            } else {
+                stays.extend_from_slice(&hash);
+            }
+            number += 1;
         }
-        first = behind;
+        if let Some(saver) = saver.as_mut().filter(|_| stays.len() > size_of::<u64>()) {
+            saver.push(&stays)?;
+        }
         decisions.push(&decision)
     })
 }

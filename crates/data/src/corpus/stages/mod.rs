@@ -12,6 +12,7 @@ mod language;
 mod length;
 mod mask;
 mod near_duplicates;
+mod other_runs;
 mod perplexity;
 mod pieces;
 mod repair;

@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde_json::json;
 use tsumugi_base::FileError;
 
 use super::clusters;
+use super::other_runs::OtherRuns;
 use crate::Document;
 use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchReader, Verdict};
 use crate::dedup::clusters::Clusters;
@@ -22,6 +25,7 @@ pub(super) struct NearDuplicates {
     settings: Settings,
     keep: Keep,
     functions: MinHash,
+    others: OtherRuns,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -39,11 +43,24 @@ struct Settings {
     jaccard_min: Option<f64>,
     /// Which copy stays: `first`, `longest`, `best:SIGNAL`, `all`.
     keep: Option<String>,
+    /// Files of keys: what is nearly the same as what other runs kept goes.
+    against: Vec<PathBuf>,
+    /// Whether the keys of what stays are left for other runs.
+    save_keys: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ngram: 5, buckets: 14, hashes: 8, seed: 1, jaccard_min: None, keep: None }
+        Self {
+            ngram: 5,
+            buckets: 14,
+            hashes: 8,
+            seed: 1,
+            jaccard_min: None,
+            keep: None,
+            against: Vec::new(),
+            save_keys: false,
+        }
     }
 }
 
@@ -60,7 +77,12 @@ impl TryFrom<Settings> for NearDuplicates {
         }
         let keep = settings.keep.as_deref().map_or(Ok(Keep::First), str::parse)?;
         let functions = MinHash::new(settings.buckets, settings.hashes, settings.seed);
-        Ok(Self { settings, keep, functions })
+        let Settings { ngram, buckets, hashes, seed, jaccard_min, against, save_keys, .. } = settings.clone();
+        let made_by = json!({
+            "ngram": ngram, "buckets": buckets, "hashes": hashes, "seed": seed, "has_sets": jaccard_min.is_some(),
+        });
+        let others = OtherRuns::open(against, save_keys, "near-duplicates", made_by)?;
+        Ok(Self { settings, keep, functions, others })
     }
 }
 
@@ -80,12 +102,12 @@ impl CorpusStage for NearDuplicates {
         decisions: &mut DecisionWriter,
         context: &Context<'_>,
     ) -> Result<(), CorpusError> {
-        let mut clusters = clusters::begin(sketches, context)?;
+        let mut clusters = clusters::begin(self.others.documents()?, sketches, context)?;
         let third = context.memory_bytes / 3;
         let mut keys: Sorter<2> = Sorter::new(&context.scratch, third, context.threads);
         let mut sets = self.settings.jaccard_min.map(|least| Sets::create(context, least)).transpose()?;
         let mut document = 0;
-        sketches.all(&mut |sketch| {
+        let mut take = |sketch: &[u8]| {
             let sketch = &sketch[size_of::<u64>()..];
             let (bucket_keys, set) = sketch.split_at(sketch.len().min(self.settings.buckets * size_of::<u64>()));
             for key in bucket_keys.chunks_exact(size_of::<u64>()) {
@@ -93,7 +115,9 @@ impl CorpusStage for NearDuplicates {
             }
             document += 1;
             sets.as_mut().map_or(Ok(()), |sets| sets.push(set))
-        })?;
+        };
+        self.others.all(&mut take)?;
+        sketches.all(&mut take)?;
         // In a bucket each is a candidate with the first and with the one before: all are joined if all are alike.
         let mut pairs: Sorter<2> = Sorter::new(&context.scratch, third, context.threads);
         keys.finish_groups::<1, CorpusError>(|group| {
@@ -114,11 +138,15 @@ impl CorpusStage for NearDuplicates {
         if let Some(sets) = sets {
             sets.join_alike(pairs, &mut clusters, context)?;
         }
-        clusters::decide(clusters, &self.keep, sketches, decisions)
+        clusters::decide(clusters, &self.keep, &self.others, sketches, decisions, context)
     }
 
     fn apply(&self, decision: &[u8], document: &mut Document) -> Verdict {
         clusters::apply(decision, document, "minhash", "near_duplicate")
+    }
+
+    fn inputs(&self) -> Vec<PathBuf> {
+        self.others.files()
     }
 }
 
@@ -128,7 +156,7 @@ const BATCH: usize = 1 << 16;
 /// The shingles of all documents, on the disk.
 struct Sets {
     least: f64,
-    path: std::path::PathBuf,
+    path: PathBuf,
     file: BufWriter<File>,
     /// Where each begins, and one more.
     places: Vec<u64>,

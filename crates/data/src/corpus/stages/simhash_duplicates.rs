@@ -1,8 +1,12 @@
 //! Documents whose fingerprints differ in few bits: [`crate::dedup::simhash`].
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
+use serde_json::json;
 
 use super::clusters;
+use super::other_runs::OtherRuns;
 use crate::Document;
 use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchReader, Verdict};
 use crate::dedup::keep::Keep;
@@ -16,6 +20,7 @@ use crate::dedup::sorter::Sorter;
 pub(super) struct SimHashDuplicates {
     settings: Settings,
     keep: Keep,
+    others: OtherRuns,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -27,11 +32,15 @@ struct Settings {
     distance_max: u32,
     /// Which copy stays: `first`, `longest`, `best:SIGNAL`, `all`.
     keep: Option<String>,
+    /// Files of keys: what is close to what other runs kept goes.
+    against: Vec<PathBuf>,
+    /// Whether the keys of what stays are left for other runs.
+    save_keys: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ngram: 3, distance_max: 3, keep: None }
+        Self { ngram: 3, distance_max: 3, keep: None, against: Vec::new(), save_keys: false }
     }
 }
 
@@ -47,7 +56,9 @@ impl TryFrom<Settings> for SimHashDuplicates {
             return Err(format!("`distance-max` is {distance_max}, but must be at most {DISTANCE_MAX}"));
         }
         let keep = settings.keep.as_deref().map_or(Ok(Keep::First), str::parse)?;
-        Ok(Self { settings, keep })
+        let Settings { against, save_keys, .. } = settings.clone();
+        let others = OtherRuns::open(against, save_keys, "simhash-duplicates", json!({ "ngram": ngram }))?;
+        Ok(Self { settings, keep, others })
     }
 }
 
@@ -65,19 +76,22 @@ impl CorpusStage for SimHashDuplicates {
         decisions: &mut DecisionWriter,
         context: &Context<'_>,
     ) -> Result<(), CorpusError> {
-        let mut clusters = clusters::begin(sketches, context)?;
+        let others = self.others.documents()?;
+        let mut clusters = clusters::begin(others, sketches, context)?;
         let distance = self.settings.distance_max;
-        for mask in masks(distance, sketches.documents()) {
+        for mask in masks(distance, others + sketches.documents()) {
             let mut table: Sorter<3> = Sorter::new(&context.scratch, context.memory_bytes / 2, context.threads);
             let mut document = 0;
-            sketches.all(&mut |sketch| {
+            let mut take = |sketch: &[u8]| {
                 if let Some(print) = sketch[size_of::<u64>()..].first_chunk() {
                     let print = u64::from_le_bytes(*print);
                     table.push([print & mask, print, document])?;
                 }
                 document += 1;
                 Ok(())
-            })?;
+            };
+            self.others.all(&mut take)?;
+            sketches.all(&mut take)?;
             table.finish_groups::<1, CorpusError>(|group| {
                 let group: Vec<(u64, u32)> =
                     group.iter().map(|&[_, print, document]| (print, document as u32)).collect();
@@ -85,10 +99,14 @@ impl CorpusStage for SimHashDuplicates {
                 Ok(())
             })?;
         }
-        clusters::decide(clusters, &self.keep, sketches, decisions)
+        clusters::decide(clusters, &self.keep, &self.others, sketches, decisions, context)
     }
 
     fn apply(&self, decision: &[u8], document: &mut Document) -> Verdict {
         clusters::apply(decision, document, "simhash", "simhash_duplicate")
+    }
+
+    fn inputs(&self) -> Vec<PathBuf> {
+        self.others.files()
     }
 }

@@ -1,9 +1,11 @@
 //! A classifier learns what tells texts apart, the same on any number of threads, and its file is read with care.
 
 use tsumugi_base::progress::Silent;
+use tsumugi_base::testing::temporary_folder;
 use tsumugi_data::clean::classifier::{
-    Calibration, Classifier, ClassifierError, Evaluation, FeatureSettings, TrainingSettings, train,
+    Calibration, Classifier, ClassifierError, Evaluation, FeatureSettings, TrainingSettings, read_texts, train,
 };
+use tsumugi_data::corpus::CorpusError;
 
 const GOOD: [&str; 8] = ["theorem", "proof", "because", "therefore", "number", "energy", "history", "measure"];
 const BAD: [&str; 8] = ["click", "casino", "buy", "cheap", "winner", "free", "bonus", "subscribe"];
@@ -116,4 +118,23 @@ fn calibration_finds_the_minimum() {
         let moved = Calibration { slope: fit.slope + slope, intercept: fit.intercept + intercept };
         assert!(loss(moved) > least, "{fit:?} is a minimum");
     }
+}
+
+#[test]
+fn texts_that_cannot_be_read_are_named_and_the_rest_is_taken() {
+    let folder = temporary_folder();
+    let path = folder.path().join("texts.jsonl");
+    std::fs::write(&path, "{\"text\":\"one\"}\nnone\n{\"body\":\"two\"}\n{\"text\":\"three\"}\n").unwrap();
+    let mut faults = Vec::new();
+    let texts = read_texts(&path, &mut |fault| {
+        faults.push((fault.offset.unwrap(), fault.problem));
+        Ok(())
+    });
+    assert_eq!(texts.unwrap(), ["one", "three"]);
+    assert_eq!((faults[0].0, &*faults[1].1, faults.len()), (15, "it has no field `text`", 2), "{faults:?}");
+    assert!(read_texts(&path, &mut |fault| Err(CorpusError::Strict(fault))).is_err());
+    let path = folder.path().join("texts");
+    std::fs::write(&path, "one\n \ntwo").unwrap();
+    assert_eq!(read_texts(&path, &mut |fault| panic!("{fault}")).unwrap(), ["one", "two"]);
+    assert!(read_texts(&folder.path().join("missing"), &mut |_| Ok(())).is_err());
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tsumugi_data::clean::classifier::{Classifier, read_texts};
+use tsumugi_data::clean::classifier::Classifier;
 
+use super::texts;
 use crate::commands::Command;
 use crate::flags::Json;
 use crate::output::{Answer, Failure, print_json, print_line};
+use crate::progress::Progress;
 
 /// Say how likely texts are what a classifier looks for
 ///
@@ -21,6 +23,9 @@ pub struct Score {
     /// Texts: *.jsonl with a field `text`, or a text per line
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Stop at the first text that cannot be read, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     json: Json,
 }
@@ -34,7 +39,10 @@ impl Command for Score {
 
     fn run(self) -> Result<Answer, Failure> {
         let classifier = Classifier::open(&self.model)?;
-        for (index, text) in read_texts(&self.file)?.iter().enumerate() {
+        let progress = Progress::new();
+        let texts = texts(&self.file, self.strict, &mut 0, &progress)?;
+        drop(progress);
+        for (index, text) in texts.iter().enumerate() {
             let probability = classifier.score(text);
             if self.json.json {
                 print_json(&json!({ "index": index, "probability": probability }))?;

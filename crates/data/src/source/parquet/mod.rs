@@ -1,21 +1,25 @@
 //! Parquet tables, one row group after another, without Arrow: the columns of simple types, of which one is the text.
 
+mod pages;
+
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use parquet::basic::Type as Physical;
 use parquet::errors::ParquetError;
-use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::reader::{FileReader, RowGroupReader, SerializedFileReader};
 use parquet::record::reader::RowIter;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use serde_json::{Map, Number, Value};
+use tsumugi_base::units;
 
-use super::jsonl::document_of_fields;
-use super::text::found;
-use super::{Part, Reading, Sink};
 use crate::corpus::CorpusError;
+use crate::source::jsonl::document_of_fields;
+use crate::source::text::found;
+use crate::source::{Part, Reading, Sink};
 
 /// Cuts a table into runs of row groups of about `bytes`. One that cannot be opened is one part, whose reading says why.
 pub(super) fn parts(path: &Path, bytes: u64) -> Vec<Part> {
@@ -87,6 +91,9 @@ fn read_group(
         Ok(row_group) => row_group,
         Err(problem) => return sink(broken(0, problem)),
     };
+    if let Err(problem) = check_pages(reading, row_group.as_ref(), projection) {
+        return sink(broken(0, problem));
+    }
     let mut rows = match guarded(|| RowIter::from_row_group(Some(projection.clone()), row_group.as_ref())) {
         Ok(rows) => rows,
         Err(problem) => return sink(broken(0, problem)),
@@ -107,6 +114,32 @@ fn read_group(
         let document =
             document_of_fields(reading, number, fields).map_err(|problem| format!("row {number}: {problem}"));
         sink(found(reading, offset.unwrap_or(0), document))?;
+    }
+    Ok(())
+}
+
+/// A page may be so many times as large as a document, packed and unpacked together.
+pub(crate) const PAGE_DOCUMENTS: u64 = 8;
+
+/// An error if a page of a column that is read needs more memory than it may.
+fn check_pages(reading: &Reading<'_>, row_group: &dyn RowGroupReader, projection: &Type) -> Result<(), String> {
+    let limit = PAGE_DOCUMENTS * reading.document_bytes_max;
+    let file = File::open(&reading.file.path).map_err(|error| error.to_string())?;
+    let is_read = |column: &&ColumnChunkMetaData| {
+        let path = column.column_path().parts();
+        projection.get_fields().iter().any(|field| *path == [field.name()])
+    };
+    for column in row_group.metadata().columns().iter().filter(is_read) {
+        let (start, length) = guarded(|| Ok(column.byte_range()))?;
+        let largest = pages::largest_page(&file, start..start.saturating_add(length));
+        let largest = largest.map_err(|error| format!("the pages of column {}: {error}", column.column_path()))?;
+        if largest > limit {
+            let (found, limit) = (units::bytes(largest), units::bytes(limit));
+            return Err(format!(
+                "a page of column {} takes {found}, but at most {limit} are read",
+                column.column_path()
+            ));
+        }
     }
     Ok(())
 }
