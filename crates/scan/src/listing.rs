@@ -1,6 +1,7 @@
 //! Which files there are at and below a path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,8 @@ use tsumugi_base::{FileAction, FileError};
 /// Every plain file at or below `paths`, in order, but for what `excluded` says; and how many that left out.
 ///
 /// Links are followed, but no folder is entered twice. A file that is there under several paths is listed once for each
-/// name that it has, by its first path; by a path without links only if there is no other: in a hub's cache
-/// `snapshots/…/model.safetensors` is a link to `blobs/<hash>`, and its name is the link's.
+/// name that it has, by its first path; a blob of a hub's cache by the names of links alone, if there are any:
+/// `snapshots/…/model.safetensors` is a link to `blobs/<hash>`.
 pub fn list(paths: &[PathBuf], excluded: &dyn Fn(&Path) -> bool) -> Result<(Vec<PathBuf>, usize), FileError> {
     let mut listing = Listing { excluded, entered: BTreeSet::new(), files: BTreeMap::new(), left_out: 0 };
     for path in paths {
@@ -20,11 +21,18 @@ pub fn list(paths: &[PathBuf], excluded: &dyn Fn(&Path) -> bool) -> Result<(Vec<
     let mut files = Vec::new();
     for (real, named) in listing.files {
         let is_link = |path: &PathBuf| path.file_name() != real.file_name();
-        let has_link = named.values().any(is_link);
-        files.extend(named.into_values().filter(|path| !has_link || is_link(path)));
+        let only_links = is_blob(&real) && named.values().any(is_link);
+        files.extend(named.into_values().filter(|path| !only_links || is_link(path)));
     }
     files.sort();
     Ok((files, listing.left_out))
+}
+
+/// Whether a hub's client keeps a file by its hash there: the name says nothing.
+fn is_blob(real: &Path) -> bool {
+    let name = real.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let is_hash = matches!(name.len(), 40 | 64) && name.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_hash && real.parent().is_some_and(|folder| folder.ends_with("blobs"))
 }
 
 struct Listing<'e> {
@@ -95,20 +103,27 @@ mod tests {
         for path in ["m/blobs", "m/snapshots/1", "m/snapshots/2"] {
             fs::create_dir_all(root.join(path)).expect("it is made");
         }
-        for blob in ["aa", "bb", "cc"] {
-            fs::write(root.join("m/blobs").join(blob), blob).expect("it is written");
+        let hash = |letter: &str| letter.repeat(40);
+        for blob in ["a", "b", "c"] {
+            fs::write(root.join("m/blobs").join(hash(blob)), blob).expect("it is written");
         }
         let links =
-            [("1/model.bin", "aa"), ("2/model.bin", "aa"), ("2/other.pt", "aa"), ("2/a.json", "bb"), ("2/no", "none")];
+            [("1/model.bin", "a"), ("2/model.bin", "a"), ("2/other.pt", "a"), ("2/a.json", "b"), ("2/no", "none")];
         for (link, blob) in links {
-            symlink(format!("../../blobs/{blob}"), root.join("m/snapshots").join(link)).expect("it is made");
+            symlink(format!("../../blobs/{}", hash(blob)), root.join("m/snapshots").join(link)).expect("it is made");
         }
         symlink("..", root.join("m/snapshots/up")).expect("it is made");
         let (files, _) = names(root, &["m"], &|_| false);
-        let expected = ["m/blobs/cc", "m/snapshots/1/model.bin", "m/snapshots/2/a.json", "m/snapshots/2/other.pt"];
+        let blob = |letter| format!("m/blobs/{}", hash(letter));
+        let expected = [&*blob("c"), "m/snapshots/1/model.bin", "m/snapshots/2/a.json", "m/snapshots/2/other.pt"];
         assert_eq!(files, expected);
-        assert_eq!(names(root, &["m/blobs/aa"], &|_| false).0, ["m/blobs/aa"]);
+        assert_eq!(names(root, &[&blob("a")], &|_| false).0, [blob("a")]);
         let (files, left_out) = names(root, &["m", "m"], &|path| path.ends_with("snapshots"));
-        assert_eq!((files, left_out), (vec!["m/blobs/aa".into(), "m/blobs/bb".into(), "m/blobs/cc".into()], 1));
+        assert_eq!((files, left_out), (["a", "b", "c"].map(blob).to_vec(), 1));
+        // Any other file keeps its own name beside those of links.
+        fs::create_dir(root.join("n")).expect("it is made");
+        fs::write(root.join("n/chat_template.jinja"), "x").expect("it is written");
+        symlink("chat_template.jinja", root.join("n/NOTES")).expect("it is made");
+        assert_eq!(names(root, &["n"], &|_| false).0, ["n/NOTES", "n/chat_template.jinja"]);
     }
 }

@@ -22,8 +22,7 @@ use crate::policy::Policy;
 /// Scans files, and folders with all that is in them. An error only where a path that was named is not there; a file
 /// that cannot be read is told in the report.
 pub fn scan(paths: &[PathBuf], limits: &Limits, threads: usize, observer: &dyn Observer) -> Result<Report, FileError> {
-    let mut scanner = Scanner { limits: *limits, threads, policy: Policy::default(), cache: None };
-    scanner.scan(paths, observer)
+    Scanner::new(*limits, threads).scan(paths, observer)
 }
 
 /// Scans bytes as if they were a file of that name.
@@ -44,9 +43,15 @@ pub struct Scanner {
     pub policy: Policy,
     /// What earlier scans found.
     pub cache: Option<Cache>,
+    with_weights: BTreeSet<PathBuf>,
 }
 
 impl Scanner {
+    /// Without a policy and a memory.
+    pub fn new(limits: Limits, threads: usize) -> Self {
+        Self { limits, threads, policy: Policy::default(), cache: None, with_weights: BTreeSet::new() }
+    }
+
     /// Scans files, and folders with all that is in them, as [`scan`] does; what was found before and cannot have changed is
     /// not looked for again.
     pub fn scan(&mut self, paths: &[PathBuf], observer: &dyn Observer) -> Result<Report, FileError> {
@@ -79,6 +84,14 @@ impl Scanner {
             }
             known = seen;
             if !quiet.is_empty() {
+                // Weights that came later make of Python what lies beside weights.
+                let folders: BTreeSet<&Path> = quiet.iter().filter_map(|file| file.parent()).collect();
+                let is_beside =
+                    |file: &&PathBuf| is_python(file) && file.parent().is_some_and(|at| folders.contains(at));
+                let beside: Vec<PathBuf> = known.keys().filter(is_beside).cloned().collect();
+                quiet.extend(beside);
+                quiet.sort();
+                quiet.dedup();
                 let report = self.scan_files(&quiet, observer)?;
                 if observer.stop_requested() || !tell(Report { excluded, ..report }) {
                     return Ok(());
@@ -104,7 +117,7 @@ impl Scanner {
             cache.write()?;
         }
         report.files.sort_by(|a, b| a.path.cmp(&b.path));
-        beside_weights(&mut report.files);
+        beside_weights(&mut report.files, &mut self.with_weights);
         report.files.iter_mut().for_each(|file| self.policy.apply(file));
         Ok(report)
     }
@@ -192,16 +205,16 @@ fn wait(interval: Duration, observer: &dyn Observer) {
     }
 }
 
-/// Python beside weights: loaders that trust remote code import it.
-fn beside_weights(reports: &mut [FileReport]) {
-    let with_weights: BTreeSet<PathBuf> = reports
-        .iter()
-        .filter(|report| report.formats.iter().any(|format| formats::WEIGHTS.contains(format)))
-        .filter_map(|report| report.path.parent().map(Path::to_owned))
-        .collect();
+fn is_python(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "py")
+}
+
+/// Python beside weights: loaders that trust remote code import it. `with_weights` are the folders in which weights were seen.
+fn beside_weights(reports: &mut [FileReport], with_weights: &mut BTreeSet<PathBuf>) {
+    let weights = reports.iter().filter(|report| report.formats.iter().any(|format| formats::WEIGHTS.contains(format)));
+    with_weights.extend(weights.filter_map(|report| report.path.parent().map(Path::to_owned)));
     for report in reports {
-        let is_python = report.path.extension().is_some_and(|extension| extension == "py");
-        if is_python && report.path.parent().is_some_and(|folder| with_weights.contains(folder)) {
+        if is_python(&report.path) && report.path.parent().is_some_and(|folder| with_weights.contains(folder)) {
             formats::tell_python(report);
         }
     }

@@ -114,7 +114,9 @@ impl Scan {
             }
             cache
         });
-        Scanner { limits, threads, policy, cache }
+        let mut scanner = Scanner::new(limits, threads);
+        (scanner.policy, scanner.cache) = (policy, cache);
+        scanner
     }
 
     /// Tells what is found as it is found; ends with Ctrl-C, and with no if there was anything.

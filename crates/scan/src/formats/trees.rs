@@ -26,15 +26,14 @@ impl Format for XgBoost {
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
-        match ubjson::texts(input.bytes) {
-            Ok(texts) => texts
-                .into_iter()
-                .filter(|text| text.len() >= pickle::HIDING_BYTES_MIN)
-                .for_each(|text| scan.member("text", text, Expectation::Payload)),
-            Err(at) => {
-                let message = "a value is of no known type, or goes beyond the end of the file";
-                scan.find(&rules::BROKEN_FILE, Some(at), "ubjson", message);
+        let visited = ubjson::visit_texts(input.bytes, &mut |text| {
+            if text.len() >= pickle::HIDING_BYTES_MIN {
+                scan.member("text", text, Expectation::Payload);
             }
+        });
+        if let Err(at) = visited {
+            let message = "a value is of no known type, too deep, or goes beyond the end of the file";
+            scan.find(&rules::BROKEN_FILE, Some(at), "ubjson", message);
         }
     }
 }
@@ -91,7 +90,8 @@ impl Format for CatBoost {
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         if core(input.bytes, scan).is_none() {
-            scan.find(&rules::BROKEN_FILE, Some(4), "CatBoost", "its core goes beyond the end of the file");
+            let message = "its core goes beyond the end of the file, or has more texts than bytes";
+            scan.find(&rules::BROKEN_FILE, Some(4), "CatBoost", message);
         }
     }
 }
@@ -101,8 +101,11 @@ fn core(bytes: &[u8], scan: &mut Scan<'_>) -> Option<()> {
     const INFO: usize = 2;
     let size = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?) as usize;
     let core = Table::root(bytes.get(8..)?.get(..size)?)?;
+    // Many entries may name one text; together they would be longer than the file.
+    let mut left = 3 * size; // what is no UTF-8 grows
     for pair in core.tables(INFO)? {
         let (key, value) = (pair.text(0).unwrap_or_default(), pair.text(1).unwrap_or_default());
+        left = left.checked_sub(key.len() + value.len())?;
         scan.member(&archive::shown(&key), value.as_bytes(), Expectation::Payload);
     }
     Some(())

@@ -1,18 +1,19 @@
 //! Universal Binary JSON, as XGBoost writes it (<https://ubjson.org>): every value is measured, and its texts are found.
 
-/// The texts of the value that begins `bytes`, or where it stops making sense. Depth and steps are bounded by the bytes:
-/// each step reads at least one.
-pub fn texts(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
-    const TEXTS_MAX: usize = 100_000;
-    let mut reader = Reader { bytes, at: 0, texts: Vec::new() };
+/// Containers in one another: XGBoost's models have half a dozen.
+const DEPTH_MAX: usize = 1000;
+
+/// Calls `visit` with every text of the value that begins `bytes`, or says where that stops making sense. Steps are bounded by
+/// the bytes: each reads at least one.
+pub fn visit_texts<'a>(bytes: &'a [u8], visit: &mut dyn FnMut(&'a [u8])) -> Result<(), usize> {
+    let mut reader = Reader { bytes, at: 0, visit };
     let mut open = Vec::new();
     reader.value(None, &mut open).ok_or(reader.at)?;
     while let Some(container) = open.pop() {
         let begin = reader.at;
-        reader.step(container, &mut open).ok_or(begin)?;
-        reader.texts.truncate(TEXTS_MAX);
+        reader.step(container, &mut open).filter(|()| open.len() <= DEPTH_MAX).ok_or(begin)?;
     }
-    Ok(reader.texts)
+    Ok(())
 }
 
 /// A list or an object that is not at its end.
@@ -25,13 +26,13 @@ struct Container {
     left: Option<u64>,
 }
 
-struct Reader<'a> {
+struct Reader<'a, 'v> {
     bytes: &'a [u8],
     at: usize,
-    texts: Vec<&'a [u8]>,
+    visit: &'v mut dyn FnMut(&'a [u8]),
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Reader<'a, '_> {
     fn take(&mut self, count: u64) -> Option<&'a [u8]> {
         let end = self.at.checked_add(usize::try_from(count).ok()?)?;
         let taken = self.bytes.get(self.at..end)?;
@@ -65,7 +66,7 @@ impl<'a> Reader<'a> {
             b'S' | b'H' => {
                 let length = self.length()?;
                 let text = self.take(length)?;
-                self.texts.push(text);
+                (self.visit)(text);
             }
             b'[' | b'{' => {
                 let container = self.open(kind == b'{')?;
@@ -114,7 +115,7 @@ impl<'a> Reader<'a> {
         if container.is_object {
             let length = self.length()?;
             let key = self.take(length)?;
-            self.texts.push(key);
+            (self.visit)(key);
         }
         let before = self.at;
         self.value(container.element, open)?;
@@ -138,6 +139,18 @@ fn fixed_bytes(kind: u8) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn texts(bytes: &[u8]) -> Result<Vec<&[u8]>, usize> {
+        let mut texts = Vec::new();
+        visit_texts(bytes, &mut |text| texts.push(text)).map(|()| texts)
+    }
+
+    #[test]
+    fn nesting_has_an_end() {
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        assert_eq!(texts(&nested(DEPTH_MAX)), Ok(vec![]));
+        assert_eq!(texts(&nested(DEPTH_MAX + 1)), Err(DEPTH_MAX));
+    }
 
     #[test]
     fn values_are_measured() {

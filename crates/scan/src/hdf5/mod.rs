@@ -283,7 +283,9 @@ impl<'a> Walk<'a> {
         let size = usize::try_from(type_size(kind)?).ok()?.max(1);
         let whole = cursor.rest();
         const ELEMENT_STEPS: usize = 10; // each is looked at for what it may be
-        let mut pieces = whole.chunks_exact(size).take(count);
+        // What is beyond the steps that are left is not kept either: the walk ends.
+        let most = self.steps / ELEMENT_STEPS + 1;
+        let mut pieces = whole.chunks_exact(size).take(count.min(most));
         let elements = match kind.first()? & 0x0F {
             type_class::STRING | type_class::OPAQUE => pieces.collect(),
             type_class::VARIABLE => {

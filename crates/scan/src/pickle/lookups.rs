@@ -59,6 +59,11 @@ impl Lookups {
         }
     }
 
+    /// Notes a use that is not judged.
+    pub fn other_use(&mut self) {
+        self.has_other_use = true;
+    }
+
     /// Whether every use was harmless, and there was one.
     pub fn are_harmless(&self) -> bool {
         self.harmless > 0 && !self.has_other_use

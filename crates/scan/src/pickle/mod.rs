@@ -298,10 +298,12 @@ impl Judge<'_> {
 
     fn call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, arguments: Value, result: Value) {
         self.result.calls |= !self.has_problem;
-        if self.looked_up.len() < REMEMBERED
-            && let Some(found) = self.lookups.call(heap, callee, arguments)
-        {
-            self.looked_up.insert(result, found);
+        if let Some(found) = self.lookups.call(heap, callee, arguments) {
+            if self.looked_up.len() < REMEMBERED {
+                self.looked_up.insert(result, found);
+            } else {
+                self.lookups.other_use();
+            }
             return;
         }
         let verdict = match self.looked_up.get(&callee) {

@@ -43,6 +43,10 @@ pub fn look(judge: &mut Judge<'_>, heap: &Heap<'_>, event: &Event, offset: usize
             let message = format!("writes to {}, which it imported", shown());
             judge.tell(rule, Severity::Critical, offset, &shown(), message);
         }
+        Symbol::Call(_) if judge.looked_up.contains_key(&target) => {
+            let message = format!("writes to {}, which it looked up", shown());
+            judge.tell(rule, Severity::Critical, offset, &shown(), message);
+        }
         Symbol::Call(call) => match judge.verdict_of(heap, call.callee) {
             Some(Verdict::Forwards) => judge.invoked(heap, offset, content, target),
             Some(_) if kind != WriteKind::Build && makes_array(&full_name(heap, call.callee)) => {

@@ -12,7 +12,7 @@ use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{
     Admitted, ElementType, FilesError, ModelFiles, Refusal, TensorView, write_gguf, write_safetensors,
 };
-use tsumugi_scan::{Limits, Policy, Reach, ScanGate, Scanner, Severity, scan_bytes};
+use tsumugi_scan::{Limits, Reach, ScanGate, Scanner, Severity, scan_bytes};
 
 use crate::samples::{call, call_4};
 
@@ -171,7 +171,7 @@ fn a_watched_file_is_scanned_once_it_is_quiet_and_again_when_it_changed() {
     let folder = temporary_folder();
     let path = folder.path().join("a.pkl");
     fs::write(&path, b"N.").expect("it is written");
-    let mut scanner = Scanner { limits: Limits::default(), threads: 1, policy: Policy::default(), cache: None };
+    let mut scanner = Scanner::new(Limits::default(), 1);
     let mut told = Vec::new();
     let paths = [folder.path().to_owned()];
     let interval = Duration::from_millis(1);

@@ -67,6 +67,22 @@ fn looking_up_a_method_of_an_allowed_class_is_like_naming_it() {
 }
 
 #[test]
+fn many_lookups_hide_no_other_use() {
+    let lookup = "(czoneinfo\nZoneInfo\nS'_unpickle'\ntR(S'UTC'\nI1\ntR0";
+    for count in [1, 9_999, 10_000, 10_001] {
+        let harmless = format!("cbuiltins\ngetattr\np0\n0{}", format!("g0\n{lookup}").repeat(count));
+        let many = count <= 10_000;
+        let found = rules(format!("{harmless}N.").as_bytes(), "a.pkl");
+        assert_eq!(found.contains(&"pickle-dangerous-import"), !many, "{count}");
+        let harm = format!("{harmless}cfunctools\npartial\n(g0\nctorch.nn.modules.linear\nLinear\nS'__init__'\ntR.");
+        assert_found(harm.as_bytes(), "a.pkl", "pickle-dangerous-import");
+    }
+    // What was looked up is no container of the pickle's own.
+    let written = "cbuiltins\ngetattr\n(czoneinfo\nZoneInfo\nS'_unpickle'\ntRS'a'\nI1\ns.";
+    assert_found(written.as_bytes(), "a.pkl", "pickle-object-write");
+}
+
+#[test]
 fn classes_saved_with_their_source_are_judged_as_classes() {
     let bytes = |class: &str| {
         let id = format!("(S'module'\nc{class}\nS'a.py'\nS'source'\nt");

@@ -107,6 +107,21 @@ fn models_of_decision_trees() {
     let report = scanned(xgboost, "a.ubj");
     assert_eq!((report.formats[0], report.findings[0].rule.id), ("XGBoost", "pickle-dangerous-import"));
     assert_eq!(scanned(&xgboost[..20], "a.ubj").findings[0].rule.id, "broken-file");
+    let text = b"SL\0\0\0\0\0\0\0\x15cos\nsystem\n(S'a'\ntR.\n";
+    let many = [b"[".as_slice(), &b"Si\x01x".repeat(100_001), text, b"]"].concat();
+    let report = scanned(&[b"{i\x07learner".as_slice(), &many, b"}"].concat(), "a.ubj");
+    assert_eq!(report.findings[0].rule.id, "pickle-dangerous-import", "{report:?}");
+    // Entries that share one text of the length of the file.
+    let entry = [8u16, 8, 4, 0].map(u16::to_le_bytes).concat();
+    let core = {
+        let (count, text) = (1000u32, b"x".repeat(4000));
+        let places: Vec<u8> = (0..count).flat_map(|index| (4 * (count - index) + 8).to_le_bytes()).collect();
+        let table = [8u32.to_le_bytes(), 4u32.to_le_bytes(), (text.len() as u32).to_le_bytes()].concat();
+        let list = [&4u32.to_le_bytes()[..], &count.to_le_bytes(), &places, &entry, &table, &text].concat();
+        flatbuffer(&[0, 0, 4], &list)
+    };
+    let model = [b"CBM1".as_slice(), &(core.len() as u32).to_le_bytes(), &core].concat();
+    assert_eq!(scanned(&model, "a.cbm").findings[0].rule.id, "broken-file");
     let catboost = scanned(b"CBM1\xFF\0\0\0....", "a.cbm");
     assert_eq!((catboost.formats[0], catboost.findings[0].rule.id), ("CatBoost", "broken-file"));
 }
