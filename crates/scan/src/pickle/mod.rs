@@ -6,11 +6,12 @@ mod names;
 mod nested;
 mod writes;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tsumugi_base::limits::{PICKLE_MEMO_MAX, PICKLE_OPCODES_MAX, PICKLE_STACK_MAX};
 use tsumugi_files::pickle::joblib::{Inline, inline_array};
-use tsumugi_files::pickle::{Event, Heap, Limits, Machine, Problem, Symbol, Value, opcode};
+use tsumugi_files::pickle::{CallKind, Event, Heap, Limits, Machine, Problem, Symbol, Value, opcode};
 
 use crate::context::{Expectation, Scan};
 use crate::finding::Severity;
@@ -176,6 +177,25 @@ fn saved_class(heap: &Heap<'_>, callee: Value) -> Value {
     }
 }
 
+/// Whether a call runs a constructor that may evaluate or open what it is given; `NEWOBJ` makes the object alone.
+fn is_constructed(heap: &Heap<'_>, callee: Value, call: Value) -> bool {
+    let Symbol::Call(made) = heap.symbol(call) else { return false };
+    let runs = matches!(made.kind, CallKind::Reduce | CallKind::Object | CallKind::Instance);
+    runs && names::constructs(&module_of(heap, callee))
+}
+
+fn is_copied(heap: &Heap<'_>, call: Value) -> bool {
+    let Symbol::Call(made) = heap.symbol(call) else { return false };
+    matches!(&*module_of(heap, made.callee), "copyreg" | "copy_reg")
+}
+
+fn module_of<'h>(heap: &'h Heap<'_>, value: Value) -> Cow<'h, str> {
+    match heap.symbol(value) {
+        Symbol::Global { module, .. } => module,
+        _ => Cow::Borrowed(""),
+    }
+}
+
 struct Judge<'a> {
     bytes: &'a [u8],
     budget: &'a mut Budget,
@@ -314,6 +334,7 @@ impl Judge<'_> {
             return self.computed_call(heap, offset, callee, result);
         };
         match verdict {
+            Verdict::Allowed if is_constructed(heap, callee, result) => self.unknown_call(heap, offset, callee, result),
             Verdict::Allowed => {}
             Verdict::Forwards => self.invoked(heap, offset, arguments, result),
             Verdict::Unknown => self.unknown_call(heap, offset, callee, result),
@@ -354,7 +375,13 @@ impl Judge<'_> {
                 Symbol::Tuple(items) | Symbol::FrozenSet(items) => left.extend(items),
                 Symbol::List(items) | Symbol::Set(items) | Symbol::Dict(items) => left.extend(&items.kept),
                 Symbol::Global { .. } => {
-                    if matches!(self.verdict_of(heap, value), Some(Verdict::Unknown)) {
+                    let is_unknown = match self.verdict_of(heap, value) {
+                        Some(Verdict::Unknown) => true,
+                        // `copyreg` makes objects without calling their constructor.
+                        Some(Verdict::Allowed) => !is_copied(heap, call) && names::constructs(&module_of(heap, value)),
+                        _ => false,
+                    };
+                    if is_unknown {
                         self.unknown_call(heap, offset, value, call);
                     }
                 }

@@ -114,7 +114,7 @@ const REACHING: &[&str] = &[
 #[rustfmt::skip] // a table
 const ALLOWED: &[(&str, &[&str])] = &[
     ("builtins", &["set", "frozenset", "bytearray", "bytes", "complex", "list", "dict", "tuple", "int", "float", "str", "bool", "object", "range", "slice", "NoneType", "Ellipsis", "NotImplemented", "len", "abs", "sum", "min", "max", "round", "sorted", "repr", "ord", "chr", "hash", "Exception", "ValueError", "TypeError", "KeyError", "RuntimeError"]),
-    ("collections", &["OrderedDict", "Counter", "defaultdict", "deque", "ChainMap", "UserDict", "UserList", "UserString"]),
+    ("argparse", &["Namespace"]), ("collections", &["OrderedDict", "Counter", "defaultdict", "deque", "ChainMap", "UserDict", "UserList", "UserString"]),
     ("_codecs", &["encode"]), ("datetime", &["datetime", "date", "time", "timedelta", "timezone"]), ("decimal", &["Decimal"]), ("fractions", &["Fraction"]), ("uuid", &["UUID", "SafeUUID"]), ("zoneinfo", &["ZoneInfo._unpickle", "ZoneInfo"]),
     ("pathlib", &["Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"]), ("pathlib._local", &["Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"]), ("re", &["_compile"]), ("types", &["SimpleNamespace", "MappingProxyType", "GenericAlias"]), ("argparse", &["Namespace"]), ("array", &["array", "_array_reconstructor"]), ("ipaddress", &["IPv4Address", "IPv6Address"]), ("random", &["Random"]), ("math", &["sqrt", "log", "exp", "floor", "ceil", "sin", "cos", "tanh"]), ("enum", &["Enum", "IntEnum"]), ("operator", &["itemgetter", "add", "mul", "sub", "truediv", "neg"]), ("_operator", &["itemgetter", "add", "mul", "sub", "truediv", "neg"]), ("io", &["BytesIO", "StringIO"]), ("_io", &["BytesIO", "StringIO"]),
     ("numpy", &["dtype", "ndarray", "generic", "number", "bool_", "bool", "int8", "int16", "int32", "int64", "intc", "intp", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64", "float128", "longdouble", "complex64", "complex128", "str_", "bytes_", "object_", "void", "datetime64", "timedelta64", "matrix", "recarray", "record", "nan", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "cbrt", "square", "abs", "absolute", "sin", "cos", "tan", "tanh", "arctan", "sign", "floor", "ceil", "rint", "negative", "reciprocal", "maximum", "minimum", "add", "subtract", "multiply", "divide", "power", "mean", "median", "sum", "std", "var", "min", "max", "amin", "amax", "prod", "argmax", "argmin", "clip", "ravel", "isnan", "isfinite", "nan_to_num", "logical_not", "logical_and", "logical_or", "float_power", "sinh", "cosh", "arcsinh", "degrees", "radians", "nanmean", "nanmedian", "nanmax", "nanmin", "nansum", "nanstd", "array", "asarray", "zeros", "ones", "unique"]),
@@ -139,7 +139,7 @@ const CLASSES: &[&str] = &[
     "torch.nn", "torch.optim", "torch.quantization", "torch.ao", "torch.distributions", "torch.amp", "torch.cuda.amp", "torch.torch_version", "torch.utils.hooks", "torch._tensor", "torch.fx.immutable_collections", "torchvision.models", "torchvision.transforms", "torchvision.ops", "torchaudio.models",
     "pandas.core", "pandas._libs", "pandas.arrays", "pandas.tseries", "lightgbm.sklearn", "lightgbm.basic", "lightgbm.callback", "xgboost.sklearn", "xgboost.core", "catboost.core", "imblearn", "category_encoders", "statsmodels",
     "transformers.training_args", "transformers.training_args_seq2seq", "transformers.trainer_utils", "transformers.trainer_pt_utils", "transformers.utils.generic", "transformers.integrations", "transformers.models", "transformers.tokenization_utils", "transformers.tokenization_utils_base", "transformers.tokenization_utils_fast", "transformers.configuration_utils", "transformers.generation", "transformers.feature_extraction_utils", "transformers.image_processing_utils", "transformers.activations", "transformers.debug_utils", "transformers.hf_argparser", "transformers.pytorch_utils",
-    "accelerate.state", "accelerate.utils", "accelerate.parallelism_config", "trl.trainer", "peft.utils", "peft.tuners", "tokenizers", "omegaconf", "ultralytics.nn", "timm.models", "timm.layers", "sentence_transformers", "pytorch_lightning.callbacks", "pytorch_lightning.utilities", "lightning_fabric.utilities", "fairseq.data.dictionary", "fastai", "spacy.vocab", "gensim.models", "gensim.corpora", "morfessor.baseline", "deepspeed.runtime", "deepspeed.utils", "argparse", "__torch__",
+    "accelerate.state", "accelerate.utils", "accelerate.parallelism_config", "trl.trainer", "peft.utils", "peft.tuners", "tokenizers", "omegaconf", "ultralytics.nn", "timm.models", "timm.layers", "sentence_transformers", "pytorch_lightning.callbacks", "pytorch_lightning.utilities", "lightning_fabric.utilities", "fairseq.data.dictionary", "fastai", "spacy.vocab", "gensim.models", "gensim.corpora", "morfessor.baseline", "deepspeed.runtime", "deepspeed.utils", "__torch__",
 ];
 
 /// What calls or builds what its arguments name: judged by these.
@@ -213,8 +213,38 @@ fn is_class(module: &str, name: &str) -> bool {
     let in_known = CLASSES
         .iter()
         .any(|known| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
-    let is_constructor = name == "newObj" || name.starts_with("__pyx_unpickle_");
-    in_known && (is_constructor || name.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase()))
+    let is_cythons = !name.contains('.') && (name == "newObj" || name.starts_with("__pyx_unpickle_"));
+    let is_capital = |part: &str| part.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase());
+    // A part in small letters is a method: `DataFrame.query` evaluates a text.
+    in_known && (is_cythons || name.split('.').all(is_capital)) && !name.split('.').any(|part| RUNNING.contains(&part))
+}
+
+/// Classes that make programs of what they hold, wherever they are imported from.
+const RUNNING: &[&str] = &["GraphModule", "GraphModuleImpl"];
+
+/// Packages and modules whose constructors evaluate texts or open files that they are given. Pickles of their objects make them
+/// without calling these.
+const CONSTRUCTED: &[&str] = &[
+    "ultralytics.nn",
+    "statsmodels",
+    "gensim.models",
+    "gensim.corpora",
+    "xgboost.core",
+    "catboost.core",
+    "lightgbm.basic",
+    "transformers.models",
+    "timm.models",
+    "sentence_transformers",
+    "fairseq.data.dictionary",
+    "fastai",
+    "tokenizers",
+];
+
+/// Whether calling a class of that module may do more than make an object.
+pub fn constructs(module: &str) -> bool {
+    CONSTRUCTED
+        .iter()
+        .any(|known| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Whether a part of the name leads out of its module. `transformers.utils.logging` is a module; `pathlib` + `os.system`

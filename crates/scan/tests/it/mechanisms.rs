@@ -67,6 +67,34 @@ fn looking_up_a_method_of_an_allowed_class_is_like_naming_it() {
 }
 
 #[test]
+fn an_allowed_package_is_not_all_that_is_in_it() {
+    let called = |module: &str, name: &str| format!("c{module}\n{name}\n(S'a'\ntR.");
+    for (module, name) in [
+        ("pandas.core.frame", "DataFrame.query"),
+        ("pandas.core.frame", "DataFrame.to_pickle"),
+        ("gensim.models.word2vec", "Word2Vec.load"),
+        ("transformers.models.auto.modeling_auto", "AutoModel.from_pretrained"),
+        ("ultralytics.nn.tasks", "DetectionModel"),
+        ("statsmodels.regression.linear_model", "OLS"),
+        ("xgboost.core", "Booster"),
+        ("torch.ao.quantization.fx.convert", "GraphModule"),
+        ("argparse", "FileType"),
+    ] {
+        assert_found(called(module, name).as_bytes(), "a.pkl", "pickle-unknown-call");
+        let mapped = format!("cbuiltins\nmap\n(c{module}\n{name}\n(S'a'\nltR.");
+        assert_found(mapped.as_bytes(), "a.pkl", "pickle-unknown-call");
+    }
+    // As libraries write them: made without their constructors.
+    for (module, name) in [("ultralytics.nn.tasks", "DetectionModel"), ("xgboost.core", "Booster")] {
+        let named = format!("c{module}\n{name}\n)");
+        let made = [b"\x80\x02", named.as_bytes(), b"\x81}S'a'\nI1\nsb."].concat();
+        assert_eq!(rules(&made, "a.pkl"), [""; 0], "{module}");
+        let copied = format!("ccopy_reg\n_reconstructor\n(c{module}\n{name}\nc__builtin__\nobject\nNtR}}S'a'\nI1\nsb.");
+        assert_eq!(rules(copied.as_bytes(), "a.pkl"), [""; 0], "{module}");
+    }
+}
+
+#[test]
 fn many_lookups_hide_no_other_use() {
     let lookup = "(czoneinfo\nZoneInfo\nS'_unpickle'\ntR(S'UTC'\nI1\ntR0";
     for count in [1, 9_999, 10_000, 10_001] {
