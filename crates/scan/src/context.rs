@@ -25,7 +25,7 @@ pub struct Limits {
     pub reach: Reach,
     /// Archives in archives, pickles in texts.
     pub depth: usize,
-    /// Unpacked bytes of one member, which is held in memory.
+    /// Unpacked bytes that are held in memory at once: those of a member, and of the members that it is in.
     pub member_bytes: u64,
     /// Unpacked bytes of all members together.
     pub unpacked_bytes: u64,
@@ -83,12 +83,14 @@ pub struct Scan<'l> {
     pub limits: &'l Limits,
     members: Vec<String>,
     unpacked: u64,
+    /// Unpacked bytes of the members that are looked at now.
+    held: u64,
     report: FileReport,
 }
 
 impl<'l> Scan<'l> {
     pub(crate) fn new(limits: &'l Limits) -> Self {
-        Self { limits, members: Vec::new(), unpacked: 0, report: FileReport::default() }
+        Self { limits, members: Vec::new(), unpacked: 0, held: 0, report: FileReport::default() }
     }
 
     pub(crate) fn into_report(mut self) -> FileReport {
@@ -186,8 +188,10 @@ impl<'l> Scan<'l> {
 
     /// Looks at a member that was unpacked: its bytes are nowhere in the file.
     pub fn unpacked_member(&mut self, name: &str, bytes: &[u8], expectation: Expectation) {
+        self.held += bytes.len() as u64;
         self.member(name, bytes, expectation);
         self.within(name, |scan| scan.bulk(bytes));
+        self.held -= bytes.len() as u64;
     }
 
     /// Runs `look` with findings placed in the member `name`.
@@ -200,7 +204,8 @@ impl<'l> Scan<'l> {
     /// Unpacks at most what may still be spent; says so where there is more. Bytes up to an error count.
     pub fn unpack(&mut self, mut packed: impl std::io::Read) -> (Vec<u8>, Option<std::io::Error>) {
         use std::io::Read as _;
-        let left = self.limits.unpacked_bytes.saturating_sub(self.unpacked).min(self.limits.member_bytes);
+        let room = self.limits.member_bytes.saturating_sub(self.held);
+        let left = self.limits.unpacked_bytes.saturating_sub(self.unpacked).min(room);
         let mut bytes = Vec::new();
         let error = packed.by_ref().take(left).read_to_end(&mut bytes).err();
         self.unpacked += bytes.len() as u64;

@@ -1,7 +1,10 @@
 //! Formats whose structure is followed: HDF5, FlatBuffers, UBJSON, LightGBM's text; and those that are only recognized.
 
+use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::repository_root;
 use tsumugi_scan::{FileReport, Limits, Severity, scan_bytes};
+
+use crate::samples::gzip;
 
 fn scanned(bytes: &[u8], name: &str) -> FileReport {
     scan_bytes(bytes, name, &Limits::default())
@@ -142,4 +145,20 @@ fn what_is_only_recognized_says_what_was_not_looked_at() {
     assert_eq!(found(&scanned(pmml, "a.pmml")), []);
     let entity = b"<?xml version='1.0'?><!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><PMML>&b;</PMML>";
     assert_eq!(scanned(entity, "a.pmml").findings[0].rule.id, "other-file");
+}
+
+/// What is unpacked of members in one another is held at once.
+#[test]
+fn members_in_one_another_share_the_memory() {
+    let limits = Limits { member_bytes: 100 << 10, ..Limits::default() };
+    let inner = gzip(&vec![b'x'; 60 << 10]);
+    let filled = |more: usize| {
+        // Bytes that do not compress, so that the middle one is as long unpacked as packed.
+        let mut random = Stream::new(Key::from_seed(1));
+        let noise: Vec<u8> = (0..more).map(|_| random.below(256) as u8).collect();
+        gzip(&[inner.as_slice(), &noise].concat())
+    };
+    let unread = |bytes: &[u8]| scan_bytes(bytes, "a.gz", &limits).unread;
+    assert!(!unread(&filled(10 << 10)).unwrap_or_default().contains("than the scanner holds"));
+    assert!(unread(&filled(60 << 10)).unwrap_or_default().contains("than the scanner holds"));
 }
