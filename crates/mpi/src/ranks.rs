@@ -38,7 +38,9 @@ impl Hint for MpiError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Begun => None,
-            Self::OneThread => Some("use an MPI library with MPI_THREAD_SERIALIZED, which Open MPI and MPICH have".into()),
+            Self::OneThread => {
+                Some("use an MPI library with MPI_THREAD_SERIALIZED, which Open MPI and MPICH have".into())
+            }
         }
     }
 }
@@ -99,14 +101,17 @@ impl MpiRanks {
         let lengths: Vec<usize> = heard.iter().map(|from| from.bytes as usize).collect();
         let mut received: Vec<Vec<u8>> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
         for begin in (0..longest).step_by(piece) {
-            let mine: Vec<&[u8]> = parts.iter().map(|part| &part[window(part.len(), begin, piece)]).collect();
             let sizes = |lengths: &mut dyn Iterator<Item = usize>| {
                 lengths.map(|length| window(length, begin, piece).len() as i32).collect::<Vec<i32>>()
             };
             let (out, coming) = (sizes(&mut parts.iter().map(Vec::len)), sizes(&mut lengths.iter().copied()));
-            let mut theirs = vec![0; coming.iter().sum::<i32>() as usize];
+            // A byte more: the address of an empty vector is 1, which Open MPI takes for MPI_IN_PLACE.
+            let mut mine = Vec::with_capacity(out.iter().sum::<i32>() as usize + 1);
+            parts.iter().for_each(|part| mine.extend_from_slice(&part[window(part.len(), begin, piece)]));
+            mine.push(0);
+            let mut theirs = vec![0; coming.iter().sum::<i32>() as usize + 1];
             world.all_to_all_varcount_into(
-                &Partition::new(&mine.concat()[..], &out[..], offsets(&out)),
+                &Partition::new(&mine[..], &out[..], offsets(&out)),
                 &mut PartitionMut::new(&mut theirs[..], &coming[..], offsets(&coming)),
             );
             let mut rest = &theirs[..];
