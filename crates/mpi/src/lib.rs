@@ -1,4 +1,4 @@
-//! The ranks of a job under MPI, which clusters have: [`MpiRanks`] is a [`Communicator`] over the system's MPI library, by
+//! The ranks of a job under MPI, which clusters have: `MpiRanks` is a [`Communicator`] over the system's MPI library, by
 //! the bindings of the crate `mpi`. Empty without the feature `mpi`, so that nobody needs an MPI library who does not
 //! use it. `tools/mpi/run` tests it.
 //!
