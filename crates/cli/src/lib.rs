@@ -9,6 +9,7 @@
 //! | `texts` | texts on the command line, in a file or on standard input |
 //! | `output` | standard output, errors with hints, exit codes |
 //! | `progress` | a live line on a terminal, plain lines elsewhere |
+//! | `ranks` | the processes of one job, under MPI |
 //! | `interrupt` | the first Ctrl-C asks, the second kills |
 //! | `reference` | `docs/reference/cli.md` from the code |
 //!
@@ -20,6 +21,7 @@ mod interrupt;
 mod model;
 mod output;
 mod progress;
+mod ranks;
 pub mod reference;
 mod texts;
 
@@ -31,5 +33,7 @@ pub fn main() -> std::process::ExitCode {
         Ok(matches) => commands::run(&matches),
         Err(error) => Err(Failure::from_usage(error)),
     };
-    output::exit_code(outcome)
+    let code = output::exit_code(outcome);
+    ranks::leave();
+    code
 }

@@ -18,6 +18,7 @@ const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 /// An observer that draws on standard error and hands on Ctrl-C.
 pub struct Progress {
     live: bool,
+    only_warns: bool,
     state: Mutex<State>,
 }
 
@@ -32,8 +33,13 @@ struct State {
 impl Progress {
     /// A live line if standard error is a terminal.
     pub fn new() -> Self {
+        Self::of_rank(0)
+    }
+
+    /// Of the processes of one job the first draws; what the others have to warn of is told, too.
+    pub fn of_rank(rank: usize) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Self { live: io::stderr().is_terminal() && !dumb, state: Mutex::default() }
+        Self { live: io::stderr().is_terminal() && !dumb, only_warns: rank > 0, state: Mutex::default() }
     }
 
     fn with_state(&self, change: impl FnOnce(&mut State)) {
@@ -43,6 +49,9 @@ impl Progress {
 
 impl Observer for Progress {
     fn event(&self, event: &Event) {
+        if self.only_warns && !matches!(event, Event::Warning { .. }) {
+            return;
+        }
         self.with_state(|state| match event {
             Event::Stage { name } => {
                 state.end_stage();

@@ -35,6 +35,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("axum", &["serve"], "only serve listens"),
     ("hyper", &["serve"], "only serve listens"),
     ("indicatif", &["cli"], "only cli draws"),
+    ("mpi", &["mpi"], "only mpi knows the system's MPI library"),
     ("ureq", &["hub"], "only hub asks other machines"),
 ];
 

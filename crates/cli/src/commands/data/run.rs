@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use tsumugi_base::communicator::Alone;
 use tsumugi_base::units;
 use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
 use tsumugi_report::{Align, Table};
@@ -15,6 +14,7 @@ use crate::interrupt;
 use crate::model;
 use crate::output::{Answer, Failure, print, print_json, print_line};
 use crate::progress::Progress;
+use crate::ranks;
 
 /// Make a corpus from a recipe: read sources, clean, filter, mix, pack
 ///
@@ -51,20 +51,22 @@ impl Command for Run {
     const EXAMPLES: &'static str = "tsumugi data run recipes/corpus-demo.toml --out runs/corpus";
 
     fn run(self) -> Result<Answer, Failure> {
+        let ranks = ranks::join()?;
+        let is_first = ranks.rank() == 0;
         let mut recipe = Recipe::read(&self.recipe)?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         let tokenizer = recipe.pack.as_ref().map(|pack| model::tokenizer(&pack.tokenizer, self.trust)).transpose()?;
         let name = self.recipe.file_stem().unwrap_or_default();
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
-        interrupt::listen("stopping")?;
-        let progress = Progress::new();
+        interrupt::listen(if is_first { "stopping" } else { "" })?;
+        let progress = Progress::of_rank(ranks.rank());
         let options = Options {
             threads: self.threads.get(),
             memory_bytes: self.memory,
             strict: self.strict,
             command: std::env::args().skip(1).collect(),
             tokenizer: tokenizer.as_ref().map(|(tokenizer, _)| tokenizer),
-            ranks: &Alone,
+            ranks,
             observer: &progress,
         };
         let outcome = corpus::run(&recipe, &out, &options);
@@ -73,7 +75,9 @@ impl Command for Run {
             CorpusError::Stopped => Failure::Stopped { message: "the same command goes on".into() },
             other => other.into(),
         })?;
-        show(&outcome, &out, self.json.json)?;
+        if is_first {
+            show(&outcome, &out, self.json.json)?;
+        }
         Ok(Answer::Done)
     }
 }
