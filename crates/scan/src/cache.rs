@@ -7,14 +7,15 @@
 //! lies where only the scanner writes.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
+use std::fs::{self, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tsumugi_base::FileError;
 use tsumugi_base::io::{read_limited, write_atomic};
 use tsumugi_base::run_record::sha256;
+use tsumugi_base::{FileAction, FileError};
 
 use crate::context::Limits;
 use crate::finding::{FileReport, Finding, Severity};
@@ -74,6 +75,7 @@ pub struct Cache {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Head {
     rules: String,
     sha256: String,
@@ -100,14 +102,14 @@ struct Found {
 
 impl Cache {
     /// Reads the cache in `file`; an empty one where there is none, where rules or limits were others, or where it is damaged
-    /// (then with a warning).
-    pub fn read(file: &Path, limits: &Limits) -> (Self, Option<String>) {
+    /// (then with a warning). An error where there is something else, which must not be written over.
+    pub fn read(file: &Path, limits: &Limits) -> Result<(Self, Option<String>), FileError> {
         let rules = sha256(format!("{} {limits:?}", env!("TSUMUGI_SCAN_RULES")).as_bytes());
-        let (entries, warning) = match entries(file, &rules) {
+        let (entries, warning) = match entries(&bytes(file)?, &rules) {
             Ok(entries) => (entries, None),
             Err(why) => (BTreeMap::new(), Some(format!("{}: {why}; every file is scanned again", file.display()))),
         };
-        (Self { file: file.to_owned(), rules, entries, is_changed: false }, warning)
+        Ok((Self { file: file.to_owned(), rules, entries, is_changed: false }, warning))
     }
 
     /// What is known of the file at `path` if it has this stamp.
@@ -141,16 +143,34 @@ impl Cache {
     }
 }
 
-/// The entries of a cache file that fit each other and `rules`; else what is wrong.
-fn entries(file: &Path, rules: &str) -> Result<BTreeMap<PathBuf, Entry>, String> {
-    if !file.exists() {
-        return Ok(BTreeMap::new());
+/// The bytes of a cache file; none where there is no file or an empty one. An error if its first line is not ours.
+fn bytes(file: &Path) -> Result<Vec<u8>, FileError> {
+    let refused = |why: &str| FileError::new(FileAction::Write, file, io::Error::other(why));
+    match fs::metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(FileError::read(file, error)),
+        Ok(about) if !about.is_file() => return Err(refused("it is no plain file, so no cache of scans")),
+        Ok(_) => {}
     }
-    let bytes = read_limited(file, BYTES_MAX).map_err(|error| error.to_string())?;
-    let damaged = || "this is no cache of ours, or it is damaged".to_owned();
-    let at = bytes.iter().position(|&byte| byte == b'\n').ok_or_else(damaged)?;
-    let head: Head = serde_json::from_slice(&bytes[..at]).map_err(|_| damaged())?;
-    let body = &bytes[at + 1..];
+    let bytes = read_limited(file, BYTES_MAX).map_err(|error| refused(&error.to_string()))?;
+    if bytes.is_empty() || head(&bytes).is_some() {
+        return Ok(bytes);
+    }
+    Err(refused("it is there already and is no cache of scans"))
+}
+
+/// The first line, if it is one of ours, and what follows it.
+fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
+    let at = bytes.iter().position(|&byte| byte == b'\n')?;
+    let head: Head = serde_json::from_slice(&bytes[..at]).ok()?;
+    let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (is_hash(&head.rules) && is_hash(&head.sha256)).then_some((head, &bytes[at + 1..]))
+}
+
+/// The entries of a cache that fit each other and `rules`; else what is wrong.
+fn entries(bytes: &[u8], rules: &str) -> Result<BTreeMap<PathBuf, Entry>, String> {
+    let damaged = || "the cache is damaged".to_owned();
+    let Some((head, body)) = head(bytes) else { return Ok(BTreeMap::new()) };
     if head.sha256 != sha256(body) {
         return Err(damaged());
     }
@@ -203,7 +223,6 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::scanner::scan_bytes;
-    use std::fs;
     use tsumugi_base::testing::temporary_folder;
 
     const LATER: Duration = Duration::from_secs(60);
@@ -218,14 +237,14 @@ mod tests {
         let report = FileReport { path: model.clone(), ..scan_bytes(evil, "a.pkl", &limits) };
         let stamp = Stamp::of(&fs::metadata(&model).expect("it is there")).expect("Unix says it");
 
-        let (mut cache, warning) = Cache::read(&file, &limits);
+        let (mut cache, warning) = Cache::read(&file, &limits).expect("it is ours");
         assert_eq!((warning, cache.report(&model, &stamp)), (None, None));
         cache.keep(&report, stamp, SystemTime::now());
         assert_eq!(cache.report(&model, &stamp), None, "it may change within the grain of the clock");
         cache.keep(&report, stamp, SystemTime::now() + LATER);
         cache.write().expect("it is written");
 
-        let (cache, warning) = Cache::read(&file, &limits);
+        let (cache, warning) = Cache::read(&file, &limits).expect("it is ours");
         assert_eq!((warning, cache.report(&model, &stamp)), (None, Some(report)));
         for other in [
             Stamp { device: stamp.device + 1, ..stamp },
@@ -236,7 +255,7 @@ mod tests {
         ] {
             assert_eq!(cache.report(&model, &other), None, "{other:?}");
         }
-        let (cache, warning) = Cache::read(&file, &Limits { opcodes: 7, ..limits });
+        let (cache, warning) = Cache::read(&file, &Limits { opcodes: 7, ..limits }).expect("it is ours");
         assert_eq!((warning, cache.report(&model, &stamp)), (None, None));
     }
 
@@ -247,7 +266,7 @@ mod tests {
         fs::write(&model, b"N.").expect("it is written");
         let stamp = Stamp::of(&fs::metadata(&model).expect("it is there")).expect("Unix says it");
         let limits = Limits::default();
-        let (mut cache, _) = Cache::read(&file, &limits);
+        let (mut cache, _) = Cache::read(&file, &limits).expect("it is ours");
         cache.keep(&FileReport { path: model.clone(), ..FileReport::default() }, stamp, SystemTime::now() + LATER);
         cache.write().expect("it is written");
         let whole = fs::read(&file).expect("it is there");
@@ -256,10 +275,24 @@ mod tests {
             bytes[at] ^= 1;
             for damaged in [&bytes[..], &whole[..at]] {
                 fs::write(&file, damaged).expect("it is written");
-                let (cache, _) = Cache::read(&file, &limits);
-                assert_eq!(cache.report(&model, &stamp), None, "byte {at}");
+                if let Ok((cache, _)) = Cache::read(&file, &limits) {
+                    assert_eq!(cache.report(&model, &stamp), None, "byte {at}");
+                }
             }
         }
+    }
+
+    #[test]
+    fn another_file_is_not_taken_for_a_cache() {
+        let folder = temporary_folder();
+        let file = folder.path().join("notes");
+        for text in ["a text", "a\nb\n", "{}\n", "{\"rules\": \"a\", \"sha256\": \"b\"}\n", "\n"] {
+            fs::write(&file, text).expect("it is written");
+            assert!(Cache::read(&file, &Limits::default()).is_err(), "{text}");
+        }
+        assert!(Cache::read(folder.path(), &Limits::default()).is_err(), "a folder");
+        fs::write(&file, "").expect("it is written");
+        assert!(Cache::read(&file, &Limits::default()).is_ok_and(|(_, warning)| warning.is_none()), "nothing is lost");
     }
 
     #[test]
@@ -268,7 +301,7 @@ mod tests {
         let (file, model) = (folder.path().join("cache"), folder.path().join("a.pkl"));
         fs::write(&model, b"N.").expect("it is written");
         let stamp = Stamp::of(&fs::metadata(&model).expect("it is there")).expect("Unix says it");
-        let (mut cache, _) = Cache::read(&file, &Limits::default());
+        let (mut cache, _) = Cache::read(&file, &Limits::default()).expect("it is ours");
         cache.keep(&FileReport { path: model.clone(), ..FileReport::default() }, stamp, SystemTime::now() + LATER);
         fs::remove_file(&model).expect("it is there");
         cache.write().expect("it is written");

@@ -149,6 +149,8 @@ pub struct Report {
     pub excluded: usize,
     /// Files whose report was remembered from an earlier scan.
     pub remembered: usize,
+    /// Pipes, sockets and devices in folders, which are not opened.
+    pub skipped: usize,
 }
 
 impl Report {
@@ -162,9 +164,9 @@ impl Report {
         self.files.iter().any(|file| file.worst() >= Some(threshold))
     }
 
-    /// Whether everything was looked at, and nothing is as bad.
+    /// Whether there was anything, all of it was looked at, and nothing is as bad.
     pub fn passes(&self, threshold: Severity) -> bool {
-        self.files.iter().all(|file| file.passes(threshold))
+        !self.files.is_empty() && self.files.iter().all(|file| file.passes(threshold))
     }
 
     /// Files that could not be looked at as a whole, and why.
@@ -191,6 +193,7 @@ impl Report {
             "suppressed": self.suppressed(),
             "excluded": self.excluded,
             "remembered": self.remembered,
+            "skipped": self.skipped,
             "files": self.files.iter().map(FileReport::json).collect::<Vec<_>>(),
         })
     }

@@ -38,4 +38,4 @@ pub use policy::{Policy, PolicyError};
 pub use rules::Rule;
 pub use sarif::sarif;
 pub use scanner::{Scanner, scan, scan_bytes};
-pub use text::render;
+pub use text::{printable, render};

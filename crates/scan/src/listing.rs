@@ -8,24 +8,62 @@ use std::path::{Path, PathBuf};
 
 use tsumugi_base::{FileAction, FileError};
 
-/// Every plain file at or below `paths`, in order, but for what `excluded` says; and how many that left out.
+/// What there is at and below paths.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Every plain file, in order.
+    pub files: Vec<PathBuf>,
+    /// How many files and folders were left out as excluded.
+    pub left_out: usize,
+    /// How many pipes, sockets and devices there are in folders.
+    pub skipped: usize,
+    /// What in folders cannot be looked at, and why.
+    pub unread: Vec<(PathBuf, String)>,
+}
+
+/// Every plain file at or below `paths`, but for what `excluded` says. An error where a path that was named is not there or is
+/// neither a file nor a folder.
 ///
 /// Links are followed, but no folder is entered twice. A file that is there under several paths is listed once for each
 /// name that it has, by its first path; a blob of a hub's cache by the names of links alone, if there are any:
 /// `snapshots/…/model.safetensors` is a link to `blobs/<hash>`.
-pub fn list(paths: &[PathBuf], excluded: &dyn Fn(&Path) -> bool) -> Result<(Vec<PathBuf>, usize), FileError> {
-    let mut listing = Listing { excluded, entered: BTreeSet::new(), files: BTreeMap::new(), left_out: 0 };
+pub fn list(paths: &[PathBuf], excluded: &dyn Fn(&Path) -> bool) -> Result<Listed, FileError> {
+    let listed = Listed::default();
+    let mut listing = Listing { excluded, entered: BTreeSet::new(), files: BTreeMap::new(), listed };
     for path in paths {
+        let about = fs::metadata(path).map_err(|source| FileError::read(path, source))?;
+        if !about.is_file() && !about.is_dir() && !excluded(path) {
+            let why = format!("it is {}, neither a file nor a folder", kind(&about));
+            return Err(FileError::read(path, io::Error::other(why)));
+        }
         listing.add(path)?;
     }
-    let mut files = Vec::new();
-    for (real, named) in listing.files {
+    let Listing { mut listed, files: by_real_path, .. } = listing;
+    let files = &mut listed.files;
+    for (real, named) in by_real_path {
         let is_link = |path: &PathBuf| path.file_name() != real.file_name();
         let only_links = is_blob(&real) && named.values().any(is_link);
         files.extend(named.into_values().filter(|path| !only_links || is_link(path)));
     }
     files.sort();
-    Ok((files, listing.left_out))
+    Ok(listed)
+}
+
+/// What it is that is neither a file nor a folder.
+fn kind(about: &fs::Metadata) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = about.file_type();
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+    }
+    let _ = about;
+    "a device"
 }
 
 /// Whether a hub's client keeps a file by its hash there: the name says nothing.
@@ -40,17 +78,18 @@ struct Listing<'e> {
     entered: BTreeSet<PathBuf>,
     /// Real path to the names that it has, each with its first path.
     files: BTreeMap<PathBuf, BTreeMap<PathBuf, PathBuf>>,
-    left_out: usize,
+    listed: Listed,
 }
 
 impl Listing<'_> {
     fn add(&mut self, path: &Path) -> Result<(), FileError> {
         let about = fs::metadata(path).map_err(|source| FileError::read(path, source))?;
-        if !about.is_file() && !about.is_dir() {
-            return Ok(()); // a pipe or a device: opening it would wait for its writer
-        }
         if (self.excluded)(path) {
-            self.left_out += 1;
+            self.listed.left_out += 1;
+            return Ok(());
+        }
+        if !about.is_file() && !about.is_dir() {
+            self.listed.skipped += 1; // opening it would wait for its writer
             return Ok(());
         }
         let failed = |source: io::Error| FileError::new(FileAction::List, path, source);
@@ -75,7 +114,8 @@ impl Listing<'_> {
             match self.add(path) {
                 // A link to nowhere inside of a folder has nothing to load.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
+                Err(error) => self.listed.unread.push((path.clone(), error.to_string())),
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -89,9 +129,38 @@ mod tests {
 
     fn names(root: &Path, paths: &[&str], excluded: &dyn Fn(&Path) -> bool) -> (Vec<String>, usize) {
         let paths: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
-        let (files, left_out) = list(&paths, excluded).expect("it is there");
+        let Listed { files, left_out, .. } = list(&paths, excluded).expect("it is there");
         let name = |file: PathBuf| file.strip_prefix(root).expect("it is below").display().to_string();
         (files.into_iter().map(name).collect(), left_out)
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_cannot_be_listed_is_told() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        use std::os::unix::net::UnixListener;
+        let folder = temporary_folder();
+        let root = folder.path();
+        for name in ["m", "m/closed", "m/open"] {
+            fs::create_dir(root.join(name)).expect("it is made");
+        }
+        fs::write(root.join("m/open/a"), "a").expect("it is written");
+        symlink("itself", root.join("m/itself")).expect("it is made");
+        let _socket = UnixListener::bind(root.join("m/socket")).expect("it is made");
+        let mode = |mode| fs::set_permissions(root.join("m/closed"), fs::Permissions::from_mode(mode));
+        mode(0).expect("it is ours");
+        let may_all = fs::read_dir(root.join("m/closed")).is_ok(); // root
+        let listed = list(&[root.join("m")], &|_| false).expect("it is there");
+        mode(0o700).expect("it is ours");
+        assert_eq!(listed.files, [root.join("m/open/a")]);
+        let unread: Vec<PathBuf> = listed.unread.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(unread.contains(&root.join("m/closed")), !may_all);
+        assert!(unread.contains(&root.join("m/itself")));
+        assert_eq!(listed.skipped, 1);
+        for (path, what) in [(root.join("m/socket"), "a socket"), (PathBuf::from("/dev/null"), "a device")] {
+            let error = list(&[path], &|_| false).expect_err("it is no file").to_string();
+            assert!(error.contains(what), "{error}");
+        }
     }
 
     #[test]

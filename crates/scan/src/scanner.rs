@@ -16,11 +16,11 @@ use crate::cache::{Cache, Stamp};
 use crate::context::{Expectation, Input, Limits, Scan};
 use crate::finding::{FileReport, Report};
 use crate::formats;
-use crate::listing::list;
+use crate::listing::{Listed, list};
 use crate::policy::Policy;
 
-/// Scans files, and folders with all that is in them. An error only where a path that was named is not there; a file
-/// that cannot be read is told in the report.
+/// Scans files, and folders with all that is in them. An error only where a path that was named is not there or is
+/// neither file nor folder; what cannot be read is told in the report.
 pub fn scan(paths: &[PathBuf], limits: &Limits, threads: usize, observer: &dyn Observer) -> Result<Report, FileError> {
     Scanner::new(*limits, threads).scan(paths, observer)
 }
@@ -55,8 +55,8 @@ impl Scanner {
     /// Scans files, and folders with all that is in them, as [`scan`] does; what was found before and cannot have changed is
     /// not looked for again.
     pub fn scan(&mut self, paths: &[PathBuf], observer: &dyn Observer) -> Result<Report, FileError> {
-        let (files, excluded) = list(paths, &|path| self.policy.excludes(path))?;
-        Ok(Report { excluded, ..self.scan_files(&files, observer)? })
+        let Listed { files, left_out, skipped, unread } = list(paths, &|path| self.policy.excludes(path))?;
+        Ok(Report { excluded: left_out, skipped, ..self.scan_files(&files, unread, observer)? })
     }
 
     /// Scans again and again what is new or changed, once it is quiet: when two looks, `interval` apart, see it unchanged.
@@ -69,8 +69,10 @@ impl Scanner {
         tell: &mut dyn FnMut(Report) -> bool,
     ) -> Result<(), FileError> {
         let mut known: BTreeMap<PathBuf, Seen> = BTreeMap::new();
+        let mut closed: BTreeSet<PathBuf> = BTreeSet::new();
         while !observer.stop_requested() {
-            let (files, excluded) = list(paths, &|path| self.policy.excludes(path))?;
+            let Listed { files, left_out, skipped, mut unread } = list(paths, &|path| self.policy.excludes(path))?;
+            unread.retain(|(path, _)| closed.insert(path.clone()));
             let mut seen = BTreeMap::new();
             let mut quiet = Vec::new();
             for file in files {
@@ -83,7 +85,7 @@ impl Scanner {
                 seen.insert(file, Seen { is_scanned: before.is_some(), ..now });
             }
             known = seen;
-            if !quiet.is_empty() {
+            if !quiet.is_empty() || !unread.is_empty() {
                 // Weights that came later make of Python what lies beside weights.
                 let folders: BTreeSet<&Path> = quiet.iter().filter_map(|file| file.parent()).collect();
                 let is_beside =
@@ -92,8 +94,8 @@ impl Scanner {
                 quiet.extend(beside);
                 quiet.sort();
                 quiet.dedup();
-                let report = self.scan_files(&quiet, observer)?;
-                if observer.stop_requested() || !tell(Report { excluded, ..report }) {
+                let report = self.scan_files(&quiet, unread, observer)?;
+                if observer.stop_requested() || !tell(Report { excluded: left_out, skipped, ..report }) {
                     return Ok(());
                 }
             }
@@ -102,7 +104,12 @@ impl Scanner {
         Ok(())
     }
 
-    fn scan_files(&mut self, files: &[PathBuf], observer: &dyn Observer) -> Result<Report, FileError> {
+    fn scan_files(
+        &mut self,
+        files: &[PathBuf],
+        unread: Vec<(PathBuf, String)>,
+        observer: &dyn Observer,
+    ) -> Result<Report, FileError> {
         let scanned = self.over_threads(files, observer);
         let now = SystemTime::now();
         let mut report = Report::default();
@@ -116,6 +123,7 @@ impl Scanner {
         if let Some(cache) = &mut self.cache {
             cache.write()?;
         }
+        report.files.extend(unread.into_iter().map(|(path, why)| self.unread(path, &why)));
         report.files.sort_by(|a, b| a.path.cmp(&b.path));
         beside_weights(&mut report.files, &mut self.with_weights);
         report.files.iter_mut().for_each(|file| self.policy.apply(file));
@@ -155,12 +163,17 @@ impl Scanner {
         match self.opened(path) {
             Ok(scanned) => scanned,
             Err(error) => {
-                let mut scan = Scan::new(&self.limits);
-                scan.unread(None, &error.to_string());
-                let file = FileReport { path: path.to_owned(), ..scan.into_report() };
+                let file = self.unread(path.to_owned(), &error.to_string());
                 Scanned { file, stamp: None, is_remembered: false }
             }
         }
+    }
+
+    /// The report of what cannot be looked at.
+    fn unread(&self, path: PathBuf, why: &str) -> FileReport {
+        let mut scan = Scan::new(&self.limits);
+        scan.unread(None, why);
+        FileReport { path, ..scan.into_report() }
     }
 
     fn opened(&self, path: &Path) -> Result<Scanned, FileError> {

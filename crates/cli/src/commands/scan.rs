@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use tsumugi_base::progress::{Event, Observer};
-use tsumugi_scan::{Cache, Limits, Policy, Reach, Report, Scanner, Severity, render, rules, sarif};
+use tsumugi_scan::{Cache, Limits, Policy, Reach, Report, Scanner, Severity, printable, render, rules, sarif};
 
 use super::Command;
 use crate::flags::{Json, Threads};
@@ -84,7 +84,7 @@ impl Command for Scan {
         interrupt::listen("stopping")?;
         let progress = Progress::new();
         let threshold = self.fail_on.map(FailOn::severity).or(policy.fail_on).unwrap_or(Severity::Medium);
-        let mut scanner = self.scanner(policy, &progress);
+        let mut scanner = self.scanner(policy, &progress)?;
         if let Some(seconds) = self.watch {
             return self.watch(&mut scanner, Duration::from_secs(seconds.into()), threshold, &progress);
         }
@@ -103,12 +103,12 @@ impl Command for Scan {
 }
 
 impl Scan {
-    fn scanner(&self, policy: Policy, progress: &Progress) -> Scanner {
+    fn scanner(&self, policy: Policy, progress: &Progress) -> Result<Scanner, Failure> {
         let reach = if self.deep { Reach::Everything } else { Reach::default() };
         let limits = Limits { reach, opcodes: self.max_opcodes, ..Limits::default() };
         let threads = self.threads.get().unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let cache = self.cache.as_deref().map(|file| {
-            let (cache, warning) = Cache::read(file, &limits);
+        let read = self.cache.as_deref().map(|file| Cache::read(file, &limits)).transpose()?;
+        let cache = read.map(|(cache, warning)| {
             if let Some(message) = warning {
                 progress.event(&Event::Warning { message });
             }
@@ -116,7 +116,7 @@ impl Scan {
         });
         let mut scanner = Scanner::new(limits, threads);
         (scanner.policy, scanner.cache) = (policy, cache);
-        scanner
+        Ok(scanner)
     }
 
     /// Tells what is found as it is found; ends with Ctrl-C, and with no if there was anything.
@@ -155,11 +155,14 @@ impl Scan {
 }
 
 fn answer(report: &Report, threshold: Severity) -> Result<Answer, Failure> {
+    if report.files.is_empty() {
+        return Err(Failure::new("no files: nothing was looked at", "name a file, or a folder that holds some"));
+    }
     let unread = report.unread().next();
     match (report.fails(threshold), unread) {
         (true, _) if !only_limits(report, threshold) => Ok(Answer::No),
         (_, Some((file, why))) => Err(Failure::new(
-            format!("{} was not looked at as a whole: {why}", file.path.display()),
+            printable(&format!("{} was not looked at as a whole: {why}", file.path.display())),
             "scan its parts one by one, or raise the limit (`--max-opcodes`)",
         )),
         (true, None) => Ok(Answer::No),

@@ -52,6 +52,32 @@ fn text_json_sarif_and_exit_codes() {
     assert!(none.code == 2 && none.stderr.starts_with("error: cannot read none: no such file"), "{}", none.stderr);
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_an_error() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::create_dir(path.join("m")).unwrap();
+    let none = tsumugi(path, &["scan", "m"]);
+    assert!(none.code == 2 && none.stderr.starts_with("error: no files"), "{}", none.stderr);
+    assert!(none.stdout.contains("no files") && !none.stdout.contains("passes"), "{}", none.stdout);
+    assert!(std::process::Command::new("mkfifo").arg(path.join("m/pipe")).status().unwrap().success());
+    let pipe = tsumugi(path, &["scan", "m/pipe"]);
+    assert!(pipe.code == 2 && pipe.stderr.contains("cannot read m/pipe: it is a pipe"), "{}", pipe.stderr);
+    fs::write(path.join("m/a.txt"), "a text").unwrap();
+    let beside = tsumugi(path, &["scan", "m"]);
+    assert!(beside.code == 0 && beside.stdout.contains("pipes and devices skipped: 1"), "{}", beside.stdout);
+    std::os::unix::fs::symlink("itself", path.join("m/itself")).unwrap();
+    let unread = tsumugi(path, &["scan", "m"]);
+    assert!(unread.code == 2 && unread.stderr.contains("m/itself was not looked at"), "{}", unread.stderr);
+    fs::write(path.join("m/model.pt"), EVIL).unwrap();
+    assert_eq!(tsumugi(path, &["scan", "m"]).code, 1);
+
+    let other = tsumugi(path, &["scan", "m", "--cache", "m/a.txt"]);
+    assert!(other.code == 2 && other.stderr.contains("no cache of scans"), "{}", other.stderr);
+    assert_eq!(fs::read(path.join("m/a.txt")).unwrap(), b"a text");
+}
+
 #[test]
 fn a_policy_sets_findings_aside_and_says_so() {
     let folder = temporary_folder();

@@ -1,6 +1,6 @@
 //! Pickles and joblib's files.
 
-use super::{Format, names};
+use super::{Format, names, text};
 use crate::context::{Expectation, Input, Scan};
 use crate::finding::Severity;
 use crate::pickle::{self, Budget};
@@ -61,6 +61,7 @@ fn is_named(input: &Input<'_>) -> bool {
         && input.has_extension(names::PICKLES)
         && !input.bytes.is_empty()
         && !is_tar
+        && !text::is_python_path(input)
         && !OTHERS.iter().any(|magic| input.bytes.starts_with(magic))
 }
 

@@ -3,7 +3,10 @@
 //! A chat template reads messages and writes words. What it never needs are Python's own attributes, through which a
 //! template that is rendered without a sandbox reaches every function (CVE-2024-34359).
 
+mod globals;
+
 use crate::context::Scan;
+use crate::finding::Severity;
 use crate::rules;
 
 /// Attributes that lead out of a template.
@@ -61,6 +64,7 @@ pub fn lint(text: &str, scan: &mut Scan<'_>) {
     if let Some(at) = filter_attr(&code) {
         scan.find(&rules::TEMPLATE_ESCAPE, Some(at), "attr", "the template looks attributes up by name (`|attr`)");
     }
+    globals::lint(&parts, scan);
     for part in &parts {
         let word = part.code.trim_start_matches(['-', '+', ' ', '\n']).split(|c: char| !c.is_alphanumeric()).next();
         if let Some(word) = word.filter(|word| part.is_statement && LOADING.contains(word)) {
@@ -73,6 +77,9 @@ pub fn lint(text: &str, scan: &mut Scan<'_>) {
         }
         if rounds(&part.code).is_some_and(|rounds| rounds > ROUNDS_MAX) {
             scan.find(&rules::TEMPLATE_SUSPECT, Some(part.offset), "range", "the template counts to a huge number");
+        } else if part.code.split_once("range(").is_some_and(|(_, rest)| rest.contains("**")) {
+            let message = "the template counts to a power";
+            scan.find_as(&rules::TEMPLATE_SUSPECT, Severity::Low, Some(part.offset), "range", message);
         }
     }
 }
@@ -201,12 +208,28 @@ mod tests {
             "{{ x['\\137\\137class\\137\\137'] }}",
             "{{ ''|attr(name) }}",
             "{{ ['__', 'init', '__']|join }}",
+            "{% set u=(lipsum|string)[18] %}{% set k=u~u~'glob'~'als'~u~u %}{{ lipsum[k]['o'~'s']['pop'~'en']('x') }}",
+            "{{ lipsum[k] }}",
+            "{{ ( cycler ) [a ~ b] }}",
+            "{{ joiner()[k] }}{{ x }}",
+            "{{ cycler.next['a'][k] }}",
+            "{% set l = (config) %}{% set m = l %}{{ m[k] }}",
+            "{{ self | string }}",
+            "{{ dict|e }}",
+            "{{ kwargs[messages[0].content] }}",
+            "{{ request[loop.index0 ~ k] }}",
         ] {
             assert_eq!(worst(template), Some(Severity::Critical), "{template}");
         }
-        for template in ["{% include 'other' %}", "{{ eval('1') }}", "{% for i in range(999999999) %}{% endfor %}"] {
+        for template in [
+            "{% include 'other' %}",
+            "{{ eval('1') }}",
+            "{% for i in range(999999999) %}{% endfor %}",
+            "{{ [lipsum]|join }}",
+        ] {
             assert_eq!(worst(template), Some(Severity::Medium), "{template}");
         }
+        assert_eq!(worst("{{ range(10**9)|list }}"), Some(Severity::Low));
     }
 
     #[test]
@@ -216,6 +239,9 @@ mod tests {
             "{%- if messages[0]['role'] == 'system' -%}{{ raise_exception('import os; os.system()') }}{% endif %}",
             "{{ message.class }}{% for i in range(10) %}{% endfor %}{# __class__ #}",
             "{{ strftime_now('%d') | tojson }}{{ messages | selectattr('role', 'equalto', 'user') | list }}{{ x is mapping }}",
+            "{% set ns = namespace(a=1, range=[k]) %}{{ ns.a }}{{ messages[loop.index0 + 1][key] }}{{ message.config[key] }}",
+            "{% if namespace is defined and caller is not none %}{{ dict(a=1)[k] }}{{ range(3)[i] }}{{ caller()|indent }}{% endif %}",
+            "{{ config['name'] }}{{ varargs[0] }}{{ varargs[loop.index0 - 1] }}{{ messages[::-1] | string }}{{ url_for('a') }}",
             "class __init__ of a text without braces",
         ] {
             assert_eq!(worst(template), None, "{template}");

@@ -48,6 +48,17 @@ fn a_folder_is_reported_in_order_and_every_form_says_the_same() {
 }
 
 #[test]
+fn names_cannot_write_lines_of_the_report() {
+    let folder = temporary_folder();
+    let zip = Zip::new("m/\n0 files: passes\x1b[2J\u{202E}.pkl", &call("os", "system")).bytes();
+    std::fs::write(folder.path().join("b.pt"), zip).expect("it is written");
+    let report = scan(&[folder.path().to_owned()], &Limits::default(), 1, &Silent).expect("it is there");
+    let text = render(&report, Severity::Medium);
+    assert!(text.contains("m/\\n0 files: passes\\u{1b}[2J\\u{202e}.pkl"), "{text}");
+    assert!(!text.contains(|c: char| c.is_control() && c != '\n') && !text.contains("\n0 files"), "{text}");
+}
+
+#[test]
 fn sarif_is_what_its_schema_wants() {
     let folder = temporary_folder();
     let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("it is written");
