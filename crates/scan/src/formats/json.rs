@@ -3,7 +3,7 @@
 use memchr::memmem;
 use serde_json::Value;
 
-use super::{Format, keras, secrets, template};
+use super::{Format, keras, secrets, template, text};
 use crate::context::{Expectation, Input, Scan};
 use crate::finding::Severity;
 use crate::pickle::{Verdict, verdict};
@@ -12,8 +12,8 @@ use crate::rules;
 /// JSON files.
 pub struct Json;
 
-/// Larger ones are searched for words only.
-const PARSED_BYTES_MAX: usize = 64 << 20;
+/// Larger ones are searched for words only: parsed, JSON takes more than thirty times the memory.
+const PARSED_BYTES_MAX: usize = 8 << 20;
 
 /// What a file must hold to be worth parsing: a key that matters, or a brace behind an escape.
 const WORDS: &[&str] = &["auto_map", "_target_", "__module__", "__loader__", "\\u007b", "\\u007B"];
@@ -44,6 +44,9 @@ impl Format for Json {
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         secrets::look(input.bytes, scan);
         lint(input.bytes, scan);
+        if input.has_extension(text::YAML) {
+            text::yaml(&String::from_utf8_lossy(input.bytes), scan);
+        }
     }
 }
 
@@ -61,7 +64,10 @@ pub fn lint(bytes: &[u8], scan: &mut Scan<'_>) {
         }
     }
     if bytes.len() > PARSED_BYTES_MAX {
-        return scan.unread(None, "a JSON file of more than 64 MiB is not parsed");
+        if is_spelled || WORDS.iter().any(|word| is_meant(bytes, word)) {
+            scan.unread(None, "a JSON file of more than 8 MiB is not parsed");
+        }
+        return texts_with_braces(bytes, scan);
     }
     match serde_json::from_slice::<Value>(bytes) {
         Ok(value) => {
@@ -76,6 +82,16 @@ pub fn lint(bytes: &[u8], scan: &mut Scan<'_>) {
             template::lint(&String::from_utf8_lossy(bytes), scan);
         }
     }
+}
+
+/// Whether a word is a key whose value is no number, or a brace behind an escape. Vocabularies have words with numbers.
+fn is_meant(json: &[u8], word: &str) -> bool {
+    memmem::find_iter(json, word).any(|at| {
+        let Some(after) = keras::unquoted(&json[at + word.len()..]).map(keras::unspaced) else {
+            return word.starts_with('\\');
+        };
+        after.strip_prefix(b":").is_some_and(|value| !matches!(keras::unspaced(value), [b'0'..=b'9', ..]))
+    })
 }
 
 /// Looks at each text of the JSON that holds a template, without parsing the rest.
@@ -105,7 +121,11 @@ fn is_escaped(json: &[u8], place: usize) -> bool {
 
 /// Whether letters that need no escape are written as one: words are hidden so.
 fn spells_letters(bytes: &[u8]) -> bool {
-    memmem::find_iter(bytes, b"\\u00").any(|at| matches!(bytes.get(at + 4), Some(b'4'..=b'7')))
+    memmem::find_iter(bytes, b"\\u00").any(|at| {
+        let digits = bytes.get(at + 4..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
+        let letter = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        letter.is_some_and(|letter| letter.is_ascii_alphabetic() || letter == b'_')
+    })
 }
 
 fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {

@@ -5,6 +5,7 @@
 mod audit;
 mod benign;
 mod bom;
+mod bypasses_keras_yaml;
 mod catalogue;
 mod gate;
 mod mechanisms;
