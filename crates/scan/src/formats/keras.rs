@@ -126,20 +126,21 @@ fn module_name(at: usize, module: &str, scan: &mut Scan<'_>) {
     scan.find_as(&rules::KERAS_CODE, severity, Some(at), &module, format!("its configuration imports `{module}`"));
 }
 
-/// Judges every name in every module: which belongs to which cannot be told from bytes that may be broken.
+/// Judges every name in every module: which belongs to which cannot be told from bytes that may be broken. Tells the
+/// worst of each name.
 fn pairs(modules: &BTreeMap<Cow<'_, str>, usize>, names: &BTreeMap<Cow<'_, str>, usize>, scan: &mut Scan<'_>) {
     let is_name = |text: &str| !text.is_empty() && text.len() <= NAME_BYTES_MAX;
+    let modules: Vec<&str> = modules.keys().map(AsRef::as_ref).filter(|module| is_name(module)).collect();
     let mut left = PAIRS_MAX;
-    for module in modules.keys().filter(|module| is_name(module)) {
-        for (name, at) in names.iter().filter(|(name, _)| is_name(name)) {
-            if left == 0 {
-                return scan.unread(None, "a Keras configuration has more names than are looked at");
-            }
-            left -= 1;
-            if let Some((severity, does)) = harm(module, name) {
-                let message = format!("its configuration names {module}.{name}, which {does}");
-                scan.find_as(&rules::KERAS_CODE, severity, Some(*at), name, message);
-            }
+    for (name, at) in names.iter().filter(|(name, _)| is_name(name)) {
+        if left < modules.len() {
+            return scan.unread(None, "a Keras configuration has more names than are looked at");
+        }
+        left -= modules.len();
+        let harms = modules.iter().rev().filter_map(|module| Some((*module, harm(module, name)?)));
+        if let Some((module, (severity, does))) = harms.max_by_key(|(_, (severity, _))| *severity) {
+            let message = format!("its configuration names {module}.{name}, which {does}");
+            scan.find_as(&rules::KERAS_CODE, severity, Some(*at), name, message);
         }
     }
 }
