@@ -134,7 +134,12 @@ impl<'l> Scan<'l> {
 
     /// Notes that not everything was looked at.
     pub fn unread(&mut self, offset: Option<usize>, why: &str) {
-        self.find(&rules::LIMIT, offset, why, why);
+        self.unread_as(&rules::LIMIT, offset, why);
+    }
+
+    /// Notes it as a finding of that rule.
+    pub fn unread_as(&mut self, rule: &'static Rule, offset: Option<usize>, why: &str) {
+        self.find(rule, offset, why, why);
         let place = self.members.join("!");
         let text = if place.is_empty() { why.to_owned() } else { format!("{place}: {why}") };
         self.report.unread.get_or_insert(text);

@@ -169,6 +169,10 @@ rules! {
         "The file is larger or deeper than the scanner's limits, or could not be read.",
         "scan its parts one by one, or raise the limit",
         [];
+    NOT_JUDGED "audit-not-judged" Medium "a configuration was not judged",
+        "It is no text, cannot be read, or has nothing in it that the audit knows: that nothing was found says nothing.",
+        "leave it out, or give the file that starts the server",
+        [];
     EXPOSED_SERVER "audit-exposed-server" High "a server answers other machines without asking who they are",
         "Whoever reaches its address may read what it holds, change it, and use the machine.",
         "let it listen at 127.0.0.1, or ask for a key or a user (`--api-key`, `--app-name basic-auth`)",
@@ -200,7 +204,11 @@ rules! {
     VULNERABLE_VERSION "audit-vulnerable-version" Critical "a server's version has known vulnerabilities",
         "They are published with the requests that use them, and searched for by machines.",
         "update it to a current release",
-        ["CVE-2023-1177", "CVE-2023-2780", "CVE-2024-0520", "CVE-2025-11201"];
+        ["CVE-2023-1177", "CVE-2023-2780", "CVE-2024-0520", "CVE-2025-11200", "CVE-2025-11201", "CVE-2026-2651"];
+    OPEN_VERSION "audit-open-version" Low "a requirement allows versions with known vulnerabilities",
+        "Which version is installed is decided elsewhere and later, so it was not judged.",
+        "demand a current release (`mlflow>=X`), or give the lock file to the audit",
+        [];
     BUCKET_PUBLIC "bucket-public" Critical "a bucket is open to everybody",
         "Models and data can be taken, or replaced by others that run code where they are loaded.",
         "name the accounts and roles that need it, and block public access",

@@ -99,6 +99,11 @@ fn text(verdict: &Verdict) -> String {
     if verdict.problems.len() > SHOWN {
         text.push_str(&format!("and {} more\n", verdict.problems.len() - SHOWN));
     }
+    if !verdict.unsigned.is_empty() {
+        let more = if verdict.unsigned.len() > SHOWN { ", …" } else { "" };
+        let names = verdict.unsigned.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+        text.push_str(&format!("note: empty files, which a signature over pieces cannot hold: {names}{more}\n"));
+    }
     let files = |count: usize| format!("{count} file{}", if count == 1 { "" } else { "s" });
     match &verdict.signer {
         Some(signer) if verdict.is_accepted() => {
@@ -117,6 +122,7 @@ fn object(verdict: &Verdict) -> serde_json::Value {
         "signer": verdict.signer,
         "files": verdict.accepted,
         "left_out": verdict.ignored,
+        "unsigned": verdict.unsigned,
         "problems": verdict.problems.iter().map(problem).collect::<Vec<_>>(),
     })
 }

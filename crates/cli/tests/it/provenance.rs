@@ -70,6 +70,30 @@ fn a_signature_elsewhere_and_another_kind_of_key() {
 }
 
 #[test]
+fn empty_files_without_a_piece_are_named_and_a_model_is_not_left_out() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::create_dir(path.join("model")).unwrap();
+    fs::write(path.join("model/config.json"), "{}").unwrap();
+    assert_eq!(tsumugi(path, &["keygen", "a.key"]).code, 0);
+    tsumugi(path, &["sign", "model", "--key", "a.key", "--ignore", "."]).is("
+        exit 2
+        ---- stderr
+        error: `.` cannot be left out: it is no file or folder in the model
+
+        hint: name it as it is below the model's folder: `sub/notes.txt`
+    ");
+    assert_eq!(tsumugi(path, &["sign", "model", "--key", "a.key", "--pieces", "--ignore", "./x"]).code, 0);
+    fs::write(path.join("model/added.py"), "").unwrap();
+    let verify = ["verify", "model", "--key", "a.key.pub"];
+    let verified = tsumugi(path, &verify);
+    let note = "note: empty files, which a signature over pieces cannot hold: added.py";
+    assert_eq!((verified.code, verified.stdout.lines().next()), (0, Some(note)));
+    let verified = tsumugi(path, &[verify.as_slice(), &["--json"]].concat()).json();
+    assert_eq!(verified["unsigned"], serde_json::json!(["added.py"]));
+}
+
+#[test]
 fn a_bill_of_a_model() {
     let folder = temporary_folder();
     let path = folder.path();

@@ -1,6 +1,7 @@
 //! MLflow's tracking server: how it is started, who may use it, and which version it is.
 
 use super::server::is_open;
+use super::versions::{Requirement, Version, requirements};
 use super::words::{Command, commands, is_literal, setting};
 use crate::context::Scan;
 use crate::finding::Severity;
@@ -9,27 +10,37 @@ use crate::rules;
 /// The passwords of the administrator that versions of MLflow come with.
 const DEFAULT_PASSWORDS: [&str; 2] = ["password", "password1234"];
 
-/// An advisory, and the first version without it: GitHub's advisory database and NVD, as of November 2026. Where
-/// neither names a fixed version (CVE-2024-1560, -1593) it is the release that fixed the others of their kind.
-const ADVISORIES: &[(&str, [u64; 3])] = &[
-    ("CVE-2023-1177", [2, 2, 1]),
-    ("CVE-2023-2780", [2, 3, 1]),
-    ("CVE-2023-6568", [2, 9, 0]),
-    ("CVE-2024-0520", [2, 9, 0]),
-    ("CVE-2023-6831", [2, 9, 2]),
-    ("CVE-2023-6909", [2, 9, 2]),
-    ("CVE-2023-6975", [2, 9, 2]),
-    ("CVE-2024-27132", [2, 10, 0]),
-    ("CVE-2024-27133", [2, 10, 0]),
-    ("CVE-2024-3573", [2, 10, 0]),
-    ("CVE-2024-1483", [2, 12, 1]),
-    ("CVE-2024-1558", [2, 12, 1]),
-    ("CVE-2024-1560", [2, 12, 1]),
-    ("CVE-2024-1593", [2, 12, 1]),
-    ("CVE-2025-11201", [2, 22, 4]),
-    ("CVE-2026-2614", [3, 10, 0]),
-    ("CVE-2026-0545", [3, 10, 2]),
-    ("CVE-2026-2652", [3, 10, 2]),
+/// Advisories, and the first release without each.
+///
+/// Confirmed for November 2026 from copies of the entries in GitHub's advisory database, or in Bitnami's and PyPI's at OSV:
+/// CVE-2023-6975, CVE-2024-0520, CVE-2024-3573, CVE-2024-1593, CVE-2025-11200, CVE-2025-11201, CVE-2025-14279, CVE-2026-2651
+/// and CVE-2026-4137. All other rows are assumptions: they were taken from reports and release notes, or, where these name
+/// no version (CVE-2024-1560), from the release that fixed the others of their kind. Where a candidate (`2.22.0rc0`) was
+/// the first to be fixed, its release stands here. Backports (a patched 2.9.1 of a distribution, fixes in an older
+/// series) and the first version that had a flaw are not known to this table: every version before the fixed one counts.
+const ADVISORIES: &[(&str, Version)] = &[
+    ("CVE-2023-1177", Version::new(2, 2, 1)),
+    ("CVE-2023-2780", Version::new(2, 3, 1)),
+    ("CVE-2023-6568", Version::new(2, 9, 0)),
+    ("CVE-2024-0520", Version::new(2, 9, 0)),
+    ("CVE-2023-6831", Version::new(2, 9, 2)),
+    ("CVE-2023-6909", Version::new(2, 9, 2)),
+    ("CVE-2023-6975", Version::new(2, 9, 2)),
+    ("CVE-2024-27132", Version::new(2, 10, 0)),
+    ("CVE-2024-27133", Version::new(2, 10, 0)),
+    ("CVE-2024-3573", Version::new(2, 10, 0)),
+    ("CVE-2024-1593", Version::new(2, 11, 3)),
+    ("CVE-2024-1483", Version::new(2, 12, 1)),
+    ("CVE-2024-1558", Version::new(2, 12, 1)),
+    ("CVE-2024-1560", Version::new(2, 12, 1)),
+    ("CVE-2025-11200", Version::new(2, 22, 0)),
+    ("CVE-2025-11201", Version::new(2, 22, 4)),
+    ("CVE-2025-14279", Version::new(3, 5, 0)),
+    ("CVE-2026-2614", Version::new(3, 10, 0)),
+    ("CVE-2026-0545", Version::new(3, 10, 2)),
+    ("CVE-2026-2652", Version::new(3, 10, 2)),
+    ("CVE-2026-2651", Version::new(3, 11, 0)),
+    ("CVE-2026-4137", Version::new(3, 11, 0)),
 ];
 
 /// Tells what is wrong; whether MLflow is configured here at all.
@@ -40,17 +51,31 @@ pub fn look(text: &str, scan: &mut Scan<'_>) -> bool {
     }
     let has_settings = look_at_settings(text, scan);
     let has_users = look_at_users(text, scan);
-    let versions = versions(text);
-    for (version, offset) in &versions {
-        let known: Vec<&str> =
-            ADVISORIES.iter().filter(|(_, fixed)| version < fixed).map(|(advisory, _)| *advisory).collect();
-        if !known.is_empty() {
-            let [major, minor, patch] = version;
-            let message = format!("MLflow {major}.{minor}.{patch} has {}", known.join(", "));
-            scan.find(&rules::VULNERABLE_VERSION, Some(*offset), "mlflow", message);
-        }
+    let requirements = requirements(text, "mlflow");
+    for requirement in &requirements {
+        look_at_version(requirement, scan);
     }
-    !commands.is_empty() || has_settings || has_users || !versions.is_empty()
+    !commands.is_empty() || has_settings || has_users || !requirements.is_empty()
+}
+
+/// Judges what is certain of every version that is allowed; what depends on the one that is taken is told as not
+/// judged.
+fn look_at_version(requirement: &Requirement<'_>, scan: &mut Scan<'_>) {
+    let (certain, rest): (Vec<_>, Vec<_>) = ADVISORIES.iter().partition(|(_, fixed)| requirement.is_before(*fixed));
+    let is_open = requirement.exact().is_none() && rest.iter().any(|(_, fixed)| requirement.lowest < *fixed);
+    let Requirement { text, offset, .. } = requirement;
+    if !certain.is_empty() {
+        let known = certain.iter().map(|(advisory, _)| *advisory).collect::<Vec<_>>().join(", ");
+        let message = match requirement.exact() {
+            Some(version) => format!("MLflow {version} has {known}"),
+            None => format!("every MLflow that `{text}` allows has {known}"),
+        };
+        scan.find(&rules::VULNERABLE_VERSION, Some(*offset), "mlflow", message);
+    }
+    if is_open {
+        let message = format!("not judged: `{text}` allows versions of MLflow with known vulnerabilities, and others");
+        scan.find(&rules::OPEN_VERSION, Some(*offset), "mlflow", message);
+    }
 }
 
 fn look_at_command(command: &Command<'_>, text: &str, scan: &mut Scan<'_>) {
@@ -178,33 +203,4 @@ fn look_at_users(text: &str, scan: &mut Scan<'_>) -> bool {
         }
     }
     password.is_some() || permission.is_some()
-}
-
-/// `mlflow==2.9.2`, `mlflow[auth]==2.9.2`, `mlflow:v2.9.2`, and `name = "mlflow"` with `version = "2.9.2"` behind it.
-fn versions(text: &str) -> Vec<([u64; 3], usize)> {
-    let mut versions = Vec::new();
-    for (at, name) in text.match_indices("mlflow") {
-        let rest = &text[at + name.len()..];
-        let rest = rest.strip_prefix("-skinny").unwrap_or(rest);
-        let rest = match rest.strip_prefix('[') {
-            Some(extras) => extras.split_once(']').map_or("", |(_, rest)| rest),
-            None => rest,
-        };
-        let number = ["\"\nversion = \"", "==", " == ", ":v", ":"].iter().find_map(|sign| rest.strip_prefix(*sign));
-        if let Some(version) = number.and_then(version) {
-            versions.push((version, at));
-        }
-    }
-    versions
-}
-
-/// The first numbers of `2.9.2rc1`; at least two of them.
-fn version(text: &str) -> Option<[u64; 3]> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let numbers: Vec<u64> = text[..end].split('.').map_while(|number| number.parse().ok()).collect();
-    match numbers.as_slice() {
-        [major, minor] => Some([*major, *minor, 0]),
-        [major, minor, patch, ..] => Some([*major, *minor, *patch]),
-        _ => None,
-    }
 }

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `server` | command lines of `tsumugi serve` |
 //! | `mlflow` | tracking servers of MLflow: command lines, environments, `basic_auth.ini`, versions |
+//! | `versions` | which versions of a package a requirement allows |
 //! | `bucket` | what `aws s3api get-bucket-…` prints: policies, grants, blocks of public access |
 //! | `words` | commands and settings in scripts, units, compose files and the like |
 
 mod bucket;
 mod mlflow;
 mod server;
+mod versions;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,7 @@ use tsumugi_base::io::{TextError, read_to_string_limited};
 
 use crate::context::{Limits, Scan};
 use crate::finding::{FileReport, Report};
+use crate::rules;
 
 /// Largest configuration that is read.
 const BYTES_MAX: u64 = 4 << 20;
@@ -33,7 +36,7 @@ pub fn audit(paths: &[PathBuf]) -> Result<Report, FileError> {
             Err(other) => {
                 let limits = Limits::default();
                 let mut scan = Scan::new(&limits);
-                scan.unread(None, &other.to_string());
+                scan.unread_as(&rules::NOT_JUDGED, None, &other.to_string());
                 FileReport { path: path.clone(), ..scan.into_report() }
             }
         });
@@ -51,7 +54,7 @@ pub fn audit_text(text: &str, path: &Path) -> FileReport {
         ("tsumugi serve", server::look(text, &mut scan)),
     ];
     if kinds.iter().all(|(_, is_known)| !is_known) {
-        scan.unread(None, "no server, version or bucket that is known is configured in it");
+        scan.unread_as(&rules::NOT_JUDGED, None, "no server, version or bucket that is known is configured in it");
     }
     let formats = kinds.into_iter().filter_map(|(name, is_known)| is_known.then_some(name)).collect();
     FileReport { path: path.to_owned(), bytes: text.len() as u64, formats, ..scan.into_report() }

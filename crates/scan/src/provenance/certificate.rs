@@ -21,6 +21,14 @@ pub enum CertificateError {
     /// It cannot be read.
     #[error("the certificate cannot be read")]
     Unreadable,
+    /// It is given as a root, and cannot be one.
+    #[error("the root {subject} cannot be read: {reason}")]
+    Root {
+        /// Whom it names.
+        subject: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// It is one, but does not lead to a root.
     #[error("the certificate of {subject} {reason}")]
     Refused {
@@ -35,6 +43,7 @@ impl Hint for CertificateError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::None | Self::Unreadable => Some("give a PEM file with `-----BEGIN CERTIFICATE-----`".into()),
+            Self::Root { .. } => Some("leave this root out, or give it as its authority publishes it".into()),
             Self::Refused { .. } => None,
         }
     }
@@ -85,9 +94,19 @@ impl Certificate {
 
     /// The key, if a chain of the others leads from this one to a root, all are valid at that time, and it may sign: its
     /// usage says `digitalSignature`, or its purposes have code signing, which they must if there are any.
+    ///
+    /// A root is believed for its name and key alone: neither its dates, nor its `KeyUsage` (`keyCertSign`), nor whether
+    /// it is an authority at all are checked, as RFC 5280 (6.2) leaves open. Of those between, dates and `cA` are checked
+    /// and their `KeyUsage` is not. A root that cannot be read is an error, and none of the others is asked.
     pub fn trusted(&self, others: &[Self], roots: &[Self], seconds: u64) -> Result<&PublicKey, CertificateError> {
         let refused = |reason: String| CertificateError::Refused { subject: self.subject.clone(), reason };
-        let anchors: Vec<_> = roots.iter().filter_map(|root| anchor_from_trusted_cert(&root.der).ok()).collect();
+        let unreadable = |root: &Self, error: webpki::Error| CertificateError::Root {
+            subject: root.subject.clone(),
+            reason: error.to_string(),
+        };
+        let anchors =
+            roots.iter().map(|root| anchor_from_trusted_cert(&root.der).map_err(|error| unreadable(root, error)));
+        let anchors = anchors.collect::<Result<Vec<_>, _>>()?;
         let others: Vec<CertificateDer<'_>> = others.iter().map(|other| other.der.clone()).collect();
         let leaf = EndEntityCert::try_from(&self.der).map_err(|error| refused(explained(&error)))?;
         leaf.verify_for_usage(

@@ -55,6 +55,18 @@ impl Selection {
         };
         self.ignored.iter().any(covers)
     }
+
+    /// With the names as the walk has them: `./sub/` is `sub`. None may be the model itself, or lead out of it.
+    fn normalized(mut self) -> Result<Self, HashError> {
+        for name in &mut self.ignored {
+            let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+            if parts.is_empty() || parts.contains(&"..") || name.starts_with('/') {
+                return Err(HashError::Ignored { name: name.clone() });
+            }
+            *name = parts.join("/");
+        }
+        Ok(self)
+    }
 }
 
 /// The hash of a file, or of a piece of it.
@@ -109,7 +121,13 @@ pub enum HashError {
         /// The folder.
         path: PathBuf,
     },
-    /// A file became shorter meanwhile.
+    /// What is to be left out is no part of the model.
+    #[error("`{name}` cannot be left out: it is no file or folder in the model")]
+    Ignored {
+        /// As it was given.
+        name: String,
+    },
+    /// A file became shorter or longer meanwhile.
     #[error("{path} was changed while it was read", path = .path.display())]
     Changed {
         /// The file.
@@ -127,6 +145,7 @@ impl Hint for HashError {
             Self::Open(files) => files.hint(),
             Self::NotAFile { reason: LINK, .. } => Some("`--follow-links` takes links to files for the files".into()),
             Self::NotAFile { .. } => Some("`--ignore NAME` leaves it out".into()),
+            Self::Ignored { .. } => Some("name it as it is below the model's folder: `sub/notes.txt`".into()),
             Self::TooMany { .. } => Some("name the folder of one model".into()),
             Self::Changed { .. } | Self::Stopped => Some("run it again".into()),
         }
@@ -190,6 +209,7 @@ pub(super) fn list(model: &Path, selection: &Selection) -> Result<Listing, HashE
 impl Manifest {
     /// Hashes every file of a model: a folder, or one file.
     pub fn of(model: &Path, selection: Selection, threads: usize, observer: &dyn Observer) -> Result<Self, HashError> {
+        let selection = selection.normalized()?;
         let listing = list(model, &selection)?;
         if let Some((_, path, reason)) = listing.refused.into_iter().next() {
             return Err(HashError::NotAFile { path, reason });
@@ -239,7 +259,8 @@ pub(crate) fn hash_files(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Vec<FileHash>, HashError> {
-    let pieces = pieces(files, piece_bytes)?;
+    let sizes = files.iter().map(|(_, source)| source.bytes()).collect::<Result<Vec<_>, _>>()?;
+    let pieces = pieces(&sizes, piece_bytes);
     let mut order: Vec<usize> = (0..pieces.len()).collect();
     order.sort_by_key(|&piece| std::cmp::Reverse(pieces[piece].1.end - pieces[piece].1.start));
     let total = pieces.iter().map(|(_, range)| range.end - range.start).sum();
@@ -257,7 +278,7 @@ pub(crate) fn hash_files(
     let work = || {
         while let Some(&piece) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
             let (file, range) = &pieces[piece];
-            let hash = hash_piece(&files[*file].1, range, &tell);
+            let hash = hash_piece(&files[*file].1, sizes[*file], range, &tell);
             let failed = hash.is_err();
             hashes.lock().unwrap_or_else(PoisonError::into_inner).push((piece, hash));
             if failed {
@@ -282,10 +303,9 @@ pub(crate) fn hash_files(
 }
 
 /// What is hashed in one go: the number of a file, and bytes of it.
-fn pieces(files: &[(String, Source<'_>)], piece_bytes: Option<u64>) -> Result<Vec<(usize, Range<u64>)>, HashError> {
+fn pieces(sizes: &[u64], piece_bytes: Option<u64>) -> Vec<(usize, Range<u64>)> {
     let mut pieces = Vec::new();
-    for (file, (_, source)) in files.iter().enumerate() {
-        let bytes = source.bytes()?;
+    for (file, &bytes) in sizes.iter().enumerate() {
         match piece_bytes {
             None => pieces.push((file, 0..bytes)),
             Some(step) => {
@@ -298,13 +318,22 @@ fn pieces(files: &[(String, Source<'_>)], piece_bytes: Option<u64>) -> Result<Ve
             }
         }
     }
-    Ok(pieces)
+    pieces
 }
 
-fn hash_piece(source: &Source<'_>, range: &Range<u64>, go_on: &dyn Fn(u64) -> bool) -> Result<[u8; 32], HashError> {
+/// The hash of a piece of a file that has `size` bytes, before and after.
+fn hash_piece(
+    source: &Source<'_>,
+    size: u64,
+    range: &Range<u64>,
+    go_on: &dyn Fn(u64) -> bool,
+) -> Result<[u8; 32], HashError> {
     let bytes = source.map()?;
     let changed = || HashError::Changed { path: bytes.path().to_owned() };
     let place = |at: u64| usize::try_from(at).map_err(|_| changed());
+    if bytes.len() != place(size)? {
+        return Err(changed());
+    }
     let (mut start, end) = (place(range.start)?, place(range.end)?);
     let mut hasher = Sha256::new();
     while start < end {
@@ -316,5 +345,38 @@ fn hash_piece(source: &Source<'_>, range: &Range<u64>, go_on: &dyn Fn(u64) -> bo
         }
         start = stop;
     }
+    if source.map()?.len() != bytes.len() {
+        return Err(changed());
+    }
     Ok(hasher.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tsumugi_base::testing::temporary_folder;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_is_told() {
+        let folder = temporary_folder();
+        let path = folder.path().join("weights");
+        fs::write(&path, [7; 100]).unwrap();
+        let source = Source::Path(path.clone());
+        let hash = |go_on: &dyn Fn(u64) -> bool| hash_piece(&source, 100, &(0..100), go_on);
+        assert_eq!(hash(&|_| true).unwrap(), <[u8; 32]>::from(Sha256::digest([7; 100])));
+        for len in [99, 101] {
+            let resize = |len: u64| fs::File::options().write(true).open(&path).unwrap().set_len(len).unwrap();
+            resize(len);
+            assert!(matches!(hash(&|_| true), Err(HashError::Changed { .. })), "{len} bytes when it is mapped");
+            resize(100);
+            let meanwhile = |_| {
+                resize(len);
+                true
+            };
+            assert!(matches!(hash(&meanwhile), Err(HashError::Changed { .. })), "{len} bytes when it is hashed");
+            resize(100);
+        }
+        assert!(matches!(hash(&|_| false), Err(HashError::Stopped)));
+    }
 }

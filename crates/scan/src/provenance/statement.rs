@@ -176,3 +176,31 @@ fn hash(text: &str) -> Option<[u8; 32]> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_statement_must_not_say() {
+        let file = |name: &str, sha256| FileHash { name: name.into(), range: None, sha256 };
+        let files = vec![file("a", [1; 32]), file("b", [2; 32])];
+        let manifest = Manifest { model: "m".into(), files, selection: Selection::default() };
+        assert_eq!(read(&write(&manifest)).as_ref(), Ok(&manifest));
+        let refused = |change: &dyn Fn(&mut Value)| {
+            let mut value: Value = serde_json::from_slice(&write(&manifest)).unwrap();
+            change(&mut value);
+            read(value.to_string().as_bytes()).unwrap_err()
+        };
+        let twice = refused(&|value| value["predicate"]["resources"][1]["name"] = json!("a"));
+        assert_eq!(twice, "it names `a` twice");
+        let wrong = "the hash of the whole is not that of its parts";
+        assert_eq!(refused(&|value| value["subject"][0]["digest"]["sha256"] = json!("0".repeat(64))), wrong);
+        assert_eq!(refused(&|value| value["predicate"]["resources"][0]["digest"] = json!("0".repeat(64))), wrong);
+        assert_eq!(refused(&|value| value["predicate"]["resources"].as_array_mut().unwrap().reverse()), wrong);
+        for name in ["", ".", "./", "/", ".//."] {
+            let reason = refused(&|value| value["predicate"]["serialization"]["ignore_paths"] = json!(["x", name]));
+            assert_eq!(reason, "it leaves out the whole model", "{name}");
+        }
+    }
+}

@@ -38,6 +38,8 @@ pub enum Problem {
     Extra(String),
     /// Other bytes than were signed.
     Changed(String),
+    /// Opened to be loaded, though the signature leaves it out.
+    LeftOut(String),
     /// A link, a pipe, or of a name that cannot be signed.
     NotAFile(String, &'static str),
 }
@@ -50,6 +52,7 @@ impl Problem {
             Self::Missing(_) => "missing",
             Self::Extra(_) => "extra",
             Self::Changed(_) => "changed",
+            Self::LeftOut(_) => "left out",
             Self::NotAFile(..) => "not a file",
         }
     }
@@ -58,7 +61,11 @@ impl Problem {
     pub fn file(&self) -> Option<&str> {
         match self {
             Self::Signature(_) => None,
-            Self::Missing(name) | Self::Extra(name) | Self::Changed(name) | Self::NotAFile(name, _) => Some(name),
+            Self::Missing(name)
+            | Self::Extra(name)
+            | Self::Changed(name)
+            | Self::LeftOut(name)
+            | Self::NotAFile(name, _) => Some(name),
         }
     }
 }
@@ -72,6 +79,7 @@ impl fmt::Display for Problem {
             Self::Missing(_) => write!(f, "{name} was signed, but is not there"),
             Self::Extra(_) => write!(f, "{name} was not signed"),
             Self::Changed(_) => write!(f, "{name} is not what was signed"),
+            Self::LeftOut(_) => write!(f, "{name} would be loaded, and the signature leaves it out"),
             Self::NotAFile(_, reason) => write!(f, "{name} {reason}"),
         }
     }
@@ -86,6 +94,9 @@ pub struct Verdict {
     pub accepted: usize,
     /// Names that the signature leaves out, and that are there.
     pub ignored: Vec<String>,
+    /// Empty files that a signature over pieces cannot hold, as an empty file has no piece: whether they were there when
+    /// the model was signed, nobody knows.
+    pub unsigned: Vec<String>,
     /// Every reason to say no.
     pub problems: Vec<Problem>,
 }
@@ -133,12 +144,13 @@ pub fn verify(
 }
 
 /// Checks the open files of a model, which are what will be loaded, through their handles. What was signed and is on the
-/// disk, but is not among them, is not looked at: nothing of it is loaded.
+/// disk, but is not among them, is not looked at: nothing of it is loaded. What is among them and left out by the signature
+/// is a problem, but for the signature itself. Links were followed when the files were opened.
 pub fn verify_open(
     folder: &OpenFolder,
     signature: &str,
     trust: &Trust,
-    threads: usize,
+    options: &VerifyOptions,
     observer: &dyn Observer,
 ) -> Result<Verdict, HashError> {
     let (mut verdict, manifest) = match authenticate(signature, trust) {
@@ -149,14 +161,17 @@ pub fn verify_open(
     let is_of_file = manifest.files.iter().all(|file| file.name == ".") && folder.files().count() == 1;
     let mut files = Vec::new();
     for (name, file) in folder.files() {
+        if options.own_name.as_deref() == Some(name) {
+            continue;
+        }
         if manifest.selection.ignores(name) {
-            verdict.ignored.push(name.to_owned());
+            verdict.problems.push(Problem::LeftOut(name.to_owned()));
         } else {
             files.push((if is_of_file { ".".to_owned() } else { name.to_owned() }, Source::Open(file)));
         }
     }
     let is_there = |name: &str| folder.path().join(name).exists();
-    compare(&mut verdict, &manifest, &files, &is_there, threads, observer)?;
+    compare(&mut verdict, &manifest, &files, &is_there, options.threads, observer)?;
     Ok(verdict)
 }
 
@@ -223,6 +238,8 @@ fn compare(
             _ => verdict.problems.push(Problem::Changed((*name).to_owned())),
         }
     }
+    let has_no_piece = |name: &&str| !found.contains_key(name) && !signed.contains_key(name);
+    verdict.unsigned.extend(there.into_iter().filter(has_no_piece).map(str::to_owned));
     let extra = found.keys().filter(|name| !signed.contains_key(*name));
     verdict.problems.extend(extra.map(|name| Problem::Extra((*name).to_owned())));
     Ok(())

@@ -8,8 +8,8 @@ use tsumugi_base::run_record::seconds_of_day;
 use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::OpenFolder;
 use tsumugi_scan::provenance::{
-    Algorithm, Bundle, Certificate, HashError, KeyError, Manifest, PrivateKey, Problem, PublicKey, Selection, Trust,
-    Verdict, VerifyOptions, certificates_from_pem, sign, verify, verify_open,
+    Algorithm, Bundle, Certificate, CertificateError, HashError, KeyError, Manifest, PrivateKey, Problem, PublicKey,
+    Selection, SignError, Trust, Verdict, VerifyOptions, certificates_from_pem, sign, verify, verify_open,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -40,9 +40,12 @@ fn roots(name: &str, day: &str) -> Trust {
     Trust { roots: certificates(&[name]), seconds: seconds_of_day(day).unwrap(), ..Trust::default() }
 }
 
+fn at_own_name() -> VerifyOptions {
+    VerifyOptions { own_name: Some("model.sig".into()), follow_links: false, threads: 2 }
+}
+
 fn verified(model: &Path, signature: &str, trust: &Trust) -> Verdict {
-    let options = VerifyOptions { own_name: Some("model.sig".into()), follow_links: false, threads: 2 };
-    verify(model, signature, trust, &options, &Silent).unwrap()
+    verify(model, signature, trust, &at_own_name(), &Silent).unwrap()
 }
 
 /// Why a signature over the model of the fixtures is not accepted.
@@ -164,7 +167,15 @@ fn every_byte_of_a_piece_counts() {
     assert_eq!(ranges, [0..2048, 2048..4096, 4096..5000]);
     let signature = sign(&manifest, &private("ed25519.pem"), &[]).unwrap().text();
     let trust = keys(&["ed25519.pub"]);
-    assert!(verified(folder.path(), &signature, &trust).is_accepted());
+    let verdict = verified(folder.path(), &signature, &trust);
+    assert_eq!(
+        (verdict.problems, verdict.unsigned),
+        (vec![], vec!["empty".to_owned()]),
+        "it has no piece, and is named"
+    );
+    fs::write(folder.path().join("added.txt"), "").unwrap();
+    let verdict = verified(folder.path(), &signature, &trust);
+    assert_eq!(verdict.unsigned, ["added.txt", "empty"]);
     for wrong in [bytes[..4096].to_vec(), [bytes.as_slice(), &[0]].concat(), [&[1], &bytes[1..]].concat(), vec![]] {
         fs::write(&path, &wrong).unwrap();
         let problems = verified(folder.path(), &signature, &trust).problems;
@@ -183,7 +194,7 @@ fn a_model_of_one_file() {
     let trust = keys(&["p256.pub"]);
     assert!(verified(&path, &signature, &trust).is_accepted());
     let open = OpenFolder::open(folder.path()).unwrap();
-    assert!(verify_open(&open, &signature, &trust, 1, &Silent).unwrap().is_accepted());
+    assert!(verify_open(&open, &signature, &trust, &at_own_name(), &Silent).unwrap().is_accepted());
     fs::write(&path, "GGML").unwrap();
     assert_eq!(verified(&path, &signature, &trust).problems, [Problem::Changed(".".into())]);
     assert_eq!(Problem::Changed(".".into()).to_string(), "the file is not what was signed");
@@ -195,7 +206,7 @@ fn open_files_are_checked_through_their_handles() {
     let trust = keys(&["p256.pub"]);
     let open = OpenFolder::open(folder.path()).unwrap();
     tsumugi_base::io::write_atomic(&folder.path().join("a.txt"), b"other").unwrap();
-    let check = |open: &OpenFolder| verify_open(open, &signature, &trust, 2, &Silent).unwrap();
+    let check = |open: &OpenFolder| verify_open(open, &signature, &trust, &at_own_name(), &Silent).unwrap();
     let verdict = check(&open);
     assert_eq!(
         (verdict.problems.as_slice(), verdict.accepted),
@@ -209,6 +220,80 @@ fn open_files_are_checked_through_their_handles() {
         problems,
         [Problem::Changed("a.txt".into()), Problem::Missing("sub-c.txt".into()), Problem::Extra("extra.py".into())],
     );
+}
+
+#[test]
+fn an_empty_file_that_was_added_is_told() {
+    let (folder, signature) = signed(Selection::default());
+    fs::write(folder.path().join("added.txt"), "").unwrap();
+    let verdict = verified(folder.path(), &signature, &keys(&["p256.pub"]));
+    assert_eq!((verdict.problems, verdict.unsigned), (vec![Problem::Extra("added.txt".into())], vec![]));
+}
+
+#[test]
+fn what_is_loaded_is_not_left_out() {
+    let mut selection = Selection::default();
+    selection.ignored.push("a.txt".into());
+    let (folder, signature) = signed(selection);
+    fs::write(folder.path().join("model.sig"), &signature).unwrap();
+    let trust = keys(&["p256.pub"]);
+    let verdict = verified(folder.path(), &signature, &trust);
+    assert_eq!((verdict.problems, verdict.ignored), (vec![], vec!["a.txt".to_owned()]));
+    let open = OpenFolder::open(folder.path()).unwrap();
+    let verdict = verify_open(&open, &signature, &trust, &at_own_name(), &Silent).unwrap();
+    assert_eq!(verdict.problems, [Problem::LeftOut("a.txt".into())], "the signature itself is none");
+    assert_eq!(verdict.problems[0].to_string(), "a.txt would be loaded, and the signature leaves it out");
+}
+
+#[test]
+fn names_that_are_left_out_lie_in_the_model() {
+    let manifest = |name: &str| {
+        let selection = Selection { ignored: vec![name.into()], ..Selection::default() };
+        Manifest::of(&fixture("model"), selection, 1, &Silent)
+    };
+    for name in ["./a.txt", "a.txt", "a.txt/", ".//a.txt"] {
+        let manifest = manifest(name).unwrap();
+        assert_eq!((manifest.selection.ignored.as_slice(), manifest.files.len()), (["a.txt".into()].as_slice(), 2));
+    }
+    for name in [".", "./", "", "/", "..", "sub/..", "../model/a.txt", "/a.txt"] {
+        assert!(matches!(manifest(name), Err(HashError::Ignored { .. })), "{name}");
+    }
+}
+
+#[test]
+fn what_nobody_would_accept_is_not_signed() {
+    let good = Manifest::of(&fixture("model"), Selection::default(), 1, &Silent).unwrap();
+    let refused = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = good.clone();
+        change(&mut manifest);
+        match sign(&manifest, &private("p256.pem"), &[]) {
+            Err(SignError::Manifest { reason }) => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(sign(&good, &private("p256.pem"), &[]).is_ok());
+    assert_eq!(refused(&|manifest| manifest.files.push(manifest.files[0].clone())), "it names `a.txt` twice");
+    assert_eq!(refused(&|manifest| manifest.selection.ignored.push("./".into())), "it leaves out the whole model");
+    assert_eq!(
+        refused(&|manifest| manifest.files[0].name = "../a.txt".into()),
+        "`../a.txt`: it is no name of a file in a model"
+    );
+    assert_eq!(refused(&|manifest| manifest.files[0].range = Some(0..4)), "its pieces are not those that it says");
+}
+
+#[test]
+fn a_root_that_cannot_be_read_is_an_error() {
+    let leaf = &certificates(&["signer.pem", "middle.pem"]);
+    let seconds = seconds_of_day("2030-01-01").unwrap();
+    let good = certificates(&["root.pem"]);
+    assert!(leaf[0].trusted(&leaf[1..], &good, seconds).is_ok());
+    // Version 2, which has no extensions: one of the two parsers takes it.
+    let mut der = good[0].der().to_vec();
+    let at = der.windows(5).position(|bytes| bytes == [0xa0, 3, 2, 1, 2]).unwrap();
+    der[at + 4] = 1;
+    let broken = Certificate::from_der(&der).unwrap();
+    let error = leaf[0].trusted(&leaf[1..], &[good[0].clone(), broken], seconds).unwrap_err();
+    assert!(matches!(&error, CertificateError::Root { subject, .. } if subject == "CN=Test Root"), "{error}");
 }
 
 #[cfg(unix)]
