@@ -138,7 +138,6 @@ mod tests {
     #[cfg(unix)]
     fn what_cannot_be_listed_is_told() {
         use std::os::unix::fs::{PermissionsExt, symlink};
-        use std::os::unix::net::UnixListener;
         let folder = temporary_folder();
         let root = folder.path();
         for name in ["m", "m/closed", "m/open"] {
@@ -146,7 +145,7 @@ mod tests {
         }
         fs::write(root.join("m/open/a"), "a").expect("it is written");
         symlink("itself", root.join("m/itself")).expect("it is made");
-        let _socket = UnixListener::bind(root.join("m/socket")).expect("it is made");
+        symlink("/dev/null", root.join("m/device")).expect("it is made");
         let mode = |mode| fs::set_permissions(root.join("m/closed"), fs::Permissions::from_mode(mode));
         mode(0).expect("it is ours");
         let may_all = fs::read_dir(root.join("m/closed")).is_ok(); // root
@@ -157,10 +156,8 @@ mod tests {
         assert_eq!(unread.contains(&root.join("m/closed")), !may_all);
         assert!(unread.contains(&root.join("m/itself")));
         assert_eq!(listed.skipped, 1);
-        for (path, what) in [(root.join("m/socket"), "a socket"), (PathBuf::from("/dev/null"), "a device")] {
-            let error = list(&[path], &|_| false).expect_err("it is no file").to_string();
-            assert!(error.contains(what), "{error}");
-        }
+        let error = list(&[PathBuf::from("/dev/null")], &|_| false).expect_err("it is no file").to_string();
+        assert!(error.contains("a device"), "{error}");
     }
 
     #[test]
