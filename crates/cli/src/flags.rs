@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use tsumugi_files::{Gate, OpenFolder, Refusal};
 use tsumugi_infer::text::{Options, Placement, SamplingParameters, ranges};
 use tsumugi_models::Precision;
-use tsumugi_scan::ScanGate;
+use tsumugi_scan::{ScanGate, Severity};
 use tsumugi_tensor::KeyValueType;
 
 use crate::output::{Failure, harmless, tell};
@@ -38,6 +38,12 @@ impl Threads {
     pub fn count(self) -> usize {
         self.get().unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
     }
+}
+
+/// Reads the severity of a finding.
+pub fn severity() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(Severity::ALL.map(Severity::name))
+        .map(|name| Severity::from_name(&name).unwrap_or(Severity::Medium)) // clap knows no other
 }
 
 /// `--allow-unsafe`: the gate that the files of a model pass before they are loaded.

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tsumugi_scan::audit::audit;
 use tsumugi_scan::{Severity, render, sarif};
 
 use super::Command;
-use crate::flags::Json;
+use crate::flags::{Json, severity};
 use crate::output::{Answer, Failure, harmless, print, print_json};
 
 /// Look for holes in the configurations of servers and stores, without asking them
@@ -28,11 +27,6 @@ pub struct Audit {
     sarif: bool,
     #[command(flatten)]
     json: Json,
-}
-
-fn severity() -> impl TypedValueParser<Value = Severity> {
-    PossibleValuesParser::new(Severity::ALL.map(Severity::name))
-        .map(|name| Severity::from_name(&name).unwrap_or(Severity::Medium)) // clap knows no other
 }
 
 impl Command for Audit {

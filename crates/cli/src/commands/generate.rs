@@ -22,7 +22,7 @@ pub struct Generate {
     /// What to continue; control tokens in it stay text
     #[arg(long, value_name = "TEXT")]
     prompt: String,
-    /// The prompt may end inside of a word: choose its last tokens again ("token healing"), so that `http:` goes on with `//`
+    /// The prompt may end inside of a word: choose its last tokens again ("token healing"), so that `New Yor` goes on with `k`
     #[arg(long)]
     heal: bool,
     /// New tokens at most
@@ -52,7 +52,7 @@ impl Command for Generate {
     const EXAMPLES: &'static str = "
         tsumugi generate runs/quickstart/base --prompt 'To be, or'
         tsumugi generate runs/quickstart/base --prompt 'ROMEO:' --temperature 0 --max-tokens 40 --json
-        tsumugi generate smollm2-135m --prompt 'The address is http:' --heal";
+        tsumugi generate smollm2-135m --prompt 'I live in New Yor' --heal";
 
     fn run(self) -> Result<Answer, Failure> {
         let model = model::load(&self.model, self.serving.options()?, 1, self.trust)?;

@@ -1,16 +1,15 @@
 //! `tsumugi scan`: what model files would do to whoever loads them.
 
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 use tsumugi_base::progress::{Event, Observer};
 use tsumugi_scan::{Cache, Limits, Policy, Reach, Report, Scanner, Severity, printable, render, rules, sarif};
 
 use super::Command;
-use crate::flags::{Json, Threads};
+use crate::flags::{Json, Threads, severity};
 use crate::interrupt;
 use crate::output::{Answer, Failure, harmless, print, print_json};
 use crate::progress::Progress;
@@ -25,8 +24,8 @@ pub struct Scan {
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// The least severity at which the answer is no [default: the policy's, or medium]
-    #[arg(long, value_name = "SEVERITY", value_enum)]
-    fail_on: Option<FailOn>,
+    #[arg(long, value_name = "SEVERITY", value_parser = severity())]
+    fail_on: Option<Severity>,
     /// Findings that are known and why, severities, and paths to leave out (TOML; docs/scan.md). No policy is taken that is
     /// not named here: one that lies beside the models may be of their author
     #[arg(long, value_name = "FILE")]
@@ -52,25 +51,6 @@ pub struct Scan {
     json: Json,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    Low,
-    Medium,
-    High,
-    Critical,
-}
-
-impl FailOn {
-    fn severity(self) -> Severity {
-        match self {
-            Self::Low => Severity::Low,
-            Self::Medium => Severity::Medium,
-            Self::High => Severity::High,
-            Self::Critical => Severity::Critical,
-        }
-    }
-}
-
 impl Command for Scan {
     const NAME: &'static str = "scan";
     const EXAMPLES: &'static str = "
@@ -83,7 +63,7 @@ impl Command for Scan {
         let policy = self.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
         interrupt::listen("stopping")?;
         let progress = Progress::new();
-        let threshold = self.fail_on.map(FailOn::severity).or(policy.fail_on).unwrap_or(Severity::Medium);
+        let threshold = self.fail_on.or(policy.fail_on).unwrap_or(Severity::Medium);
         let mut scanner = self.scanner(policy, &progress)?;
         if let Some(seconds) = self.watch {
             return self.watch(&mut scanner, Duration::from_secs(seconds.into()), threshold, &progress);
@@ -106,7 +86,6 @@ impl Scan {
     fn scanner(&self, policy: Policy, progress: &Progress) -> Result<Scanner, Failure> {
         let reach = if self.deep { Reach::Everything } else { Reach::default() };
         let limits = Limits { reach, opcodes: self.max_opcodes, ..Limits::default() };
-        let threads = self.threads.get().unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         let read = self.cache.as_deref().map(|file| Cache::read(file, &limits)).transpose()?;
         let cache = read.map(|(cache, warning)| {
             if let Some(message) = warning {
@@ -114,7 +93,7 @@ impl Scan {
             }
             cache
         });
-        let mut scanner = Scanner::new(limits, threads);
+        let mut scanner = Scanner::new(limits, self.threads.count());
         (scanner.policy, scanner.cache) = (policy, cache);
         Ok(scanner)
     }

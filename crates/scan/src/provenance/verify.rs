@@ -127,9 +127,9 @@ pub fn verify(
     options: &VerifyOptions,
     observer: &dyn Observer,
 ) -> Result<Verdict, HashError> {
-    let (mut verdict, manifest) = match authenticate(signature, trust) {
-        Ok((signer, manifest)) => (Verdict { signer: Some(signer), ..Verdict::default() }, manifest),
-        Err(reason) => return Ok(refused(reason)),
+    let (mut verdict, manifest) = match begin(signature, trust) {
+        Ok(begun) => begun,
+        Err(refused) => return Ok(refused),
     };
     let mut selection = manifest.selection.clone();
     selection.ignored.extend(options.own_name.clone());
@@ -153,9 +153,9 @@ pub fn verify_open(
     options: &VerifyOptions,
     observer: &dyn Observer,
 ) -> Result<Verdict, HashError> {
-    let (mut verdict, manifest) = match authenticate(signature, trust) {
-        Ok((signer, manifest)) => (Verdict { signer: Some(signer), ..Verdict::default() }, manifest),
-        Err(reason) => return Ok(refused(reason)),
+    let (mut verdict, manifest) = match begin(signature, trust) {
+        Ok(begun) => begun,
+        Err(refused) => return Ok(refused),
     };
     // A signature of one file calls it `.`.
     let is_of_file = manifest.files.iter().all(|file| file.name == ".") && folder.files().count() == 1;
@@ -175,8 +175,12 @@ pub fn verify_open(
     Ok(verdict)
 }
 
-fn refused(reason: String) -> Verdict {
-    Verdict { problems: vec![Problem::Signature(reason)], ..Verdict::default() }
+/// A verdict that knows who signed, and the manifest; a verdict that is no where the signature is not believed.
+fn begin(signature: &str, trust: &Trust) -> Result<(Verdict, Manifest), Verdict> {
+    match authenticate(signature, trust) {
+        Ok((signer, manifest)) => Ok((Verdict { signer: Some(signer), ..Verdict::default() }, manifest)),
+        Err(reason) => Err(Verdict { problems: vec![Problem::Signature(reason)], ..Verdict::default() }),
+    }
 }
 
 /// Who signed, and what. From here on the manifest is believed.

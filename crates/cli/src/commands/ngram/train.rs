@@ -91,7 +91,7 @@ impl Train {
             discount_fallback,
             skip_symbols: self.skip_symbols,
             memory_bytes: self.memory,
-            threads: self.threads.get().unwrap_or_else(cores),
+            threads: self.threads.count(),
             scratch_folder: folder(&self.out[0]),
         })
     }
@@ -110,10 +110,6 @@ impl Train {
         }
         self.out.iter().try_for_each(|path| print_line(&path.display().to_string()))
     }
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn discount(text: &str) -> Result<f32, String> {

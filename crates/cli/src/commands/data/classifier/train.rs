@@ -55,8 +55,7 @@ impl Command for Train {
             Ok(files.collect::<Result<Vec<_>, _>>()?.concat())
         };
         let (positive, negative) = (read(&self.positive)?, read(&self.negative)?);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.threads.get().unwrap_or(cores);
+        let threads = self.threads.count();
         let settings = TrainingSettings { seed: self.seed, threads, ..TrainingSettings::default() };
         let trained = classifier::train(&positive, &negative, &settings, &progress)?;
         trained.classifier.save(&self.out)?;
