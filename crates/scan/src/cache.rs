@@ -1,8 +1,8 @@
 //! What earlier scans found, so that a store is scanned again at the cost of asking the system for its files.
 //!
 //! A report is believed while the file is the same by everything that the system says of it: device, number, size, and both
-//! times to the nanosecond. The time of the last change (`ctime`) is set by the system at every write and cannot be set back,
-//! as the other can. The rules and limits must be the same, too: their hash is in the first line. So is that of all other
+//! times to the nanosecond. The time of the last change (`ctime`) is set by the system and cannot be set back, as the other can;
+//! but a program that keeps the file mapped may write to it without a new time. The rules and limits must be the same, too: their hash is in the first line. So is that of all other
 //! lines; where it does not fit, nothing is believed. It is no signature: who may write the file may write what he likes, so it
 //! lies where only the scanner writes.
 

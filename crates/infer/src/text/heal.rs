@@ -1,6 +1,6 @@
-//! Token healing: a prompt that ends inside of a token. `http:` ends in the token `:`, and because `://` is a token of its own,
-//! the model has hardly ever seen `//` after `:`. So the last tokens are taken back, and the first new ones must spell the same
-//! bytes, and may go on (Lundberg 2023, "Prompt boundaries and token healing").
+//! Token healing: a prompt that ends inside of a token. `New Yor` ends in tokens that the model has never seen before `k`, because
+//! ` York` is a token of its own. So the last tokens are taken back, and the first new ones must spell the same bytes, and may go
+//! on (Lundberg 2023, "Prompt boundaries and token healing").
 
 use tsumugi_tokenizer::{TokenId, Tokenizer};
 
