@@ -14,6 +14,7 @@ pub mod dialogue;
 mod document;
 mod error;
 mod evaluation;
+mod hashed_file;
 mod pack;
 mod pretrain;
 mod preview;

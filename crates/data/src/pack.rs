@@ -1,17 +1,17 @@
 //! Text to token shards.
 
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sha2::{Digest, Sha256};
 use tsumugi_base::FileError;
-use tsumugi_base::io::{AtomicFile, AtomicFolder, create_folder, write_atomic};
+use tsumugi_base::io::{AtomicFolder, create_folder, write_atomic};
 use tsumugi_base::progress::{Meter, Observer};
 use tsumugi_base::run_record::sha256;
-use tsumugi_files::mmap::MappedFile;
 use tsumugi_tokenizer::{TokenId, Tokenizer};
 
+use crate::hashed_file::HashedFile;
 use crate::shards::{DOCUMENTS_FILE, FORMAT, INDEX_FILE, Index, TOKENS_FILE, read_index};
 use crate::{DataError, TokenShards};
 
@@ -50,15 +50,15 @@ pub fn pack_text<T: AsRef<str> + Sync>(
     }
     let mut writer = ShardsWriter::create(folder, tokenizer)?;
     write_documents(documents, tokenizer, &mut writer, observer)?;
-    writer.finish(text_bytes, text_sha256, tokenizer_sha256)
+    let index = writer.finish(text_bytes, text_sha256, tokenizer_sha256)?;
+    TokenShards::open_indexed(folder, &index)
 }
 
 /// Writes token shards; the folder appears only when it is whole.
 #[derive(Debug)]
 pub(crate) struct ShardsWriter {
-    folder: PathBuf,
     partial: AtomicFolder,
-    file: AtomicFile,
+    file: HashedFile,
     token_bytes: usize,
     vocabulary_size: usize,
     tokens: u64,
@@ -71,11 +71,11 @@ impl ShardsWriter {
             create_folder(parent)?;
         }
         let partial = AtomicFolder::create(folder)?;
-        let file = AtomicFile::create(&partial.partial_path().join(TOKENS_FILE))?;
+        let file = HashedFile::create(&partial.partial_path().join(TOKENS_FILE))?;
         let vocabulary_size = tokenizer.vocabulary_size();
         let token_bytes = token_bytes(tokenizer);
         let (tokens, starts) = (0, Vec::new());
-        Ok(Self { folder: folder.to_owned(), partial, file, token_bytes, vocabulary_size, tokens, starts })
+        Ok(Self { partial, file, token_bytes, vocabulary_size, tokens, starts })
     }
 
     /// The next token begins a document.
@@ -98,15 +98,10 @@ impl ShardsWriter {
         Ok(())
     }
 
-    /// Puts the folder into its place, and opens it.
-    pub fn finish(
-        self,
-        text_bytes: u64,
-        text_sha256: String,
-        tokenizer_sha256: String,
-    ) -> Result<TokenShards, DataError> {
+    /// Puts the folder into its place; gives what its index says.
+    pub fn finish(self, text_bytes: u64, text_sha256: String, tokenizer_sha256: String) -> Result<Index, DataError> {
         let file = |name| self.partial.partial_path().join(name);
-        self.file.commit()?;
+        let (tokens_sha256, _) = self.file.commit()?;
         let start_bytes: Vec<u8> = self.starts.iter().flat_map(|start| start.to_le_bytes()).collect();
         write_atomic(&file(DOCUMENTS_FILE), &start_bytes)?;
         let index = Index {
@@ -118,13 +113,13 @@ impl ShardsWriter {
             text_bytes,
             text_sha256,
             tokenizer_sha256,
-            tokens_sha256: sha256(&MappedFile::open(&file(TOKENS_FILE))?),
+            tokens_sha256,
             documents_sha256: sha256(&start_bytes),
         };
         let text = serde_json::to_string_pretty(&index).expect("numbers and strings are JSON");
         write_atomic(&file(INDEX_FILE), format!("{text}\n").as_bytes())?;
         self.partial.commit()?;
-        TokenShards::open_indexed(&self.folder, &index)
+        Ok(index)
     }
 }
 

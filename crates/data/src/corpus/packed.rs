@@ -1,45 +1,24 @@
 //! Files of documents: JSON lines, packed with Zstandard.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
 use tsumugi_base::FileError;
-use tsumugi_base::io::AtomicFile;
 use zstd::stream::{read::Decoder, write::Encoder};
 
 use super::CorpusError;
 use super::record::{Amount, FileRecord};
 use crate::Document;
+use crate::hashed_file::HashedFile;
 
 /// The ending of such a file's name.
 pub(super) const ENDING: &str = ".jsonl.zst";
 
-/// Hashes what goes into a file.
-struct Hashing {
-    file: AtomicFile,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        self.bytes += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
 /// Writes one file; it is there whole or not at all.
 pub(super) struct PackedWriter {
     path: PathBuf,
-    encoder: Encoder<'static, Hashing>,
+    encoder: Encoder<'static, HashedFile>,
     record: FileRecord,
     line: Vec<u8>,
 }
@@ -49,8 +28,7 @@ impl PackedWriter {
     pub fn create(folder: &Path, name: &str, level: i32) -> Result<Self, CorpusError> {
         let name = format!("{name}{ENDING}");
         let path = folder.join(&name);
-        let hashing = Hashing { file: AtomicFile::create(&path)?, hash: Sha256::new(), bytes: 0 };
-        let encoder = Encoder::new(hashing, level).and_then(|mut encoder| {
+        let encoder = Encoder::new(HashedFile::create(&path)?, level).and_then(|mut encoder| {
             encoder.include_checksum(true)?;
             Ok(encoder)
         });
@@ -94,10 +72,8 @@ impl PackedWriter {
 
     /// Puts the file into its place.
     pub fn commit(mut self) -> Result<FileRecord, CorpusError> {
-        let hashing = self.encoder.finish().map_err(|source| FileError::write(&self.path, source))?;
-        hashing.file.commit()?;
-        self.record.file_bytes = hashing.bytes;
-        self.record.sha256 = hashing.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let file = self.encoder.finish().map_err(|source| FileError::write(&self.path, source))?;
+        (self.record.sha256, self.record.file_bytes) = file.commit()?;
         Ok(self.record)
     }
 }
