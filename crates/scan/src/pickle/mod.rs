@@ -6,7 +6,6 @@ mod names;
 mod nested;
 mod writes;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tsumugi_base::limits::{PICKLE_MEMO_MAX, PICKLE_OPCODES_MAX, PICKLE_STACK_MAX};
@@ -181,19 +180,16 @@ fn saved_class(heap: &Heap<'_>, callee: Value) -> Value {
 fn is_constructed(heap: &Heap<'_>, callee: Value, call: Value) -> bool {
     let Symbol::Call(made) = heap.symbol(call) else { return false };
     let runs = matches!(made.kind, CallKind::Reduce | CallKind::Object | CallKind::Instance);
-    runs && names::constructs(&module_of(heap, callee))
+    runs && constructs(heap, callee)
 }
 
 fn is_copied(heap: &Heap<'_>, call: Value) -> bool {
     let Symbol::Call(made) = heap.symbol(call) else { return false };
-    matches!(&*module_of(heap, made.callee), "copyreg" | "copy_reg")
+    matches!(heap.symbol(made.callee), Symbol::Global { module, .. } if matches!(&*module, "copyreg" | "copy_reg"))
 }
 
-fn module_of<'h>(heap: &'h Heap<'_>, value: Value) -> Cow<'h, str> {
-    match heap.symbol(value) {
-        Symbol::Global { module, .. } => module,
-        _ => Cow::Borrowed(""),
-    }
+fn constructs(heap: &Heap<'_>, value: Value) -> bool {
+    matches!(heap.symbol(value), Symbol::Global { module, name } if names::constructs(&module, &name))
 }
 
 struct Judge<'a> {
@@ -378,7 +374,7 @@ impl Judge<'_> {
                     let is_unknown = match self.verdict_of(heap, value) {
                         Some(Verdict::Unknown) => true,
                         // `copyreg` makes objects without calling their constructor.
-                        Some(Verdict::Allowed) => !is_copied(heap, call) && names::constructs(&module_of(heap, value)),
+                        Some(Verdict::Allowed) => !is_copied(heap, call) && constructs(heap, value),
                         _ => false,
                     };
                     if is_unknown {

@@ -210,13 +210,12 @@ fn is_storage(module: &str, name: &str) -> bool {
 }
 
 fn is_class(module: &str, name: &str) -> bool {
-    let in_known = CLASSES
-        .iter()
-        .any(|known| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
     let is_cythons = !name.contains('.') && (name == "newObj" || name.starts_with("__pyx_unpickle_"));
     let is_capital = |part: &str| part.trim_start_matches('_').starts_with(|first: char| first.is_ascii_uppercase());
     // A part in small letters is a method: `DataFrame.query` evaluates a text.
-    in_known && (is_cythons || name.split('.').all(is_capital)) && !name.split('.').any(|part| RUNNING.contains(&part))
+    is_in(CLASSES, module)
+        && (is_cythons || name.split('.').all(is_capital))
+        && !name.split('.').any(|part| RUNNING.contains(&part))
 }
 
 /// Classes that make programs of what they hold, wherever they are imported from.
@@ -240,11 +239,14 @@ const CONSTRUCTED: &[&str] = &[
     "tokenizers",
 ];
 
-/// Whether calling a class of that module may do more than make an object.
-pub fn constructs(module: &str) -> bool {
-    CONSTRUCTED
-        .iter()
-        .any(|known| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+/// Whether calling what is allowed as a class, not by its own name, may do more than make an object.
+pub fn constructs(module: &str, name: &str) -> bool {
+    is_in(CONSTRUCTED, module) && !has(ALLOWED, module, name)
+}
+
+/// Whether a module is one of `packages`, or in one of them.
+fn is_in(packages: &[&str], module: &str) -> bool {
+    packages.iter().any(|known| module.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
 /// Whether a part of the name leads out of its module. `transformers.utils.logging` is a module; `pathlib` + `os.system`

@@ -84,6 +84,9 @@ fn an_allowed_package_is_not_all_that_is_in_it() {
         let mapped = format!("cbuiltins\nmap\n(c{module}\n{name}\n(S'a'\nltR.");
         assert_found(mapped.as_bytes(), "a.pkl", "pickle-unknown-call");
     }
+    // What is allowed by its own name is, wherever it is.
+    let weights = b"cfunctools\npartial\n(cgensim.models.tfidfmodel\nsmartirs_wglobal\ntR.";
+    assert_eq!(rules(weights, "a.pkl"), [""; 0]);
     // As libraries write them: made without their constructors.
     for (module, name) in [("ultralytics.nn.tasks", "DetectionModel"), ("xgboost.core", "Booster")] {
         let named = format!("c{module}\n{name}\n)");
