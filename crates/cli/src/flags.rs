@@ -106,7 +106,7 @@ impl Compute {
 
 fn key_value_type() -> impl TypedValueParser<Value = KeyValueType> {
     let names = PossibleValuesParser::new(KeyValueType::ALL.map(KeyValueType::name));
-    names.map(|name| KeyValueType::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or_default())
+    names.map(|name| KeyValueType::ALL.into_iter().find(|kind| kind.name() == name).expect("one of the names"))
 }
 
 /// How a model is served.
@@ -116,7 +116,7 @@ pub struct Serving {
     #[arg(long, value_name = "N", value_parser = positive)]
     context: Option<usize>,
     /// Keep keys and values of the context as float32, in 16 bits, or in 8: less memory and faster answers, less exact
-    /// [default: f16; f32 with `--compute f32`]
+    /// [default: bf16, or f16 where the processor does not multiply bfloat16; f32 with `--compute f32`]
     #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
     kv: Option<KeyValueType>,
     /// Where the weights lie: `packed` copies them into the layout that is read fastest; `mapped` leaves them in the file,
@@ -141,7 +141,7 @@ impl Serving {
     /// For the loader.
     pub fn options(self) -> Result<Options, Failure> {
         let precision = self.compute.precision();
-        let exact = if precision == Precision::Float32 { KeyValueType::F32 } else { KeyValueType::default() };
+        let exact = (precision == Precision::Float32).then_some(KeyValueType::F32);
         let placement = match self.weights {
             Weights::Auto => Placement::Auto,
             Weights::Packed => Placement::Packed,
@@ -158,7 +158,7 @@ impl Serving {
             context: self.context,
             precision,
             placement,
-            kv: self.kv.unwrap_or(exact),
+            kv: self.kv.or(exact),
             ..Options::default()
         })
     }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use tsumugi_base::Hint;
 use tsumugi_models::plans::CachedBatch;
 use tsumugi_models::{Decoder, DecoderSpec, LogitsPlan};
-use tsumugi_tensor::{CachedRows, Cpu, KEY_BLOCK, KeyValueType};
+use tsumugi_tensor::{CachedRows, Cpu, Isa, KEY_BLOCK, KeyValueType};
 
 use crate::kv_cache::{CacheFull, CacheSizes, KvCache, SequenceId, pages_for};
 
@@ -28,14 +28,13 @@ pub struct EngineOptions {
     pub cache_positions: Option<usize>,
     /// Finished sequences that are kept for prompts that begin alike.
     pub kept_sequences: usize,
-    /// What the cache keeps keys and values as.
-    pub kv: KeyValueType,
+    /// What the cache keeps keys and values as; `None` is [`KeyValueType::fitting`].
+    pub kv: Option<KeyValueType>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        let kv = KeyValueType::default();
-        Self { prefill_rows: 512, context: None, cache_positions: None, kept_sequences: 16, kv }
+        Self { prefill_rows: 512, context: None, cache_positions: None, kept_sequences: 16, kv: None }
     }
 }
 
@@ -111,14 +110,15 @@ pub(crate) fn padded_rows(rows: usize) -> usize {
     }
 }
 
-fn cache_sizes(spec: &DecoderSpec, kind: KeyValueType) -> CacheSizes {
+fn cache_sizes(spec: &DecoderSpec, kv: Option<KeyValueType>, isa: Isa) -> CacheSizes {
+    let kind = kv.unwrap_or_else(|| KeyValueType::fitting(isa));
     CacheSizes { kind, layers: spec.layers, key_heads: spec.key_heads, head_width: spec.head_width }
 }
 
 impl Engine {
     /// Bytes of the cache for one position of one sequence.
-    pub fn position_bytes(spec: &DecoderSpec, kv: KeyValueType, cpu: &Cpu) -> usize {
-        cache_sizes(spec, kv).position_bytes(cpu.isa())
+    pub fn position_bytes(spec: &DecoderSpec, kv: Option<KeyValueType>, cpu: &Cpu) -> usize {
+        cache_sizes(spec, kv, cpu.isa()).position_bytes(cpu.isa())
     }
 
     /// Packs the decoder.
@@ -126,7 +126,7 @@ impl Engine {
         let spec = &decoder.spec;
         let context = options.context.unwrap_or(spec.context).clamp(1, spec.context);
         let positions = options.cache_positions.unwrap_or(2 * context).max(context);
-        let cache = KvCache::new(cpu.isa(), cache_sizes(spec, options.kv), pages_for(positions));
+        let cache = KvCache::new(cpu.isa(), cache_sizes(spec, options.kv, cpu.isa()), pages_for(positions));
         let decoder = decoder.pack(&cpu);
         let (sequences, plans) = (BTreeMap::new(), BTreeMap::new());
         Self { cpu, decoder, cache, sequences, plans, options, context, clock: 0, logits: Vec::new() }

@@ -38,7 +38,7 @@ pub struct Options {
     /// Where weights lie that are computed with as they are stored.
     pub placement: Placement,
     /// What the cache keeps keys and values as.
-    pub kv: KeyValueType,
+    pub kv: Option<KeyValueType>,
 }
 
 /// The memory was too little for the whole context.

@@ -23,7 +23,7 @@ fn uncached(decoder: &Decoder, cpu: &Cpu, tokens: &[u32]) -> Vec<Vec<f32>> {
 }
 
 fn engine(which: usize, isa: Isa, threads: usize, prefill_rows: usize, kv: KeyValueType) -> Engine {
-    let options = EngineOptions { prefill_rows, kv, ..EngineOptions::default() };
+    let options = EngineOptions { prefill_rows, kv: Some(kv), ..EngineOptions::default() };
     Engine::new(decoders(CONTEXT).swap_remove(which), Cpu::with_isa(isa, threads), options)
 }
 
@@ -113,7 +113,7 @@ fn a_prompt_that_begins_like_another_begins_in_the_cache_with_the_same_bits() {
 fn neighbours_in_a_step_change_nothing() {
     let isa = Isa::detect().unwrap();
     for (which, kv) in cases() {
-        let options = EngineOptions { cache_positions: Some(4 * CONTEXT), kv, ..EngineOptions::default() };
+        let options = EngineOptions { cache_positions: Some(4 * CONTEXT), kv: Some(kv), ..EngineOptions::default() };
         let cpu = Cpu::with_isa(isa, 2);
         let mut engine = Engine::new(decoders(CONTEXT).swap_remove(which), cpu, options);
         let prompts: Vec<Vec<u32>> = (0..5).map(|n| tokens(20 + 31 * n, n as u64)).collect();
@@ -139,7 +139,7 @@ fn fewer_bits_change_the_logits_little() {
     let tokens = tokens(LENGTH, 5);
     for which in 0..decoders(CONTEXT).len() {
         let exact = expected(which, isa, KeyValueType::F32, &tokens, PROMPT - 1);
-        for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Q8, 2e-2)] {
+        for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Bf16, 1e-3), (KeyValueType::Q8, 2e-2)] {
             let found = cached(&mut engine(which, isa, 1, 64, kv), &tokens);
             let mean = exact.iter().zip(&found).map(|(p, q)| divergence(p, q)).sum::<f64>() / exact.len() as f64;
             assert!(mean < most && found != exact, "model {which}, {}: {mean:e} nats", kv.name());
@@ -177,7 +177,7 @@ fn a_small_cache_forgets_the_oldest_and_stays_bounded() {
 
 #[test]
 fn what_does_not_fit_is_an_error() {
-    let mut engine = engine(1, Isa::detect().unwrap(), 1, 64, KeyValueType::default());
+    let mut engine = engine(1, Isa::detect().unwrap(), 1, 64, KeyValueType::F16);
     assert_eq!(engine.begin(&[]).unwrap_err(), EngineError::EmptyPrompt);
     assert_eq!(engine.begin(&[261]).unwrap_err(), EngineError::UnknownToken { id: 261, vocabulary: VOCABULARY });
     let long = EngineError::ContextFull { tokens: CONTEXT + 1, context: CONTEXT };

@@ -65,7 +65,7 @@ fn smollm2_predicts_and_continues_as_elsewhere() {
     let decoder = Decoder::load(&admit(&file), cpu.pool()).unwrap();
     let sum = nats_of(&decoder, &cpu, &TEXT);
     assert!((sum - 58.7846).abs() < 1e-3, "{sum} nats");
-    let options = EngineOptions { context: Some(64), kv: KeyValueType::F32, ..EngineOptions::default() };
+    let options = EngineOptions { context: Some(64), kv: Some(KeyValueType::F32), ..EngineOptions::default() };
     let mut engine = Engine::new(decoder, cpu, options);
     let (id, _) = engine.begin(&PROMPT).unwrap();
     let logits = engine.prefill(id, &PROMPT).unwrap();
@@ -106,7 +106,8 @@ fn smollm2_as_it_is_stored_predicts_as_well() {
 fn logits_of_text(file: &Path, kv: KeyValueType) -> Vec<Vec<f32>> {
     let cpu = Cpu::detect(None).unwrap();
     let decoder = Decoder::load(&admit(file), cpu.pool()).unwrap();
-    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), kv, ..EngineOptions::default() });
+    let mut engine =
+        Engine::new(decoder, cpu, EngineOptions { context: Some(64), kv: Some(kv), ..EngineOptions::default() });
     let (id, _) = engine.begin(&TEXT).unwrap();
     TEXT.iter().map(|&token| engine.decode(&[(id, token)]).unwrap().to_vec()).collect()
 }
@@ -115,7 +116,7 @@ fn logits_of_text(file: &Path, kv: KeyValueType) -> Vec<Vec<f32>> {
 fn a_narrow_cache_changes_what_smollm2_predicts_little() {
     let Some(file) = asset(SMOLLM2) else { return };
     let exact = logits_of_text(&file, KeyValueType::F32);
-    for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Q8, 5e-3)] {
+    for (kv, most) in [(KeyValueType::F16, 1e-5), (KeyValueType::Bf16, 1e-3), (KeyValueType::Q8, 5e-3)] {
         let narrow = logits_of_text(&file, kv);
         let mean = exact.iter().zip(&narrow).map(|(p, q)| divergence(p, q)).sum::<f64>() / exact.len() as f64;
         assert!(mean < most && narrow != exact, "{}: {mean:e} nats", kv.name());

@@ -113,19 +113,20 @@ fn multiply_tile_body<S: Simd>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
 kernel!(fn multiply_tile_any(k: usize, a: PanelA, b: PanelB, c: TileC) = multiply_tile_body);
 
 /// C (+)= A B for one tile, where A and B are in units and k counts units. Each element of C is one chain over units in
-/// ascending order, whatever the tile's height; within a unit the processor has its own order.
+/// ascending order, whatever the tile's height; within a unit the processor has its own order. Meanwhile as many bytes as are
+/// read of B are fetched from `ahead`, which may be any address; null for nothing.
 ///
 /// # Safety
 /// The panels hold `k` steps (B with full width), C is writable and disjoint from both; `fast` is [`is_fast`]'s answer.
 #[inline]
-pub unsafe fn multiply_tile(isa: Isa, fast: bool, k: usize, a: PanelA, b: PanelB, c: TileC) {
+pub unsafe fn multiply_tile(isa: Isa, fast: bool, k: usize, a: PanelA, b: PanelB, ahead: *const f32, c: TileC) {
     #[cfg(target_arch = "x86_64")]
     if fast {
         // SAFETY: detected, and the caller's promise.
-        unsafe { dot::multiply_tile(k, a, b, c) };
+        unsafe { dot::multiply_tile(k, a, b, ahead, c) };
         return;
     }
-    let _ = fast;
+    let _ = (fast, ahead);
     multiply_tile_any(isa, k, a, b, c);
 }
 
@@ -161,35 +162,41 @@ mod dot {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    unsafe fn tile_of_rows<const ROWS: usize>(k: usize, a: PanelA, b: PanelB, c: TileC) {
+    unsafe fn tile_of_rows<const ROWS: usize, const AHEAD: bool>(
+        k: usize,
+        a: PanelA,
+        b: PanelB,
+        mut ahead: *const f32,
+        c: TileC,
+    ) {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         // SAFETY: the caller of `multiply_tile` promises that the panels hold k steps and C the tile.
         unsafe {
-            let mut row = b.start;
             let load = |from: *const f32| transmute::<__m512i, __m512bh>(_mm512_loadu_si512(from.cast()));
             let splat = |from: *const f32| transmute::<__m512i, __m512bh>(_mm512_set1_epi32(from.cast::<i32>().read()));
+            let mut row = b.start;
+            let mut step = |x: [*const f32; ROWS]| {
+                if AHEAD {
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(16).cast());
+                    ahead = ahead.wrapping_add(32);
+                }
+                let (b0, b1) = (load(row), load(row.add(16)));
+                for (&x, sums) in x.iter().zip(&mut sums) {
+                    let x = splat(x);
+                    *sums = [_mm512_dpbf16_ps(sums[0], x, b0), _mm512_dpbf16_ps(sums[1], x, b1)];
+                }
+                row = row.add(b.k_stride);
+            };
             if a.row_stride == 1 {
-                let mut column = a.start;
-                for _ in 0..k {
-                    let (b0, b1) = (load(row), load(row.add(16)));
-                    for (i, sums) in sums.iter_mut().enumerate() {
-                        let x = splat(column.add(i));
-                        *sums = [_mm512_dpbf16_ps(sums[0], x, b0), _mm512_dpbf16_ps(sums[1], x, b1)];
-                    }
-                    row = row.add(b.k_stride);
-                    column = column.add(a.k_stride);
+                for at in 0..k {
+                    let column = a.start.add(at * a.k_stride);
+                    step(std::array::from_fn(|i| column.add(i)));
                 }
             } else {
                 let starts: [*const f32; ROWS] = std::array::from_fn(|i| a.start.add(i * a.row_stride));
-                let mut at = 0;
-                for _ in 0..k {
-                    let (b0, b1) = (load(row), load(row.add(16)));
-                    for (start, sums) in starts.iter().zip(&mut sums) {
-                        let x = splat(start.add(at));
-                        *sums = [_mm512_dpbf16_ps(sums[0], x, b0), _mm512_dpbf16_ps(sums[1], x, b1)];
-                    }
-                    row = row.add(b.k_stride);
-                    at += a.k_stride;
+                for at in 0..k {
+                    step(starts.map(|start| start.add(at * a.k_stride)));
                 }
             }
             store_tile(Avx512, &sums, c);
@@ -199,9 +206,15 @@ mod dot {
     /// # Safety
     /// As for `super::multiply_tile`, with the instruction set there.
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
-    pub unsafe fn multiply_tile(k: usize, a: PanelA, b: PanelB, c: TileC) {
+    pub unsafe fn multiply_tile(k: usize, a: PanelA, b: PanelB, ahead: *const f32, c: TileC) {
         // SAFETY: the caller's promise.
-        unsafe { for_rows!(c.rows, tile_of_rows::<_>(k, a, b, c)) }
+        unsafe {
+            if ahead.is_null() {
+                for_rows!(c.rows, tile_of_rows::<_, false>(k, a, b, ahead, c))
+            } else {
+                for_rows!(c.rows, tile_of_rows::<_, true>(k, a, b, ahead, c))
+            }
+        }
     }
 }
 
@@ -225,7 +238,7 @@ mod tests {
                 let panel_b = PanelB { start: b.as_ptr(), k_stride: width };
                 let to = TileC { start: c.as_mut_ptr(), row_stride: columns, rows, columns, accumulate: true };
                 // SAFETY: the panels hold k steps, C the tile.
-                unsafe { multiply_tile(isa, false, k, panel_a, panel_b, to) };
+                unsafe { multiply_tile(isa, false, k, panel_a, panel_b, std::ptr::null(), to) };
                 let halves =
                     |unit: f32| [unit.to_bits() as u16, (unit.to_bits() >> 16) as u16].map(|x| f64::from(from_bf16(x)));
                 for (i, &got) in c.iter().enumerate() {

@@ -53,7 +53,7 @@ impl Element {
         unsafe {
             match self {
                 Self::F32 => micro::multiply_tile(isa, k, a, b, c),
-                Self::Pairs { fast } => bf16::multiply_tile(isa, fast, k, a, b, c),
+                Self::Pairs { fast } => bf16::multiply_tile(isa, fast, k, a, b, std::ptr::null(), c),
             }
         }
     }

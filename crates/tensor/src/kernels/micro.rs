@@ -201,16 +201,16 @@ pub(super) unsafe fn store_tile<S: Simd, const ROWS: usize>(s: S, sums: &[[S::F3
 /// Calls a function of a constant number of rows with a number of rows that is known at run time, at most 8:
 /// `for_rows!(rows, f::<S, _>(arguments))`, where `_` is the number.
 macro_rules! for_rows {
-    ($rows:expr, $f:ident::<$($type:ident,)* _ $(, $constant:literal)?>$arguments:tt) => {
+    ($rows:expr, $f:ident::<$($type:ident,)* _ $(, $constant:literal)*>$arguments:tt) => {
         match $rows {
-            1 => $f::<$($type,)* 1 $(, $constant)?>$arguments,
-            2 => $f::<$($type,)* 2 $(, $constant)?>$arguments,
-            3 => $f::<$($type,)* 3 $(, $constant)?>$arguments,
-            4 => $f::<$($type,)* 4 $(, $constant)?>$arguments,
-            5 => $f::<$($type,)* 5 $(, $constant)?>$arguments,
-            6 => $f::<$($type,)* 6 $(, $constant)?>$arguments,
-            7 => $f::<$($type,)* 7 $(, $constant)?>$arguments,
-            8 => $f::<$($type,)* 8 $(, $constant)?>$arguments,
+            1 => $f::<$($type,)* 1 $(, $constant)*>$arguments,
+            2 => $f::<$($type,)* 2 $(, $constant)*>$arguments,
+            3 => $f::<$($type,)* 3 $(, $constant)*>$arguments,
+            4 => $f::<$($type,)* 4 $(, $constant)*>$arguments,
+            5 => $f::<$($type,)* 5 $(, $constant)*>$arguments,
+            6 => $f::<$($type,)* 6 $(, $constant)*>$arguments,
+            7 => $f::<$($type,)* 7 $(, $constant)*>$arguments,
+            8 => $f::<$($type,)* 8 $(, $constant)*>$arguments,
             _ => {}
         }
     };

@@ -60,7 +60,7 @@ fn round(cpu: &Cpu, deadline: Instant) -> f64 {
             unsafe {
                 match compute {
                     Compute::F32 => multiply_tile(isa, STEPS, a, b, c),
-                    Compute::Bf16 => bf16::multiply_tile(isa, fast, STEPS, a, b, c),
+                    Compute::Bf16 => bf16::multiply_tile(isa, fast, STEPS, a, b, std::ptr::null(), c),
                 }
             };
             if count == TILES || Instant::now() >= deadline {

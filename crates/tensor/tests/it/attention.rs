@@ -351,6 +351,7 @@ fn stored(kind: KeyValueType, heads: &Heads, qkv: &[f32]) -> Vec<f32> {
                 *x = match kind {
                     KeyValueType::F32 => *x,
                     KeyValueType::F16 => half::from_f16(half::to_f16(*x)),
+                    KeyValueType::Bf16 => half::from_bf16(half::to_bf16(*x)),
                     KeyValueType::Q8 => (*x * (1.0 / scale)).round_ties_even() * scale,
                 };
             }
@@ -405,8 +406,13 @@ fn narrow_caches_give_the_same_bits_for_every_chunk_neighbour_and_number_of_thre
             let whole: Vec<Vec<f32>> = sequences.iter().map(alone).collect();
             for (qkv, got) in sequences.iter().zip(&whole) {
                 let want = attention_reference(&stored(kind, heads, qkv), heads);
-                // A code may be the other one where a product was rounded to the middle of two.
-                let tolerance = if kind == KeyValueType::Q8 { 3e-4 } else { 4e-6 };
+                let tolerance = match kind {
+                    KeyValueType::F32 | KeyValueType::F16 => 4e-6,
+                    // A code may be the other one where a product was rounded to the middle of two.
+                    KeyValueType::Q8 => 3e-4,
+                    // Queries and probabilities are rounded too.
+                    KeyValueType::Bf16 => 4e-3,
+                };
                 let what = format!("{} {} {heads:?}", cpus.0.isa().name(), kind.name());
                 assert_close(&what, got, &want, 1e-5, tolerance);
             }

@@ -10,6 +10,7 @@ use super::forward::{ChunkResult, HeadTask, RowBlock};
 use super::layout::{BlockLayout, KEY_BLOCK, KeyValueType, Side};
 use super::{Heads, SCRATCH};
 use crate::cpu::Cpu;
+use crate::half::to_bf16;
 use crate::memory::Buffer;
 use crate::operation::{CachedRows, KeyValueBlocks};
 
@@ -281,11 +282,16 @@ impl BlockLayout {
     /// The views hold `count` rows of `width`; `block` is writable for `len()`, and has the positions.
     unsafe fn write(&self, block: *mut f32, slots: (usize, usize), [key, value]: [View; 2]) {
         let (width, (slot, count)) = (self.width, slots);
+        if self.kind == KeyValueType::Bf16 {
+            // SAFETY: the caller's promise.
+            return unsafe { self.write_pairs(block, slots, [key, value]) };
+        }
         for (side, from) in [Side::Keys, Side::Values].into_iter().zip([key, value]) {
             // SAFETY: the caller's promise; the scratch has room for numbers of 16 bits or less.
             unsafe {
                 let row = |at: usize| std::slice::from_raw_parts(from.at(at, 0).start, width);
                 match self.kind {
+                    KeyValueType::Bf16 => unreachable!("written in pairs"),
                     KeyValueType::F32 => self.place(side, block, slots, (from.start, from.row_stride)),
                     KeyValueType::F16 => with_scratch(&SCRATCH, count * width, |scratch| {
                         let halves = scratch.as_mut_ptr().cast::<u16>();
@@ -304,6 +310,40 @@ impl BlockLayout {
                         }
                         self.place(side, block, slots, (codes, width));
                     }),
+                }
+            }
+        }
+    }
+
+    /// [`Self::write`] in bfloat16. The later half of a pair of values is 0 until it is written.
+    ///
+    /// # Safety
+    /// As [`Self::write`].
+    unsafe fn write_pairs(&self, block: *mut f32, (slot, count): (usize, usize), [key, value]: [View; 2]) {
+        let (width, depth) = (self.width, self.depth());
+        // SAFETY: the caller's promise, and the layout of a block.
+        unsafe {
+            if count == KEY_BLOCK {
+                return self.pack(key, value, count, block);
+            }
+            with_scratch(&SCRATCH, count * depth, |scratch| {
+                self.gather(key, (count, width), scratch.as_mut_ptr());
+                for (at, row) in scratch.chunks_exact(depth).enumerate().take(count) {
+                    for (unit, &pair) in row.iter().enumerate() {
+                        *block.add(self.key_pair_at(slot + at, unit)) = pair;
+                    }
+                }
+            });
+            for at in 0..count {
+                let row = std::slice::from_raw_parts(value.at(at, 0).start, width);
+                for (column, &number) in row.iter().enumerate() {
+                    let pair = block.add(self.value_pair_at((slot + at) / 2, column)).cast::<u16>();
+                    if (slot + at).is_multiple_of(2) {
+                        *pair = to_bf16(number);
+                        *pair.add(1) = 0;
+                    } else {
+                        *pair.add(1) = to_bf16(number);
+                    }
                 }
             }
         }

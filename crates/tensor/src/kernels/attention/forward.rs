@@ -8,7 +8,7 @@ use super::super::elementwise;
 use super::super::gemm::with_scratch;
 use super::super::micro::View;
 use super::super::rows::{self, OnlineSoftmax, ScoreRows};
-use super::layout::{BlockLayout, KEY_BLOCK, Part, QUERY_BLOCK, Right, Side};
+use super::layout::{BlockLayout, KEY_BLOCK, KeyValueType, Part, QUERY_BLOCK, Right, Side};
 use super::{Heads, SCRATCH, SegmentRows};
 use crate::memory::Buffer;
 
@@ -276,9 +276,11 @@ impl HeadTask<'_> {
         // SAFETY: the caller's promise; row `row` of the queries is one of them.
         unsafe {
             let states = self.attend_blocks(rows, query, self.blocks(rows, chunk), work, &block, then);
-            // A value that only some of the rows see has the probability 0 for the others, and 0 times what is not finite is not
-            // 0. So that no row's bits depend on what it does not see, each is then computed for itself.
-            let is_mixed = rows.queries > 1 && self.layout.element == Element::F32;
+            // A value that only some of the rows see, or the other one of its pair, has the probability 0 for the others, and 0
+            // times what is not finite is not 0. So that no row's bits depend on what it does not see, each is then computed
+            // for itself. (Training in bfloat16 has no such care.)
+            let in_pairs = self.layout.kind == KeyValueType::Bf16;
+            let is_mixed = in_pairs || rows.queries > 1 && self.layout.element == Element::F32;
             if is_mixed && work.sums[..rows.rows() * width].iter().any(|sum| !sum.is_finite()) {
                 // The first row's place is where each result arrives: it comes last.
                 for row in (0..rows.rows()).rev() {
@@ -286,12 +288,41 @@ impl HeadTask<'_> {
                     let alone = RowBlock { query: at, queries: 1, head, heads: 1 };
                     let query = View::rows(query.at(row, 0).start, depth);
                     work.sums[..width].fill(0.0);
-                    self.attend_blocks(alone, query, self.blocks(alone, chunk), work, &block, std::ptr::null());
+                    let (blocks, then) = (self.blocks(alone, chunk), std::ptr::null());
+                    if in_pairs {
+                        let copies = RefCell::new([const { Vec::new() }; 2]);
+                        let seen = |index: usize| {
+                            self.copy_of_seen(at, index, block(index), &mut copies.borrow_mut()[index % 2])
+                        };
+                        self.attend_blocks(alone, query, blocks, work, seen, then);
+                    } else {
+                        self.attend_blocks(alone, query, blocks, work, &block, then);
+                    }
                     work.sums.copy_within(..width, row * width);
                 }
             }
             states
         }
+    }
+
+    /// A copy of a block in pairs that is 0 where query `query` sees no value.
+    ///
+    /// # Safety
+    /// As [`Self::attend`].
+    unsafe fn copy_of_seen(&self, query: usize, index: usize, block: *const f32, copy: &mut Vec<f32>) -> *const f32 {
+        let (layout, len) = (self.layout, self.start + self.count);
+        copy.clear();
+        // SAFETY: the caller's promise.
+        copy.extend_from_slice(unsafe { std::slice::from_raw_parts(block, layout.len()) });
+        let [(first, end), ..] = self.heads.seen(self.start + query, 1, (index * KEY_BLOCK, KEY_BLOCK), len);
+        for slot in (0..KEY_BLOCK).filter(|slot| !(first..end).contains(slot)) {
+            let half = if slot.is_multiple_of(2) { 0xffff_0000 } else { 0x0000_ffff };
+            for column in 0..layout.width {
+                let pair = &mut copy[layout.value_pair_at(slot / 2, column)];
+                *pair = f32::from_bits(pair.to_bits() & half);
+            }
+        }
+        copy.as_ptr()
     }
 
     /// [`Self::attend_chunk`] as long as all values are finite, or the rows are of one query.

@@ -16,35 +16,45 @@ pub const KEY_BLOCK: usize = SCORE_COLUMNS;
 pub const QUERY_BLOCK: usize = KEY_BLOCK;
 
 /// What keys and values are kept as in a cache. Scores and sums are float32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyValueType {
     /// float32: the cached run has the bits of the run without a cache.
     F32,
     /// Half precision; what is beyond its range becomes its largest number.
-    #[default]
     F16,
+    /// bfloat16, and so are queries and probabilities: products take half the time where the processor has instructions for
+    /// them (see [`Self::fitting`]).
+    Bf16,
     /// Codes of 8 bits, with a float32 scale for each position, key head and side.
     Q8,
 }
 
 impl KeyValueType {
     /// Every one.
-    pub const ALL: [Self; 3] = [Self::F32, Self::F16, Self::Q8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::Q8];
+
+    /// The one of 16 bits that is fastest here.
+    pub fn fitting(isa: Isa) -> Self {
+        if bf16::is_fast(isa) { Self::Bf16 } else { Self::F16 }
+    }
 
     /// The word for flags and for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Q8 => "q8",
         }
     }
 
+    /// What products with float32 read.
     fn stored_as(self) -> StoredAs {
         match self {
             Self::F32 => StoredAs::F32,
             Self::F16 => StoredAs::F16,
             Self::Q8 => StoredAs::I8,
+            Self::Bf16 => unreachable!("multiplied in pairs"),
         }
     }
 }
@@ -85,8 +95,8 @@ pub(super) enum Side {
 /// How a block of keys and values of one key head lies, in units of 32 bits. In float32 and what is narrower:
 /// `keys[width][64]`, then `values[64][width]`, rows rounded up to a tile's columns, so that a block is read from its
 /// beginning to its end, which the processor foresees; of codes then the scales of 64 keys and of 64 values. In bfloat16
-/// (training only) `keys[64 / tile][depth][tile]` and `values[width / tile][32][tile]`, pairs along the middle dimension
-/// share a unit, and a block that is not full has fewer steps.
+/// `keys[64 / tile][depth][tile]` and `values[width / tile][32][tile]`, pairs along the middle dimension
+/// share a unit, and a block of training that is not full has fewer steps.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockLayout {
     pub(super) isa: Isa,
@@ -101,7 +111,9 @@ pub struct BlockLayout {
 impl BlockLayout {
     /// For heads of `width`: what a cache holds.
     pub fn new(isa: Isa, width: usize, kind: KeyValueType) -> Self {
-        Self::of(isa, Element::F32, kind, width)
+        let pairs = Element::Pairs { fast: bf16::is_fast(isa) };
+        let element = if kind == KeyValueType::Bf16 { pairs } else { Element::F32 };
+        Self::of(isa, element, kind, width)
     }
 
     /// For heads of `width` in what `cpu` computes products in.
@@ -120,10 +132,10 @@ impl BlockLayout {
         self.keys_len() + self.rows_len() + if self.kind == KeyValueType::Q8 { 2 * KEY_BLOCK } else { 0 }
     }
 
-    /// Units of `count` numbers side by side.
+    /// Units of `count` numbers, or in bfloat16 of pairs, side by side.
     fn row(&self, count: usize) -> usize {
         match self.kind {
-            KeyValueType::F32 => count,
+            KeyValueType::F32 | KeyValueType::Bf16 => count,
             KeyValueType::F16 => count / 2,
             KeyValueType::Q8 => count / 4,
         }
@@ -151,7 +163,20 @@ impl BlockLayout {
 
     /// Panels over `count` positions.
     pub(super) fn over_positions(&self, count: usize) -> Panels {
+        // A block of a cache will be full some day.
+        let count = if self.kind == KeyValueType::Bf16 { KEY_BLOCK } else { count };
         self.panels(self.element.units(count), self.columns)
+    }
+
+    /// Where the unit is that has the numbers of key `slot` in columns `2 unit` and `2 unit + 1`, in pairs.
+    pub(super) fn key_pair_at(&self, slot: usize, unit: usize) -> usize {
+        (slot / self.tile * self.depth() + unit) * self.tile + slot % self.tile
+    }
+
+    /// Where the unit is that has column `column` of the values of positions `2 pair` and `2 pair + 1`, in pairs.
+    pub(super) fn value_pair_at(&self, pair: usize, column: usize) -> usize {
+        let panel = column / self.tile * self.element.units(KEY_BLOCK);
+        self.keys_len() + (panel + pair) * self.tile + column % self.tile
     }
 
     fn panels(&self, steps: usize, columns: usize) -> Panels {
@@ -317,7 +342,7 @@ impl BlockLayout {
                     let c = TileC { start, row_stride: c_stride, rows, columns, accumulate };
                     match self.element {
                         Element::F32 => multiply_stored(self.isa, self.kind.stored_as(), k, a, b, (next, ahead), c),
-                        Element::Pairs { fast } => bf16::multiply_tile(self.isa, fast, k, a, b, c),
+                        Element::Pairs { fast } => bf16::multiply_tile(self.isa, fast, k, a, b, ahead, c),
                     }
                     if !ahead.is_null() {
                         ahead = ahead.wrapping_add(k * self.row(columns_max));

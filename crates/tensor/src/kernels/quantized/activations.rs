@@ -25,6 +25,14 @@ fn padded(m: usize) -> usize {
     if m == whole { m } else { whole + width_of(m - whole) }
 }
 
+/// What makes `side` what it is for a layout: columns of a group, whether it has offsets, bits that codes are too high by.
+type Side = (usize, bool, usize);
+
+/// What [`Activations::prepare`] makes for this layout.
+pub(super) fn side_of(layout: &TileLayout) -> Side {
+    (layout.group, layout.minima, layout.zero_bits)
+}
+
 /// Rounded rows, in scratch memory.
 pub(super) struct Activations<'a> {
     m: usize,
@@ -35,7 +43,7 @@ pub(super) struct Activations<'a> {
     sums: &'a mut [f32],
     side: &'a mut [f32],
     /// What `side` was made for.
-    prepared: Option<(usize, bool, usize)>,
+    prepared: Option<Side>,
 }
 
 impl<'a> Activations<'a> {
@@ -72,17 +80,16 @@ impl<'a> Activations<'a> {
         Self { m, k, codes, scales, sums, side, prepared: None }
     }
 
-    /// Makes `side` for kinds of this layout: where codes are stored too high, minus the sum of the codes of a group
+    /// Makes `side` for kinds of such a layout: where codes are stored too high, minus the sum of the codes of a group
     /// times what they are too high by; where groups have offsets, that sum times the scale of `x`.
-    pub fn prepare(&mut self, cpu: &Cpu, layout: &TileLayout) {
-        let wanted = (layout.group, layout.minima, layout.zero_bits);
+    pub fn prepare(&mut self, cpu: &Cpu, wanted: Side) {
         if self.prepared == Some(wanted) {
             return;
         }
         self.prepared = Some(wanted);
         let (k, sums, scales) = (self.k, &*self.sums, &*self.scales);
         let rows = padded(self.m);
-        let per_row = k / layout.group;
+        let per_row = k / wanted.0;
         let side = &mut self.side[..rows * per_row];
         cpu.pool().split([(side, PANEL_ROWS * per_row)], |panel, [side]| {
             let width = side.len() / per_row;
@@ -113,7 +120,7 @@ fn integer(x: f32) -> i32 {
 #[inline(always)]
 fn prepare_body<S: Simd>(
     _: S,
-    (group, minima, zero_bits): (usize, bool, usize),
+    (group, minima, zero_bits): Side,
     width: usize,
     sums: &[f32],
     scales: &[f32],
@@ -134,7 +141,7 @@ fn prepare_body<S: Simd>(
 }
 
 kernel!(fn prepare_panel(
-    wanted: (usize, bool, usize),
+    wanted: Side,
     width: usize,
     sums: &[f32],
     scales: &[f32],

@@ -33,8 +33,10 @@ const DIRECT_ROWS: usize = 4;
 /// Steps of a tile that are widened at a time, a multiple of those in a block: the tile stays in the first-level cache, and
 /// what passes by of 512 rows of `x` in the second-level cache.
 const WIDENED_STEPS: usize = 24;
-/// Bytes of a weight in a task at least.
+/// Bytes of a weight in a task of few rows, about.
 const TASK_BYTES: usize = 32 << 10;
+/// Products of a task of many rows, at least.
+const TASK_PRODUCTS: usize = 1 << 20;
 
 thread_local! {
     static X: RefCell<Buffer> = RefCell::new(Buffer::zeroed(0));
@@ -134,40 +136,22 @@ fn multiply_pieces(cpu: &Cpu, m: usize, x: &[f32], k: usize, pieces: &[Piece], b
     with_scratch(&X, len, |memory| {
         let mut activations = rounds.then(|| Activations::round(cpu, m, x, memory));
         let mut first = 0;
-        for piece in pieces {
-            if let (Some(activations), Some(layout)) = (&mut activations, piece.kind.layout()) {
-                activations.prepare(cpu, &layout);
+        let prepared = |piece: &Piece| piece.kind.layout().map(|layout| activations::side_of(&layout));
+        for alike in pieces.chunk_by(|a, b| prepared(a) == prepared(b)) {
+            if let (Some(activations), Some(side)) = (&mut activations, prepared(&alike[0])) {
+                activations.prepare(cpu, side);
             }
             let task = Task {
                 isa: cpu.isa(),
                 m,
                 x: x.as_ptr(),
                 activations: activations.as_ref(),
-                // SAFETY: the piece's columns are inside of the rows of `y`.
-                y: unsafe { y.as_mut_ptr().add(first) },
+                y: y.as_mut_ptr(),
                 stride: n,
-                bias: bias.map(|bias| &bias[first..]),
+                bias,
             };
-            multiply_piece(cpu, task, piece, k);
-            first += piece.rows;
-        }
-    });
-}
-
-fn multiply_piece(cpu: &Cpu, task: Task<'_>, piece: &Piece, k: usize) {
-    let tiles = piece.tiles();
-    let per_thread = tiles.div_ceil(4 * cpu.pool().threads());
-    let per_task = TASK_BYTES.div_ceil(piece.tile_bytes).max(per_thread).clamp(1, tiles.max(1));
-    let task = &task;
-    cpu.pool().run(tiles.div_ceil(per_task), &|index| {
-        let tiles = index * per_task..((index + 1) * per_task).min(tiles);
-        // SAFETY: sizes were checked by `multiply`; no other task has these columns.
-        unsafe {
-            match piece.kind.layout() {
-                None => task.floats(piece, k, tiles),
-                Some(_) if task.m <= DIRECT_ROWS && is_fast(task.isa) => task.direct(piece, k, tiles),
-                Some(layout) => task.widened(piece, &layout, k, tiles),
-            }
+            task.multiply(cpu, alike, first, k);
+            first += alike.iter().map(|piece| piece.rows).sum::<usize>();
         }
     });
 }
@@ -186,6 +170,56 @@ pub(super) const fn widened_step_bytes(layout: &TileLayout) -> usize {
 }
 
 impl Task<'_> {
+    /// Tiles of a piece that a thread takes at a time.
+    fn tiles_at_once(&self, piece: &Piece, k: usize, threads: usize) -> usize {
+        let tiles = piece.tiles();
+        if self.m <= DIRECT_ROWS {
+            // As fast as memory is read: parts alike, so that no thread waits for the others.
+            let tasks = (tiles * piece.tile_bytes / TASK_BYTES).clamp(1, 4 * threads);
+            return tiles.div_ceil(tasks).max(1);
+        }
+        // Tiles are multiplied in pairs.
+        TASK_PRODUCTS.div_ceil(self.m * k.max(1) * TILE_ROWS).next_multiple_of(2)
+    }
+
+    /// The columns of some pieces, which follow each other from column `first` of `y` on.
+    fn multiply(&self, cpu: &Cpu, pieces: &[Piece], first: usize, k: usize) {
+        let threads = cpu.pool().threads();
+        let tasks_of = |piece: &Piece| piece.tiles().div_ceil(self.tiles_at_once(piece, k, threads));
+        cpu.pool().run(pieces.iter().map(tasks_of).sum(), &|mut index| {
+            let mut first = first;
+            for piece in pieces {
+                let tasks = tasks_of(piece);
+                if index >= tasks {
+                    (index, first) = (index - tasks, first + piece.rows);
+                    continue;
+                }
+                let at_once = self.tiles_at_once(piece, k, threads);
+                let tiles = index * at_once..((index + 1) * at_once).min(piece.tiles());
+                // SAFETY: the piece's columns are inside of the rows of `y`.
+                let task =
+                    Self { y: unsafe { self.y.add(first) }, bias: self.bias.map(|bias| &bias[first..]), ..*self };
+                // SAFETY: sizes were checked by `multiply`; no other task has these columns.
+                return unsafe { task.tiles(piece, k, tiles) };
+            }
+        });
+    }
+
+    /// Some tiles of a piece whose columns begin at `self.y`.
+    ///
+    /// # Safety
+    /// The sizes fit; nobody else has these columns.
+    unsafe fn tiles(&self, piece: &Piece, k: usize, tiles: Range<usize>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match piece.kind.layout() {
+                None => self.floats(piece, k, tiles),
+                Some(_) if self.m <= DIRECT_ROWS && is_fast(self.isa) => self.direct(piece, k, tiles),
+                Some(layout) => self.widened(piece, &layout, k, tiles),
+            }
+        }
+    }
+
     /// Where the sums of tile `index` go, from row `row` of `x`.
     unsafe fn out(&self, piece: &Piece, index: usize, row: usize) -> Out {
         let column = index * TILE_ROWS;
