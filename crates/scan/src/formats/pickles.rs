@@ -1,6 +1,6 @@
 //! Pickles and joblib's files.
 
-use super::{Format, names, text};
+use super::{Format, names, pointer, text};
 use crate::context::{Expectation, Input, Scan};
 use crate::finding::Severity;
 use crate::pickle::{self, Budget};
@@ -45,6 +45,7 @@ fn is_named(input: &Input<'_>) -> bool {
         b"BZh",
         b"\xFD7zXZ",
         b"\x28\xB5\x2F\xFD",
+        b"\x04\x22\x4D\x18",
         b"7z\xBC\xAF",
         b"x\x9C",
         b"x\x01",
@@ -55,6 +56,7 @@ fn is_named(input: &Input<'_>) -> bool {
         b"\x93NUMPY",
         b"\x7FELF",
         b"MZ",
+        pointer::BEGINNING,
     ];
     let is_tar = input.bytes.get(257..262) == Some(b"ustar");
     input.expectation == Expectation::File
