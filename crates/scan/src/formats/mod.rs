@@ -26,6 +26,8 @@ mod trees;
 mod ubjson;
 mod zip;
 
+pub(crate) use pointer::BEGINNING as POINTER;
+
 use crate::context::{Input, Scan};
 use crate::finding::{FileReport, Finding};
 use crate::rules;

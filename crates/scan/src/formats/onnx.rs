@@ -59,7 +59,7 @@ impl Format for Onnx {
                 && fields(input.bytes).take(FIELDS_MAX).all(|field| field.is_ok())
                 && fields(input.bytes).take(FIELDS_MAX).flatten().any(|(_, number, _)| number == field::MODEL_GRAPH)
         };
-        input.expectation == Expectation::File && (input.has_extension(&["onnx"]) || looks_like())
+        input.expectation == Expectation::File && (input.is_named(&["onnx"]) || looks_like())
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {

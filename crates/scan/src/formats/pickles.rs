@@ -1,6 +1,6 @@
 //! Pickles and joblib's files.
 
-use super::{Format, names, pointer, text};
+use super::{Format, names, text};
 use crate::context::{Expectation, Input, Scan};
 use crate::finding::Severity;
 use crate::pickle::{self, Budget};
@@ -56,11 +56,10 @@ fn is_named(input: &Input<'_>) -> bool {
         b"\x93NUMPY",
         b"\x7FELF",
         b"MZ",
-        pointer::BEGINNING,
     ];
     let is_tar = input.bytes.get(257..262) == Some(b"ustar");
     input.expectation == Expectation::File
-        && input.has_extension(names::PICKLES)
+        && input.is_named(names::PICKLES)
         && !input.bytes.is_empty()
         && !is_tar
         && !text::is_python_path(input)
