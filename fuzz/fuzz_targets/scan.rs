@@ -8,7 +8,7 @@ use tsumugi_scan::{Limits, scan_bytes};
 const NAMES: &[&str] = &[
     "a", "a.pkl", "a.pt", "a.joblib", "a.npy", "a.npz", "a.h5", "a.keras", "a.onnx", "a.pb", "a.tflite", "a.gguf",
     "a.safetensors", "a.json", "a.yaml", "a.jinja", "a.bin", "a.model", "a.ubj", "a.cbm", "a.t7", "a.rds", "a.pmml",
-    "a.nemo", "a.7z", "a.gz", "a.txt",
+    "a.nemo", "a.7z", "a.gz", "a.lz4", "a.txt", "modules.json",
 ];
 
 fuzz_target!(|bytes: &[u8]| {

@@ -1,13 +1,14 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
-use std::path::Path;
+use std::sync::Arc;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use tsumugi_base::error_chain;
 use tsumugi_files::{Gate, OpenFolder, Refusal};
 use tsumugi_infer::text::{Options, Placement, SamplingParameters, ranges};
 use tsumugi_models::Precision;
-use tsumugi_scan::{ScanGate, Severity};
+use tsumugi_scan::{Policy, ScanGate, Severity};
 use tsumugi_tensor::KeyValueType;
 
 use crate::output::{Failure, harmless, tell};
@@ -46,36 +47,35 @@ pub fn severity() -> impl TypedValueParser<Value = Severity> {
         .map(|name| Severity::from_name(&name).unwrap_or(Severity::Medium)) // clap knows no other
 }
 
-/// `--allow-unsafe`: the gate that the files of a model pass before they are loaded.
-#[derive(Debug, Clone, Copy, Default, Args)]
+/// `--allow-unsafe` and `--policy`: the gate that the files of a model pass before they are loaded.
+#[derive(Debug, Clone, Default, Args)]
 pub struct Trust {
     /// Load the model although the scanner finds something in its files that could do harm; that becomes a warning
     #[arg(long)]
     allow_unsafe: bool,
+    /// Whose signature a model must have, and which findings are known (TOML; docs/scan.md). Where a signature is demanded,
+    /// `--allow-unsafe` does not replace it
+    #[arg(long, value_name = "FILE", env = "TSUMUGI_POLICY", value_parser = policy())]
+    policy: Option<Arc<Policy>>,
 }
 
-impl Trust {
-    const GATE: ScanGate = ScanGate { way_out: "--allow-unsafe" };
+/// Reads a policy while the command line is read: what is wrong with it is said before anything is done.
+fn policy() -> impl TypedValueParser<Value = Arc<Policy>> {
+    PathBufValueParser::new().try_map(|file| Policy::read(&file).map(Arc::new).map_err(|error| error_chain(&error)))
+}
 
-    /// Judges a file that was read and will be used as it is in memory.
-    pub fn check_bytes(self, bytes: &[u8], path: &Path) -> Result<(), Refusal> {
-        self.allow(Self::GATE.check_bytes(bytes, path))
-    }
-
-    fn allow(self, checked: Result<(), Refusal>) -> Result<(), Refusal> {
-        match checked {
+impl Gate for Trust {
+    fn check(&self, folder: &OpenFolder) -> Result<(), Refusal> {
+        let none = Policy::default();
+        let gate = ScanGate { way_out: "--allow-unsafe", policy: self.policy.as_deref().unwrap_or(&none) };
+        gate.verify(folder)?;
+        match gate.scan(folder) {
             Err(refusal) if self.allow_unsafe => {
                 tell(&harmless(&format!("warning: {}: {}", refusal.path.display(), refusal.reason)));
                 Ok(())
             }
             other => other,
         }
-    }
-}
-
-impl Gate for Trust {
-    fn check(&self, folder: &OpenFolder) -> Result<(), Refusal> {
-        self.allow(Self::GATE.check(folder))
     }
 }
 

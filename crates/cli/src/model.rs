@@ -4,10 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tsumugi_base::io::read_limited;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, FilesError, ModelFiles};
+use tsumugi_files::{Admitted, FilesError, Gate as _, ModelFiles, OpenFolder};
 use tsumugi_infer::text::{
     CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, Placement, TextModel, TooLarge,
 };
@@ -53,16 +52,18 @@ pub fn not_a_collection(path: &Path) -> Result<(), Failure> {
 }
 
 /// The model that `model` names, its files open, once the scanner has let them through.
-pub fn admit(model: &str, trust: Trust) -> Result<Admitted<ModelFiles>, Failure> {
-    Ok(ModelFiles::admit(&path_of(model)?, &trust)?)
+pub fn admit(model: &str, trust: &Trust) -> Result<Admitted<ModelFiles>, Failure> {
+    Ok(ModelFiles::admit(&path_of(model)?, trust)?)
 }
 
 /// The tokenizer of a model, or of a vocabulary file of any kind; with the chat template, if there is one.
-pub fn tokenizer(model: &str, trust: Trust) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
+pub fn tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
     let path = Path::new(model);
     if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
-        let bytes = read_limited(path, TOKENIZER_FILE_BYTES_MAX)?;
-        trust.check_bytes(&bytes, path).map_err(FilesError::from)?;
+        let folder = OpenFolder::of_file(path)?;
+        trust.check(&folder).map_err(FilesError::from)?;
+        let bytes =
+            folder.only_file().map(|file| file.bytes(TOKENIZER_FILE_BYTES_MAX)).transpose()?.unwrap_or_default();
         return Ok((in_file(path, Tokenizer::from_vocabulary(&bytes, path))?, None));
     }
     let model = admit(model, trust)?;
@@ -84,7 +85,7 @@ fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -
 }
 
 /// A model of either kind, one of `beside` that share the memory: what says that it is for vectors makes vectors.
-pub fn load_to_serve(model: &str, options: Options, beside: usize, trust: Trust) -> Result<Model, Failure> {
+pub fn load_to_serve(model: &str, options: Options, beside: usize, trust: &Trust) -> Result<Model, Failure> {
     let admitted = admit(model, trust)?;
     if !Embedder::is_for(&admitted)? {
         return Ok(Model::Text(Arc::new(load_admitted(&admitted, options, beside)?)));
@@ -96,7 +97,7 @@ pub fn load_to_serve(model: &str, options: Options, beside: usize, trust: Trust)
 }
 
 /// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
-pub fn load(model: &str, options: Options, beside: usize, trust: Trust) -> Result<LocalModel, Failure> {
+pub fn load(model: &str, options: Options, beside: usize, trust: &Trust) -> Result<LocalModel, Failure> {
     load_admitted(&admit(model, trust)?, options, beside)
 }
 

@@ -1,4 +1,5 @@
-//! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files, `generation_config.json`.
+//! A model as a Hugging Face folder: `config.json`, `model.safetensors`, the tokenizer's files,
+//! `generation_config.json`, and a model card where the licence is known.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +8,7 @@ use serde_json::{Map, Value, json};
 use tsumugi_base::io::{AtomicFolder, create_folder, write_atomic};
 use tsumugi_base::progress::Observer;
 use tsumugi_files::safetensors::{MODEL_FILE, write_safetensors_with};
-use tsumugi_files::{Admitted, ElementType, FilesError, ModelFiles, TensorSpec};
+use tsumugi_files::{Admitted, ElementType, FilesError, ModelCard, ModelFiles, TensorSpec};
 use tsumugi_models::slots::Layout;
 use tsumugi_models::{ModelError, Translation, read_spec};
 use tsumugi_tensor::threads::Pool;
@@ -102,6 +103,9 @@ pub fn write_folder(
         config.insert("torch_dtype".into(), folder_type.word().into());
     }
     write_json(&partial.join("config.json"), &config)?;
+    if let Some(card) = ModelCard::of(model).of_derived() {
+        write_atomic(&partial.join("README.md"), card.as_bytes()).map_err(FilesError::from)?;
+    }
     folder.commit().map_err(FilesError::from)?;
     Ok(written)
 }

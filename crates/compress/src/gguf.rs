@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use tsumugi_base::progress::Observer;
 use tsumugi_files::gguf::{Metadata, Value, part_count, write_gguf_with};
-use tsumugi_files::{Admitted, ElementType, ModelFiles, TensorFile, TensorSpec, to_f32};
+use tsumugi_files::{Admitted, ElementType, ModelCard, ModelFiles, TensorFile, TensorSpec, to_f32};
 use tsumugi_models::gguf::{Architecture, architecture_of};
 use tsumugi_models::slots::Layout;
 use tsumugi_models::{DecoderSpec, Translation, read_layout, read_spec};
@@ -120,6 +120,9 @@ fn metadata(
     metadata.insert("general.type", Value::String("model".into()));
     if let Some(name) = model.path().canonicalize().ok().as_deref().and_then(Path::file_name) {
         metadata.insert("general.name", Value::String(name.to_string_lossy().into_owned()));
+    }
+    if let Some(licence) = ModelCard::of(model).licences.first() {
+        metadata.insert("general.license", Value::String(licence.clone()));
     }
     general(&mut metadata);
     for (key, value) in vocabulary(model, spec)?.iter() {

@@ -132,9 +132,24 @@ impl OpenFolder {
         folder
     }
 
+    /// Opens one file of a folder and no others.
+    pub fn of_file(path: &Path) -> Result<Self, FilesError> {
+        let failed = |source| FileError::read(path, source);
+        let file = OpenFile::open(path.to_owned()).map_err(failed)?;
+        let file = file.ok_or_else(|| failed(io::Error::other("it is no plain file")))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        Ok(Self { path: folder, files: BTreeMap::from([(name, file)]), closed: BTreeMap::new() })
+    }
+
     /// The folder, as it was named.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, if only one is open.
+    pub fn only_file(&self) -> Option<&OpenFile> {
+        self.files.values().next().filter(|_| self.files.len() == 1)
     }
 
     /// Names and files, in alphabetical order.
@@ -203,18 +218,21 @@ impl OpenFile {
         Ok(MappedFile::of(&self.file, &self.path)?)
     }
 
+    /// A copy of its content, of at most `bytes_max`.
+    pub fn bytes(&self, bytes_max: u64) -> Result<Vec<u8>, FilesError> {
+        // A handle has one position, which another thread may be moving; the mapping has none.
+        if self.bytes > bytes_max {
+            return Ok(read_opened_limited(&self.file, &self.path, bytes_max)?); // its error names both sizes
+        }
+        Ok(self.map()?.to_vec())
+    }
+
     /// Its content as UTF-8 text of at most `bytes_max`, read once and kept.
     pub fn text(&self, bytes_max: u64) -> Result<&str, FilesError> {
         if let Some(text) = self.text.get() {
             return Ok(text);
         }
-        // A handle has one position, which another thread may be moving; the mapping has none.
-        let bytes = if self.bytes > bytes_max {
-            read_opened_limited(&self.file, &self.path, bytes_max)? // its error names both sizes
-        } else {
-            self.map()?.to_vec()
-        };
-        let text = text_from_bytes(bytes, &self.path)?;
+        let text = text_from_bytes(self.bytes(bytes_max)?, &self.path)?;
         Ok(self.text.get_or_init(|| text))
     }
 }

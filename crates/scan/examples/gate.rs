@@ -6,13 +6,14 @@ use std::path::Path;
 use std::time::Instant;
 
 use tsumugi_files::{FilesError, Gate, ModelFiles, NoScan};
-use tsumugi_scan::ScanGate;
+use tsumugi_scan::{Policy, ScanGate};
 
 const ROUNDS: usize = 21;
 
 fn main() -> Result<(), FilesError> {
     let without = NoScan { reason: "to compare" };
-    let with = ScanGate { way_out: "another model" };
+    let policy = Policy::default();
+    let with = ScanGate { way_out: "another model", policy: &policy };
     for model in std::env::args().skip(1) {
         let open = |gate: &dyn Gate| {
             let begun = Instant::now();

@@ -74,6 +74,11 @@ impl Input<'_> {
         let Some((_, extension)) = self.name.rsplit_once('.') else { return false };
         extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
     }
+
+    /// The same of what is not a pointer of Git LFS, which has the name of the file that it stands for.
+    pub fn is_named(&self, extensions: &[&str]) -> bool {
+        self.has_extension(extensions) && !self.bytes.starts_with(formats::POINTER)
+    }
 }
 
 /// A scan in progress.

@@ -12,24 +12,30 @@
 //! paths = ["phi-2/config.json"]
 //! reason = "the code was read on 2026-11-02, and its revision is pinned"
 //! until = 2027-03-01
+//!
+//! [signatures]
+//! required = true
+//! keys = ["trusted.pub"]
 //! ```
 //!
 //! A path names a file, or a folder with all that is in it, at any depth; one that begins with `/` is whole. `*` and `?` stand
-//! for letters of a name, `**` for any folders.
+//! for letters of a name, `**` for any folders. Keys and roots are files, counted from the policy's folder.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::error::Error;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use glob::{MatchOptions, Pattern};
 use serde::Deserialize;
 use toml::value::Datetime;
-use tsumugi_base::Hint;
-use tsumugi_base::io::{TextError, read_to_string_limited};
-use tsumugi_base::limits::RECIPE_BYTES_MAX;
+use tsumugi_base::io::{TextError, read_limited, read_to_string_limited};
+use tsumugi_base::limits::{PEM_BYTES_MAX, RECIPE_BYTES_MAX};
 use tsumugi_base::run_record::utc_timestamp;
+use tsumugi_base::{Hint, error_chain};
 
 use crate::finding::{FileReport, Severity, Suppressed};
+use crate::path_pattern::PathPattern;
+use crate::provenance::{Certificate, PublicKey, roots_from_pem};
 use crate::rules::{self, LIMIT};
 
 /// What a user decided about findings. The default decides nothing.
@@ -37,15 +43,30 @@ use crate::rules::{self, LIMIT};
 pub struct Policy {
     /// The least severity at which the answer is no, if the policy says so.
     pub fail_on: Option<Severity>,
-    excluded: Vec<Pattern>,
+    /// Who must have signed a model before it is loaded, if the policy says so.
+    pub signatures: Option<Signatures>,
+    excluded: Vec<PathPattern>,
     severities: BTreeMap<String, Severity>,
     suppressions: Vec<Suppression>,
+}
+
+/// Whose signatures are believed where models are loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Signatures {
+    /// Whether a model without a signature is refused; if not, only one whose signature is not right.
+    pub required: bool,
+    /// Keys that are believed.
+    pub keys: Vec<PublicKey>,
+    /// Authorities that are believed.
+    pub roots: Vec<Certificate>,
+    /// The policy that says so.
+    pub policy: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Suppression {
     rule: String,
-    paths: Vec<Pattern>,
+    paths: Vec<PathPattern>,
     reason: String,
     /// The last day on which it counts, `2027-03-01`.
     until: String,
@@ -88,6 +109,17 @@ struct Document {
     severity: BTreeMap<String, Severity>,
     #[serde(default)]
     suppress: Vec<SuppressTable>,
+    signatures: Option<SignaturesTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignaturesTable {
+    required: bool,
+    #[serde(default)]
+    keys: Vec<PathBuf>,
+    #[serde(default)]
+    roots: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -103,11 +135,11 @@ impl Policy {
     /// Reads a policy file.
     pub fn read(file: &Path) -> Result<Self, PolicyError> {
         let text = read_to_string_limited(file, RECIPE_BYTES_MAX)?;
-        Self::parse(&text).map_err(|problem| PolicyError::Wrong { file: file.to_owned(), problem })
+        Self::parse(&text, file).map_err(|problem| PolicyError::Wrong { file: file.to_owned(), problem })
     }
 
-    /// The policy that a text states, or what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    /// The policy that the text of a file states, or what is wrong with it.
+    fn parse(text: &str, file: &Path) -> Result<Self, String> {
         let document: Document = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
         for rule in document.severity.keys() {
             check_rule(rule)?;
@@ -115,6 +147,7 @@ impl Policy {
         Ok(Self {
             fail_on: document.fail_on,
             excluded: patterns(&document.exclude)?,
+            signatures: document.signatures.map(|table| Signatures::of(table, file)).transpose()?,
             severities: document.severity,
             suppressions: document.suppress.into_iter().map(Suppression::of).collect::<Result<_, _>>()?,
         })
@@ -156,6 +189,27 @@ impl Policy {
     }
 }
 
+impl Signatures {
+    fn of(table: SignaturesTable, policy: &Path) -> Result<Self, String> {
+        let SignaturesTable { required, keys, roots } = table;
+        if keys.is_empty() && roots.is_empty() {
+            return Err("`[signatures]` believes nobody: give `keys` or `roots`".into());
+        }
+        let folder = policy.parent().unwrap_or(Path::new(""));
+        let keys = keys.iter().map(|key| read_pem(&folder.join(key), PublicKey::from_pem));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        let roots = roots.iter().map(|root| read_pem(&folder.join(root), roots_from_pem));
+        let roots = roots.collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Self { required, keys, roots, policy: policy.to_owned() })
+    }
+}
+
+/// What a PEM file that a policy names holds.
+fn read_pem<T, E: Error + 'static>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, E>) -> Result<T, String> {
+    let bytes = read_limited(path, PEM_BYTES_MAX).map_err(|error| error_chain(&error))?;
+    parse(&bytes).map_err(|error| format!("{}: {}", path.display(), error_chain(&error)))
+}
+
 impl Suppression {
     fn of(table: SuppressTable) -> Result<Self, String> {
         let SuppressTable { rule, paths, reason, until } = table;
@@ -179,28 +233,13 @@ fn check_rule(id: &str) -> Result<(), String> {
     }
 }
 
-fn patterns(texts: &[String]) -> Result<Vec<Pattern>, String> {
-    let pattern = |text: &String| match Pattern::new(text.trim_end_matches('/')) {
-        Ok(pattern) if !text.trim_matches('/').is_empty() => Ok(pattern),
-        Ok(_) => Err(format!("`{text}` names no path")),
-        Err(error) => Err(format!("the path `{text}`: {error}")),
-    };
-    texts.iter().map(pattern).collect()
+fn patterns(texts: &[String]) -> Result<Vec<PathPattern>, String> {
+    texts.iter().map(|text| PathPattern::parse(text)).collect()
 }
 
-/// Whether a pattern names the path, or a folder that it is in.
-fn any_matches(patterns: &[Pattern], path: &Path) -> bool {
-    const OPTIONS: MatchOptions =
-        MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
+fn any_matches(patterns: &[PathPattern], path: &Path) -> bool {
     let Ok(whole) = std::path::absolute(path) else { return false };
-    let above: Vec<PathBuf> = whole.ancestors().map(Path::to_owned).collect();
-    above.iter().any(|ending| {
-        let parts: Vec<Component<'_>> = ending.components().collect();
-        (0..parts.len()).any(|first| {
-            let part: PathBuf = parts[first..].iter().collect();
-            patterns.iter().any(|pattern| pattern.matches_path_with(&part, OPTIONS))
-        })
-    })
+    patterns.iter().any(|pattern| pattern.covers(&whole))
 }
 
 #[cfg(test)]
@@ -242,7 +281,7 @@ mod tests {
 
     #[test]
     fn what_is_suppressed_is_set_aside_until_its_day_is_over() {
-        let policy = Policy::parse(POLICY).expect("it is a policy");
+        let policy = Policy::parse(POLICY, Path::new("policy.toml")).expect("it is a policy");
         assert_eq!(policy.fail_on, Some(Severity::High));
         for (path, day, left) in [
             ("a/phi-2/config.json", "2027-03-01", 0),
@@ -261,7 +300,7 @@ mod tests {
 
     #[test]
     fn severities_and_what_was_not_read() {
-        let policy = Policy::parse(POLICY).expect("it is a policy");
+        let policy = Policy::parse(POLICY, Path::new("policy.toml")).expect("it is a policy");
         let mut report = report("m/big.pt", &["pickle-junk", "secret", "limit"]);
         report.unread = Some("it is long".into());
         policy.apply_on("2026-01-01", &mut report);
@@ -272,7 +311,7 @@ mod tests {
 
     #[test]
     fn excluded_paths() {
-        let policy = Policy::parse(POLICY).expect("it is a policy");
+        let policy = Policy::parse(POLICY, Path::new("policy.toml")).expect("it is a policy");
         for (path, expected) in [
             ("a/old/b.pt", true),
             ("a/older/b.pt", false),
@@ -299,8 +338,12 @@ mod tests {
             (suppress("rule = 'secret'\npaths = ['a']\nreason = ' '\nuntil = 2027-01-01"), "has no reason"),
             (suppress("rule = 'secret'\npaths = []\nreason = 'b'\nuntil = 2027-01-01"), "names no paths"),
             (suppress("rule = 'secret'\npaths = ['a']\nreason = 'b'\nuntil = 10:00:00"), "is no day"),
+            ("[signatures]\nkeys = ['a.pub']".into(), "missing field `required`"),
+            ("[signatures]\nrequired = true".into(), "believes nobody"),
+            ("[signatures]\nrequired = true\nkeys = ['a.pub']".into(), "cannot read no/a.pub"),
+            ("[signatures]\nrequired = true\nroots = ['a.pem']".into(), "cannot read no/a.pem"),
         ] {
-            let found = Policy::parse(&text).expect_err(&text);
+            let found = Policy::parse(&text, Path::new("no/policy.toml")).expect_err(&text);
             assert!(found.contains(problem), "{text}: {found}");
         }
     }

@@ -89,6 +89,10 @@ rules! {
         "What cannot be read cannot be judged.",
         "check where the file is from, and fetch it again",
         ["CVE-2025-10155"];
+    LFS_POINTER "lfs-pointer" Medium "a file is a pointer of Git LFS, and not the file itself",
+        "The repository was fetched without its large files: what will lie here was not looked at.",
+        "`git lfs pull` fetches the file; scan it then",
+        [];
     FORMAT_MISMATCH "format-mismatch" Low "a file's content is of another format than its name says",
         "Tools that go by names look at the wrong thing or at nothing.",
         "rename the file, or ask why it is named so",
@@ -145,9 +149,9 @@ rules! {
         "A link, a dataset or an entity leads to a path that the file gives; what lies there is read as if it were a part of the model, and leaves with it.",
         "do not load the file; no model's weights need this",
         ["CVE-2026-1669"];
-    REMOTE_CODE "remote-code" Low "a configuration asks for code of the repository",
-        "With trust_remote_code the Python files that auto_map names are run.",
-        "leave trust_remote_code off, or read the files and pin their revision",
+    REMOTE_CODE "remote-code" Low "a configuration asks for code of the repository, or of a package that is not its loader's",
+        "What it names is imported: with trust_remote_code Python files of the repository, otherwise whatever is installed under that name.",
+        "leave trust_remote_code off, or read the files and pin their revision; install no package for it that you do not know",
         [];
     CONFIG_TARGET "config-target" Critical "a configuration names a dangerous function to call",
         "Hydra, NeMo and skops import and call what such fields name.",

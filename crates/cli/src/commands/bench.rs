@@ -154,7 +154,7 @@ impl Bench {
                 return Err(Failure::new("--mapped needs a model with files", "give a model folder or a GGUF file"));
             }
             Some(case) => roofline::random_model((case.spec)(), cpu)?,
-            None => Decoder::load_to_serve(&model::admit(model, self.trust)?, cpu, precision)?,
+            None => Decoder::load_to_serve(&model::admit(model, &self.trust)?, cpu, precision)?,
         };
         let asked = Asked {
             batch: self.batch.or(known.map(|case| case.batch)),

@@ -60,7 +60,7 @@ impl Command for Convert {
         tsumugi convert smollm2.Q8_0.gguf smollm2 --type bf16";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::admit(&self.model, self.trust)?;
+        let model = model::admit(&self.model, &self.trust)?;
         let pool = Pool::of_cores(self.threads.get());
         interrupt::listen("stopping")?;
         let (folder_type, name) = self.element_type.of_both();

@@ -74,7 +74,7 @@ impl Command for Embed {
     fn run(self) -> Result<Answer, Failure> {
         let form = self.out.as_deref().map(Form::of).transpose()?;
         let texts = self.texts.read()?;
-        let embedder = Embedder::load(&model::admit(&self.model, self.trust)?, self.options())?;
+        let embedder = Embedder::load(&model::admit(&self.model, &self.trust)?, self.options())?;
         if self.pooling.is_none() && !embedder.pooling().1 {
             tell(&format!(
                 "note: {} does not say how its vectors are pooled: the mean is taken; `--pooling` says otherwise",

@@ -55,7 +55,7 @@ impl Command for Generate {
         tsumugi generate smollm2-135m --prompt 'I live in New Yor' --heal";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options()?, 1, self.trust)?;
+        let model = model::load(&self.model, self.serving.options()?, 1, &self.trust)?;
         interrupt::listen("")?;
         let request = Request {
             prompt: if self.heal { Prompt::Open(self.prompt) } else { Prompt::Text(self.prompt) },

@@ -53,8 +53,8 @@ impl Command for Perplexity {
         tsumugi perplexity smollm2.Q4_K_M.gguf held-out.txt --window 512 --against SmolLM2-135M";
 
     fn run(self) -> Result<Answer, Failure> {
-        let files = model::admit(&self.model, self.trust)?;
-        let against = self.against.as_deref().map(|model| model::admit(model, self.trust)).transpose()?;
+        let files = model::admit(&self.model, &self.trust)?;
+        let against = self.against.as_deref().map(|model| model::admit(model, &self.trust)).transpose()?;
         let text = tsumugi_data::read_text(&self.file)?;
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };

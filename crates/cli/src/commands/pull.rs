@@ -58,7 +58,7 @@ impl Command for Pull {
         let hub = Hub::new(settings);
         let Some(text) = &self.source else { return list(&hub, self.json) };
         if Path::new(text).exists() {
-            return tell_path(text, &found_at(Path::new(text), self.trust)?, self.json);
+            return tell_path(text, &found_at(Path::new(text), &self.trust)?, self.json);
         }
         let source = Source::parse(text)?;
         interrupt::listen("stopping; what has arrived stays")?;
@@ -72,7 +72,7 @@ impl Command for Pull {
             other => other.into(),
         })?;
         drop(progress);
-        check(&pulled.path, self.trust)?;
+        check(&pulled.path, &self.trust)?;
         tell(&pulled, self.json)
     }
 }
@@ -87,15 +87,15 @@ fn tell_licence(source: &Source, progress: &Progress) {
 }
 
 /// Only what can be opened, and may be, was worth fetching: formats are read, weights are not.
-fn check(path: &Path, trust: Trust) -> Result<(), Failure> {
+fn check(path: &Path, trust: &Trust) -> Result<(), Failure> {
     if path.is_dir() || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-        ModelFiles::admit(path, &trust)?;
+        ModelFiles::admit(path, trust)?;
     }
     Ok(())
 }
 
 /// What lies at a path, if it is a model: its headers are read, its weights are not.
-fn found_at(path: &Path, trust: Trust) -> Result<Found, Failure> {
+fn found_at(path: &Path, trust: &Trust) -> Result<Found, Failure> {
     if path.is_dir() {
         not_a_collection(path)?;
     }
@@ -104,7 +104,7 @@ fn found_at(path: &Path, trust: Trust) -> Result<Found, Failure> {
         let tensors = TensorFile::single(MappedFile::open(path)?)?;
         return Ok(Found { kind: "a safetensors file", family: None, tensors });
     }
-    let files = ModelFiles::admit(path, &trust)?;
+    let files = ModelFiles::admit(path, trust)?;
     let tensors = files.tensors()?;
     if let Some(metadata) = files.gguf() {
         let family = metadata.get("general.architecture").and_then(|value| value.as_str()).map(str::to_owned);

@@ -49,7 +49,7 @@ impl Command for Quantize {
         tsumugi quantize smollm2.f16.gguf smollm2.Q8_0.gguf --type Q8_0";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::admit(&self.model, self.trust)?;
+        let model = model::admit(&self.model, &self.trust)?;
         let mix = mix::find(&self.element_type).unwrap_or(&mix::ALL[0]); // clap knows no other
         let pool = Pool::of_cores(self.threads.get());
         interrupt::listen("stopping")?;

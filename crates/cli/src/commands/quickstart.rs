@@ -106,7 +106,7 @@ fn as_text(made: &QuickstartResult, out: &Path) -> String {
 /// On the usual port, or on any free one: after minutes of training, a port in use is no reason to fail.
 fn serve(made: &QuickstartResult, threads: Threads, json: bool) -> Result<(), Failure> {
     let options = LoadOptions { threads: threads.get(), ..LoadOptions::default() };
-    let model = Model::Text(Arc::new(model::load(&made.chat.to_string_lossy(), options, 1, Trust::default())?));
+    let model = Model::Text(Arc::new(model::load(&made.chat.to_string_lossy(), options, 1, &Trust::default())?));
     let options = tsumugi_serve::Options {
         suggested_system_messages: made.suggested_system_messages.clone(),
         opening_prompts: OPENING_PROMPTS.map(str::to_owned).into(),

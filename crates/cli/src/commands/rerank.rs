@@ -47,7 +47,7 @@ impl Command for Rerank {
     fn run(self) -> Result<Answer, Failure> {
         let passages = self.passages.read()?;
         let model =
-            CrossEncoder::load(&model::admit(&self.model, self.trust)?, self.threads.get(), self.compute.precision())?;
+            CrossEncoder::load(&model::admit(&self.model, &self.trust)?, self.threads.get(), self.compute.precision())?;
         interrupt::listen("stopping")?;
         let texts: Vec<&str> = passages.iter().map(String::as_str).collect();
         let scores = self.score(&model, &texts)?;

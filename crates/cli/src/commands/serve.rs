@@ -49,7 +49,7 @@ impl Command for Serve {
 
     fn run(self) -> Result<Answer, Failure> {
         let serving = self.serving.options()?;
-        let load = |name: &String| model::load_to_serve(name, serving.clone(), self.models.len(), self.trust);
+        let load = |name: &String| model::load_to_serve(name, serving.clone(), self.models.len(), &self.trust);
         let models = self.models.iter().map(load).collect::<Result<Vec<Model>, Failure>>()?;
         let options = Options {
             address: self.address,

@@ -8,7 +8,7 @@ use serde_json::json;
 use tsumugi_base::io::read_to_string_limited;
 use tsumugi_base::run_record::seconds_of_day;
 use tsumugi_scan::provenance::{
-    Certificate, Problem, PublicKey, SIGNATURE_BYTES_MAX, Trust, Verdict, VerifyOptions, certificates_from_pem, verify,
+    Certificate, Problem, PublicKey, SIGNATURE_BYTES_MAX, Trust, Verdict, VerifyOptions, roots_from_pem, verify,
 };
 
 use super::Command;
@@ -67,7 +67,7 @@ impl Command for Verify {
         let signature = read_to_string_limited(&path, SIGNATURE_BYTES_MAX)?;
         let mut roots: Vec<Certificate> = Vec::new();
         for path in &self.root {
-            roots.extend(read_with(path, certificates_from_pem)?);
+            roots.extend(read_with(path, roots_from_pem)?);
         }
         let now = || SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         let keys = self.key.iter().map(|path| read_with(path, PublicKey::from_pem)).collect::<Result<_, _>>()?;

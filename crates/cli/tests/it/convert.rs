@@ -20,6 +20,7 @@ fn a_folder_becomes_a_file_and_a_folder_again_and_answers_the_same() {
     let folder = temporary_folder();
     let path = folder.path();
     tiny_model(&path.join("model"), true);
+    std::fs::write(path.join("model/README.md"), "---\nlicense: apache-2.0\n---\n# A model\n").unwrap();
     let written = tsumugi(path, &["convert", "model", "m.gguf", "--json"]).json();
     assert_eq!((&written["out"], &written["bits_per_weight"]), (&"m.gguf".into(), &32.0.into()), "{written}");
     assert_eq!((&written["relative_error"], &written["notes"]), (&0.0.into(), &serde_json::json!([])), "{written}");
@@ -30,6 +31,10 @@ fn a_folder_becomes_a_file_and_a_folder_again_and_answers_the_same() {
     assert!(back.stdout.contains("deep/back: 32.00 bits per weight"), "{}", back.stdout);
     let bytes = |name: &str| std::fs::read(path.join(name)).unwrap();
     assert!(bytes("model/model.safetensors") == bytes("deep/back/model.safetensors"));
+    assert_eq!(bytes("deep/back/README.md"), b"---\nlicense: apache-2.0\n---\n", "the licence goes with the weights");
+    let licences = |model: &str| tsumugi(path, &["bom", model]).json()["metadata"]["component"]["licenses"].clone();
+    assert_eq!(licences("m.gguf"), serde_json::json!([{"license": {"id": "Apache-2.0"}}]));
+    assert_eq!(licences("m.gguf"), licences("deep/back"));
     let answer = |model: &str| {
         let ran =
             tsumugi(path, &["generate", model, "--prompt", "What light", "--max-tokens", "8", "--compute", "f32"]);

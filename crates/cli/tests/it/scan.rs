@@ -183,37 +183,44 @@ fn a_store_is_watched() {
     let _ = child.wait();
 }
 
-/// Every command that loads a model or its tokenizer, with a file beside the weights that would run a command in Python.
+/// Every command that loads a model or its tokenizer, and a corpus as `c.toml` has it.
+const LOADING: [&[&str]; 19] = [
+    &["generate", "model", "--prompt", "a"],
+    &["chat", "model"],
+    &["serve", "model", "--port", "0"],
+    &["embed", "model", "a"],
+    &["rerank", "model", "a", "b"],
+    &["perplexity", "model", "a.txt"],
+    &["quantize", "model", "out.gguf", "--type", "Q8_0"],
+    &["convert", "model", "out.gguf"],
+    &["convert", "model", "out"],
+    &["bench", "model"],
+    &["tune", "sft", "model", "--data", "a.txt", "--out", "out"],
+    &["pull", "./model"],
+    &["tokenizer", "encode", "model", "a"],
+    &["tokenizer", "decode", "model", "1"],
+    &["tokenizer", "inspect", "model"],
+    &["tokenizer", "compare", "model", "--files", "a.txt"],
+    &["data", "pack", "a.txt", "--tokenizer", "model", "--out", "out"],
+    &["data", "preview", "a.txt", "--tokenizer", "model"],
+    &["data", "run", "c.toml", "--out", "out"],
+];
+
+/// A model as these take it, and a corpus.
+fn model_and_corpus(path: &Path) {
+    tiny_model(&path.join("model"), true);
+    fs::write(path.join("a.txt"), drama()).unwrap();
+    fs::write(path.join("c.toml"), "[[source]]\nname = 'a'\npaths = ['a.txt']\n[pack]\ntokenizer = 'model'\n").unwrap();
+}
+
+/// With a file beside the weights that would run a command in Python.
 #[test]
 fn no_command_loads_what_would_do_harm() {
     let folder = temporary_folder();
     let path = folder.path();
-    tiny_model(&path.join("model"), true);
+    model_and_corpus(path);
     fs::write(path.join("model/extra.pkl"), EVIL).unwrap();
-    fs::write(path.join("a.txt"), drama()).unwrap();
-    fs::write(path.join("c.toml"), "[[source]]\nname = 'a'\npaths = ['a.txt']\n[pack]\ntokenizer = 'model'\n").unwrap();
-    let commands: [&[&str]; 19] = [
-        &["generate", "model", "--prompt", "a"],
-        &["chat", "model"],
-        &["serve", "model", "--port", "0"],
-        &["embed", "model", "a"],
-        &["rerank", "model", "a", "b"],
-        &["perplexity", "model", "a.txt"],
-        &["quantize", "model", "out.gguf", "--type", "Q8_0"],
-        &["convert", "model", "out.gguf"],
-        &["convert", "model", "out"],
-        &["bench", "model"],
-        &["tune", "sft", "model", "--data", "a.txt", "--out", "out"],
-        &["pull", "./model"],
-        &["tokenizer", "encode", "model", "a"],
-        &["tokenizer", "decode", "model", "1"],
-        &["tokenizer", "inspect", "model"],
-        &["tokenizer", "compare", "model", "--files", "a.txt"],
-        &["data", "pack", "a.txt", "--tokenizer", "model", "--out", "out"],
-        &["data", "preview", "a.txt", "--tokenizer", "model"],
-        &["data", "run", "c.toml", "--out", "out"],
-    ];
-    for command in commands {
+    for command in LOADING {
         let ran = tsumugi(path, command);
         let refusal = "extra.pkl is not admitted: calls os.system('true'); os.system runs commands or code (critical: ";
         assert!(ran.code == 2 && ran.stderr.contains(refusal), "{command:?}: {} {}", ran.code, ran.stderr);
@@ -224,6 +231,43 @@ fn no_command_loads_what_would_do_harm() {
     }
     let ran = tsumugi(path, &["generate", "model", "--prompt", "a", "--max-tokens", "2", "--allow-unsafe"]);
     assert!(ran.code == 0 && ran.stderr.starts_with("warning: model/extra.pkl: calls os.system"), "{}", ran.stderr);
+}
+
+#[test]
+fn no_command_loads_what_is_not_signed_where_a_policy_demands_it() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    model_and_corpus(path);
+    assert_eq!(tsumugi(path, &["keygen", "a.key"]).code, 0);
+    fs::write(path.join("policy.toml"), "[signatures]\nrequired = true\nkeys = ['a.key.pub']\n").unwrap();
+    for command in LOADING {
+        let ran = tsumugi(path, &[command, &["--policy", "policy.toml", "--allow-unsafe"]].concat());
+        let refusal = "model is not admitted: policy.toml demands a signature, and there is no ./model/model.sig\n";
+        let refusal = if command[0] == "pull" { refusal.to_owned() } else { refusal.replace("./", "") };
+        assert!(ran.code == 2 && ran.stderr.contains(&refusal), "{command:?}: {} {}", ran.code, ran.stderr);
+        assert!(!path.join("out").exists() && !path.join("out.gguf").exists(), "{command:?}: nothing is written");
+    }
+    let inspect = ["tokenizer", "inspect", "model/tokenizer.json", "--policy", "policy.toml"];
+    let ran = tsumugi(path, &inspect);
+    assert!(ran.code == 2 && ran.stderr.contains("there is no model/tokenizer.json.sig"), "{}", ran.stderr);
+
+    assert_eq!(tsumugi(path, &["sign", "model", "--key", "a.key"]).code, 0);
+    assert_eq!(tsumugi(path, &inspect).code, 0, "it is one of the folder's files");
+    let generate = ["generate", "model", "--prompt", "a", "--max-tokens", "2", "--policy", "policy.toml"];
+    assert_eq!(tsumugi(path, &generate).code, 0);
+    fs::write(path.join("model/more.txt"), "more").unwrap();
+    tsumugi(path, &generate).is("
+        exit 2
+        ---- stderr
+        error: model is not admitted: more.txt was not signed (policy.toml demands what model/model.sig says)
+
+        hint: `tsumugi verify model --key FILE` shows all; fetch the model again
+    ");
+    let ran = binary(path, &generate[..6]).env("TSUMUGI_POLICY", "policy.toml").output().unwrap();
+    assert_eq!(ran.status.code(), Some(2), "a policy of the environment counts everywhere");
+    fs::write(path.join("policy.toml"), "signatures = 1").unwrap();
+    let ran = tsumugi(path, &generate);
+    assert!(ran.code == 2 && ran.stderr.contains("policy.toml: "), "{}", ran.stderr);
 }
 
 /// Words of a command line that are not the command's own name.

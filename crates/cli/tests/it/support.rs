@@ -31,6 +31,7 @@ pub fn binary(folder: &Path, arguments: &[&str]) -> Command {
         "SOURCE_DATE_EPOCH",
         "TERM",
         "TSUMUGI_API_KEY",
+        "TSUMUGI_POLICY",
         "TSUMUGI_ISA",
     ] {
         command.env_remove(variable);

@@ -9,11 +9,14 @@ fn a_base_model_becomes_a_chat_model() {
     let folder = temporary_folder();
     let path = folder.path();
     tiny_model(&path.join("base"), false);
+    std::fs::write(path.join("base/README.md"), "---\nlicense: mit\n---\n").unwrap();
     std::fs::write(path.join("drama.txt"), drama()).unwrap();
     let tune = ["tune", "sft", "base", "--data", "drama.txt", "--steps", "3", "--batch", "2", "--out", "chat"];
     let said = tsumugi(path, &[&tune[..], &["--json"]].concat()).json();
     assert_eq!((&said["steps"], &said["finished"]), (&3.into(), &true.into()), "{said}");
     assert!(said["conversations"].as_u64().unwrap() > 5, "{said}");
+    let card = std::fs::read_to_string(path.join("chat/README.md")).unwrap();
+    assert_eq!(card, "---\nlicense: mit\n---\n", "the licence goes with what was learned from");
     let chat = tsumugi_with_input(path, &["chat", "chat", "--seed", "1"], "Who is there?\n");
     assert_eq!((chat.code, chat.stderr.as_str()), (0, ""));
     tsumugi(path, &tune).is("

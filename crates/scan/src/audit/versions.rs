@@ -143,8 +143,8 @@ fn requirement(text: &str, at: usize, name_len: usize) -> Option<Requirement<'_>
         let (found, end) = only(number)?;
         return Some(done(found, &text[end..]));
     }
-    // Poetry's and Pipfile's `mlflow = "…"`, where a version without a sign is that one.
-    if let Some(value) = assigned(rest) {
+    // Poetry's and Pipfile's `mlflow = "…"`, where a version without a sign is that one; the same in a table.
+    if let Some(value) = in_braces(rest).or_else(|| assigned(rest)) {
         if let Some((found, end)) = only(value) {
             return Some(done(found, &text[end..]));
         }
@@ -175,6 +175,20 @@ fn locked(rest: &str) -> Option<&str> {
 fn assigned(rest: &str) -> Option<&str> {
     let value = rest.trim_start_matches([' ', '\t']).strip_prefix('=')?.trim_start_matches([' ', '\t']);
     value.strip_prefix(['"', '\''])
+}
+
+/// What stands in the quotes of the version in ` = {version = "…"}` (Poetry, Pipfile) and `": {"version": "…"}`
+/// (`Pipfile.lock`).
+fn in_braces(rest: &str) -> Option<&str> {
+    let table = rest.strip_prefix('"').unwrap_or(rest).trim_start().strip_prefix([':', '='])?.trim_start();
+    let table = table.strip_prefix('{')?;
+    let end = table.find('}')?;
+    table[..end].match_indices("version").find_map(|(at, key)| {
+        let is_whole = !table[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+        let after = table[at + key.len()..].trim_start_matches('"').trim_start();
+        let value = after.strip_prefix([':', '='])?.trim_start().strip_prefix(['"', '\''])?;
+        is_whole.then_some(value)
+    })
 }
 
 /// Takes one clause (`>=2.0`) into account; what stands behind it.
@@ -245,6 +259,9 @@ mod tests {
             ("name = \"mlflow\"\nversion = \"2.9.2\"\n", "2.9.2", "2.9.2"),
             ("name = \"mlflow\"\r\nversion = \"2.9.2\"\r\n", "2.9.2", "2.9.2"),
             ("mlflow-skinny==2.9.2\r\n", "2.9.2", "2.9.2"),
+            ("mlflow = {version = \"2.9.2\", extras = [\"auth\"]}", "2.9.2", "2.9.2"),
+            ("mlflow = { python_version = '3', version = '~=2.9.2' }", "2.9.2", "<2.10.0"),
+            ("\"mlflow\": {\n  \"hashes\": [\"sha256:ab\"],\n  \"version\": \"==2.9.2\"\n}", "2.9.2", "2.9.2"),
         ] {
             assert_eq!(of(text), Some((lowest.to_owned(), Some(highest.to_owned()))), "{text}");
         }
@@ -266,6 +283,8 @@ mod tests {
             "; mlflow==2.0.0",
             "http://mlflow:5000/",
             "mlflow = true",
+            "mlflow = {git = 'x', python_version = '2.9.2'}",
+            "mlflow = {path = 'x'}\nversion = '2.9.2'",
             "mlflow server",
             "mlflow==",
             "mlflow[auth",

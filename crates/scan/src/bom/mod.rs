@@ -12,10 +12,9 @@ use serde_json::{Map, Value, json};
 use tsumugi_base::Hint;
 use tsumugi_base::progress::Observer;
 use tsumugi_base::run_record::{RunRecord, sha256};
-use tsumugi_files::{FilesError, ModelFiles};
+use tsumugi_files::{FilesError, ModelCard, ModelFiles};
 
 use crate::provenance::{FileHash, HashError, SIGNATURE_FILE, Source, hash_files};
-use card::Card;
 
 /// A bill could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +108,7 @@ struct Facts {
     context: Option<u64>,
     /// Elements of each type.
     parameters: BTreeMap<&'static str, u64>,
-    card: Card,
+    card: ModelCard,
     run: Option<RunRecord>,
 }
 
@@ -125,7 +124,7 @@ impl Facts {
             vocabulary: None,
             context: None,
             parameters: BTreeMap::new(),
-            card: Card::of(model),
+            card: ModelCard::of(model),
             run: None,
         };
         for tensor in model.tensors()?.entries() {

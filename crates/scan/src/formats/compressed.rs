@@ -73,6 +73,8 @@ compressed! {
     Lzma "lzma" "The format before xz: properties, dictionary, length." ["lzma"]
         |bytes| bytes.starts_with(&[0x5D, 0, 0]) && bytes.len() > 13 && (bytes[5..13] == [0xFF; 8] || bytes[10..13] == [0; 3]),
         |bytes| lzma_rust2::LzmaReader::new_mem_limit(bytes, MEMORY_KIB_MAX, None).map_err(io::Error::other);
+    Lz4 "LZ4" "LZ4 in frames, as joblib writes it." ["lz4"]
+        |bytes| bytes.starts_with(&[0x04, 0x22, 0x4D, 0x18]), |bytes| Ok(lz4_flex::frame::FrameDecoder::new(bytes));
     Zstandard "zstd" "Zstandard (RFC 8878)." ["zst", "zstd"]
         |bytes| bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]), zstd::stream::read::Decoder::with_buffer;
 }

@@ -1,6 +1,6 @@
-//! Programs: Linux, Windows and macOS, and scripts under a model's name.
+//! Programs: Linux, Windows and macOS; scripts and Python under a model's name.
 
-use super::{Format, archive, names};
+use super::{Format, archive, names, text};
 use crate::context::{Input, Scan};
 use crate::finding::Severity;
 use crate::rules;
@@ -14,17 +14,49 @@ impl Format for Executable {
     }
 
     fn claims(&self, input: &Input<'_>) -> bool {
-        kind(input.bytes).is_some() || input.bytes.starts_with(b"#!") && input.has_extension(names::MODELS)
+        kind(input.bytes).is_some() || script(input).is_some()
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
-        let kind = kind(input.bytes).unwrap_or("a script");
+        let kind = kind(input.bytes).or_else(|| script(input)).unwrap_or_default();
         let versioned = input.name.contains(".so."); // libgomp.so.1
         let is_named = versioned || input.has_extension(names::PROGRAMS);
         let severity = if is_named { Severity::Low } else { rules::EXECUTABLE.severity };
         let message = format!("`{}` is {kind}", archive::shown(input.name));
         scan.find_as(&rules::EXECUTABLE, severity, Some(0), kind, message);
     }
+}
+
+/// What script has the name of weights.
+fn script(input: &Input<'_>) -> Option<&'static str> {
+    if !input.has_extension(names::MODELS) && !input.has_extension(names::WEIGHTS) || text::is_python_path(input) {
+        return None;
+    }
+    match input.bytes.starts_with(b"#!") {
+        true => Some("a script"),
+        false => is_python(input.bytes).then_some("Python code"),
+    }
+}
+
+/// Whether a text has a line that imports something as Python does it. No weights are such a text.
+fn is_python(bytes: &[u8]) -> bool {
+    const HEAD: usize = 64 << 10;
+    let head = &bytes[..bytes.len().min(HEAD)];
+    let is_text = |byte: &u8| *byte >= 0x20 || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C);
+    if !head.iter().all(is_text) {
+        return false;
+    }
+    let is_name = |word: &str| {
+        !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '.'))
+    };
+    String::from_utf8_lossy(head).lines().any(|line| {
+        let mut words = line.split([' ', '\t', ',', ';']).filter(|word| !word.is_empty());
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("import"), Some(module), None | Some("as" | "#"), _) => is_name(module),
+            (Some("from"), Some(module), Some("import"), Some(_)) => is_name(module),
+            _ => false,
+        }
+    })
 }
 
 /// What program begins here.

@@ -1,9 +1,9 @@
 //! JSON: configurations, tokenizers, Keras, skops. What they make a loader import, and templates.
 
 use memchr::memmem;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Format, keras, secrets, template, text};
+use super::{Format, archive, keras, secrets, template, text};
 use crate::context::{Expectation, Input, Scan};
 use crate::finding::Severity;
 use crate::pickle::{Verdict, verdict};
@@ -16,11 +16,24 @@ pub struct Json;
 const PARSED_BYTES_MAX: usize = 8 << 20;
 
 /// What a file must hold to be worth parsing: a key that matters, or a brace behind an escape.
-const WORDS: &[&str] = &["auto_map", "_target_", "__module__", "__loader__", "\\u007b", "\\u007B"];
+const WORDS: &[&str] = &[
+    "auto_map",
+    "auto_mapping",
+    "megatron_core",
+    "_class_name",
+    "_target_",
+    "__module__",
+    "__loader__",
+    "\\u007b",
+    "\\u007B",
+];
 
 /// How templates begin. In a large file, a vocabulary, only the texts that hold them are looked at.
 const BRACES: &[&str] = &["{%", "{{"];
 const LARGE_BYTES: usize = 1 << 20;
+
+/// Where sentence-transformers lists the parts of a model; its loader goes by the name.
+const MODULES_FILE: &str = "modules.json";
 
 /// Loaders of skops that call what the file names (CVE-2025-54412, -54413, -54886).
 const CALLING_LOADERS: &[&str] = &["MethodNode", "OperatorFuncNode", "JoblibNode"];
@@ -44,6 +57,9 @@ impl Format for Json {
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
         secrets::look(input.bytes, scan);
         lint(input.bytes, scan);
+        if input.name == MODULES_FILE {
+            modules(input.bytes, scan);
+        }
         if input.has_extension(text::YAML) {
             text::yaml(&String::from_utf8_lossy(input.bytes), scan);
         }
@@ -138,6 +154,8 @@ fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {
                 let message = "`auto_map` names code of the repository";
                 scan.find(&rules::REMOTE_CODE, None, "auto_map", message);
             }
+            adapter(fields, scan);
+            pipeline(fields, scan);
             if let Some(target) = text("_target_") {
                 check_target(target, scan);
             }
@@ -151,6 +169,55 @@ fn walk(key: &str, value: &Value, scan: &mut Scan<'_>) {
             fields.iter().for_each(|(key, value)| walk(key, value, scan));
         }
         _ => {}
+    }
+}
+
+/// What PEFT imports for an adapter: the class of the model that it belongs to, and a package of Megatron's.
+fn adapter(fields: &Map<String, Value>, scan: &mut Scan<'_>) {
+    if let Some(mapping) = fields.get("auto_mapping").and_then(Value::as_object) {
+        let text = |name: &str| mapping.get(name).and_then(Value::as_str);
+        let class = text("base_model_class").unwrap_or("Model");
+        if let Some(library) = text("parent_library") {
+            imports("auto_mapping", &format!("{library}.{class}"), &["transformers", "diffusers", "peft"], scan);
+        }
+    }
+    let is_used = fields.get("megatron_config").is_some_and(|config| !config.is_null());
+    if let Some(package) = fields.get("megatron_core").and_then(Value::as_str).filter(|_| is_used) {
+        imports("megatron_core", &format!("{package}.tensor_parallel"), &["megatron"], scan);
+    }
+}
+
+/// What diffusers imports for a pipeline (`model_index.json`): a class of its own, or with a list one of a file of the
+/// repository; and for each part a library and a class.
+fn pipeline(fields: &Map<String, Value>, scan: &mut Scan<'_>) {
+    let Some(class) = fields.get("_class_name") else { return };
+    if let Some([module, class]) = class.as_array().map(Vec::as_slice) {
+        let target = [module, class].map(|word| word.as_str().unwrap_or_default()).join(".");
+        let message = format!("`_class_name` names code of the repository: {}", archive::shown(&target));
+        scan.find(&rules::REMOTE_CODE, None, "_class_name", message);
+    }
+    for part in fields.values().filter_map(Value::as_array) {
+        if let [Value::String(library), Value::String(class)] = part.as_slice() {
+            check_target(&format!("{library}.{class}"), scan);
+        }
+    }
+}
+
+/// What sentence-transformers imports for each part of a model.
+fn modules(bytes: &[u8], scan: &mut Scan<'_>) {
+    let parts = serde_json::from_slice::<Vec<Value>>(bytes).unwrap_or_default();
+    for part in parts.iter().filter_map(|part| part["type"].as_str()) {
+        imports("type", part, &["sentence_transformers"], scan);
+    }
+}
+
+/// Tells that a key has something imported that is not of the packages which load such files.
+fn imports(key: &str, target: &str, packages: &[&str], scan: &mut Scan<'_>) {
+    check_target(target, scan);
+    let package = target.split('.').next().unwrap_or_default();
+    if !packages.contains(&package) {
+        let message = format!("`{key}` has {} imported", archive::shown(target));
+        scan.find(&rules::REMOTE_CODE, None, key, message);
     }
 }
 

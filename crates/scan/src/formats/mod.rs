@@ -13,6 +13,7 @@ mod names;
 mod numpy;
 mod onnx;
 mod pickles;
+mod pointer;
 mod safetensors;
 pub(crate) mod secrets;
 mod seven_zip;
@@ -24,6 +25,8 @@ mod tflite;
 mod trees;
 mod ubjson;
 mod zip;
+
+pub(crate) use pointer::BEGINNING as POINTER;
 
 use crate::context::{Input, Scan};
 use crate::finding::{FileReport, Finding};
@@ -51,6 +54,7 @@ pub const ALL: &[&dyn Format] = &[
     &compressed::Xz,
     &compressed::Lzma,
     &compressed::Zstandard,
+    &compressed::Lz4,
     &seven_zip::SevenZip,
     &numpy::Numpy,
     &hdf5::Hdf5,
@@ -65,6 +69,8 @@ pub const ALL: &[&dyn Format] = &[
     &foreign::Pmml,
     &json::Json,
     &text::Text,
+    &text::Utf16,
+    &pointer::Pointer,
     &executable::Executable,
     &pickles::Pickle,
 ];

@@ -26,6 +26,9 @@ pub const MODELS: &[&str] = &[
     "rds",
 ];
 
+/// Extensions of weights that are also those of anything else.
+pub const WEIGHTS: &[&str] = &["bin", "pb", "model", "weights", "params"];
+
 /// Extensions of pickles.
 pub const PICKLES: &[&str] = &["pkl", "pickle", "pck", "p", "joblib", "dill", "pt", "pth", "ckpt"];
 

@@ -59,7 +59,7 @@ impl Format for Onnx {
                 && fields(input.bytes).take(FIELDS_MAX).all(|field| field.is_ok())
                 && fields(input.bytes).take(FIELDS_MAX).flatten().any(|(_, number, _)| number == field::MODEL_GRAPH)
         };
-        input.expectation == Expectation::File && (input.has_extension(&["onnx"]) || looks_like())
+        input.expectation == Expectation::File && (input.is_named(&["onnx"]) || looks_like())
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
@@ -104,9 +104,8 @@ fn graph(bytes: &[u8], depth: usize, scan: &mut Scan<'_>) {
 }
 
 fn node(bytes: &[u8], depth: usize, scan: &mut Scan<'_>) {
-    let text =
-        |wanted| fields(bytes).flatten().find(|(_, number, _)| *number == wanted).and_then(|(.., value)| value.text());
-    let (domain, operator) = (text(field::NODE_DOMAIN).unwrap_or(""), text(field::NODE_OPERATOR).unwrap_or(""));
+    let text = |wanted| text(bytes, wanted).unwrap_or_default();
+    let (domain, operator) = (text(field::NODE_DOMAIN), text(field::NODE_OPERATOR));
     if operator.starts_with("PyOp") || operator == "PyFunc" || domain == "ai.onnx.contrib" && operator.starts_with("Py")
     {
         let message = format!("operator `{operator}` calls Python");
@@ -130,13 +129,17 @@ fn tensor(bytes: &[u8], scan: &mut Scan<'_>) {
     let entries = fields(bytes).flatten().filter(|(_, number, _)| *number == field::TENSOR_EXTERNAL);
     for (.., entry) in entries {
         let Some(entry) = entry.bytes() else { continue };
-        let text = |wanted| {
-            fields(entry).flatten().find(|(_, number, _)| *number == wanted).and_then(|(.., value)| value.text())
-        };
-        let (Some("location"), Some(path)) = (text(1), text(2)) else { continue };
-        if archive::leads_out(path) {
+        let (Some("location"), Some(path)) = (text(entry, 1), text(entry, 2)) else { continue };
+        // Some readers take an address.
+        let is_address = path.contains("://") || path.to_ascii_lowercase().starts_with("file:");
+        if archive::leads_out(path) || is_address {
             let message = format!("data of a tensor is at `{}`", archive::shown(path));
             scan.find(&rules::ONNX_EXTERNAL, None, path, message);
         }
     }
+}
+
+/// The text of a field. Of one that is there twice the last counts, as protobuf has it.
+fn text(message: &[u8], wanted: u64) -> Option<&str> {
+    fields(message).flatten().filter(|(_, number, _)| *number == wanted).last().and_then(|(.., value)| value.text())
 }

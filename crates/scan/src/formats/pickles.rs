@@ -45,6 +45,7 @@ fn is_named(input: &Input<'_>) -> bool {
         b"BZh",
         b"\xFD7zXZ",
         b"\x28\xB5\x2F\xFD",
+        b"\x04\x22\x4D\x18",
         b"7z\xBC\xAF",
         b"x\x9C",
         b"x\x01",
@@ -58,7 +59,7 @@ fn is_named(input: &Input<'_>) -> bool {
     ];
     let is_tar = input.bytes.get(257..262) == Some(b"ustar");
     input.expectation == Expectation::File
-        && input.has_extension(names::PICKLES)
+        && input.is_named(names::PICKLES)
         && !input.bytes.is_empty()
         && !is_tar
         && !text::is_python_path(input)

@@ -27,7 +27,7 @@ impl Format for Safetensors {
             let fits = length.is_some_and(|length| length >= 2 && length <= input.bytes.len() as u64 - 8);
             fits && input.bytes.get(8..10).is_some_and(|start| matches!(start, b"{\"" | b"{}" | b"{ " | b"{\n"))
         };
-        input.expectation == Expectation::File && (input.has_extension(&["safetensors"]) || says_length())
+        input.expectation == Expectation::File && (input.is_named(&["safetensors"]) || says_length())
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {

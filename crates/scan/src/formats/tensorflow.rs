@@ -44,7 +44,7 @@ impl Format for TensorFlow {
                     .take(64)
                     .all(|field| matches!(field, Ok((_, 1, Value::Varint(_)) | (_, 2, Value::Bytes(_)))))
         };
-        input.expectation == Expectation::File && (input.has_extension(&["pb"]) || looks_like())
+        input.expectation == Expectation::File && (input.is_named(&["pb"]) || looks_like())
     }
 
     fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {

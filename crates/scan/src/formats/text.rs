@@ -68,6 +68,45 @@ impl Format for Text {
     }
 }
 
+/// Texts in UTF-16 with its mark: YAML's readers take them, and words are found in them only when they are decoded.
+pub struct Utf16;
+
+impl Format for Utf16 {
+    fn name(&self) -> &'static str {
+        "UTF-16"
+    }
+
+    fn claims(&self, input: &Input<'_>) -> bool {
+        const HEAD: usize = 1024;
+        let head = &input.bytes[..input.bytes.len().min(HEAD)];
+        let is_text = |text: String| !text.contains(|c: char| c.is_control() && !c.is_whitespace());
+        input.expectation == Expectation::File
+            && decoded(head).is_some_and(|text| text.map_or(head.len() == HEAD, is_text))
+    }
+
+    fn scan(&self, input: &Input<'_>, scan: &mut Scan<'_>) {
+        if input.bytes.len() > BYTES_MAX {
+            return scan.unread(None, "a text in UTF-16 of more than 64 MiB is not looked at");
+        }
+        match decoded(input.bytes) {
+            Some(Ok(text)) => scan.within("UTF-8", |scan| scan.input(&Input { bytes: text.as_bytes(), ..*input })),
+            _ => scan.find(&rules::BROKEN_FILE, Some(0), "UTF-16", "it is marked as UTF-16, and is none"),
+        }
+    }
+}
+
+/// The text behind a mark of UTF-16; none without one.
+fn decoded(bytes: &[u8]) -> Option<Result<String, std::string::FromUtf16Error>> {
+    let (mark, rest) = bytes.split_first_chunk::<2>()?;
+    let unit = match mark {
+        [0xFF, 0xFE] => u16::from_le_bytes,
+        [0xFE, 0xFF] => u16::from_be_bytes,
+        _ => return None,
+    };
+    let units: Vec<u16> = rest.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+    Some(String::from_utf16(&units))
+}
+
 /// Whether it is a `.pth` file of a Python environment: lines of paths, comments, and imports that Python runs when it starts.
 /// No pickle begins so.
 pub fn is_python_path(input: &Input<'_>) -> bool {

@@ -61,10 +61,26 @@ pub struct Judgement {
     pub is_whole: bool,
     /// Whether the first pickle called something before anything was wrong with it.
     pub calls: bool,
+    /// Whether anything was called, whatever was wrong.
+    calls_at_all: bool,
     limit: Option<(usize, String)>,
 }
 
 impl Judgement {
+    /// Lines of words can be an import by chance: `cos`, `sin` imports `os.sin`. In a text that calls nothing, an import is
+    /// harm only if what it names is a function that does some.
+    fn doubt(&mut self, bytes: &[u8]) {
+        const HEAD: usize = 1024;
+        let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t' | 0x80..);
+        if self.calls_at_all || !bytes[..bytes.len().min(HEAD)].iter().all(is_text) {
+            return;
+        }
+        let is_import = |told: &&mut Told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT);
+        for told in self.told.iter_mut().filter(is_import).filter(|told| !names::is_runner(&told.subject)) {
+            told.severity = Severity::Low;
+        }
+    }
+
     /// The worst that was found by names alone: of what is denied, and in whole pickles of what is called unknown.
     fn worst_by_name(&self) -> Option<&Told> {
         let counts = |told: &&Told| {
@@ -92,7 +108,10 @@ impl Default for Budget {
 
 /// Looks at the pickles of `bytes` from `offset` on and tells what is wrong with them.
 pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Scan<'_>) {
-    let judgement = judge(bytes, offset, scan.limits.opcodes, usize::MAX, &mut Budget::default());
+    let mut judgement = judge(bytes, offset, scan.limits.opcodes, usize::MAX, &mut Budget::default());
+    if expectation == Expectation::Payload {
+        judgement.doubt(bytes);
+    }
     for told in judgement.told {
         let harms = std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT);
         if harms || expectation == Expectation::File && told.is_sure {
@@ -109,7 +128,8 @@ pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Sc
 pub fn scan_embedded(bytes: &[u8], offset: usize, scan: &mut Scan<'_>) {
     const OPCODES: u64 = 100_000;
     let is_over = |judge: &Judge<'_>| judge.stops > 0 || judge.has_problem;
-    let judgement = judge_until(bytes, offset, OPCODES, &mut Budget::default(), is_over);
+    let mut judgement = judge_until(bytes, offset, OPCODES, &mut Budget::default(), is_over);
+    judgement.doubt(&bytes[offset..]);
     let harms = |told: &Told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT) && told.is_sure;
     for told in judgement.told.into_iter().filter(harms) {
         if !scan.has_found(told.rule, &told.subject) {
@@ -314,6 +334,7 @@ impl Judge<'_> {
 
     fn call(&mut self, heap: &Heap<'_>, offset: usize, callee: Value, arguments: Value, result: Value) {
         self.result.calls |= !self.has_problem;
+        self.result.calls_at_all = true;
         if let Some(found) = self.lookups.call(heap, callee, arguments) {
             if self.looked_up.len() < REMEMBERED {
                 self.looked_up.insert(result, found);

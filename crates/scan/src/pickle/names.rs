@@ -118,7 +118,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("_codecs", &["encode"]), ("datetime", &["datetime", "date", "time", "timedelta", "timezone"]), ("decimal", &["Decimal"]), ("fractions", &["Fraction"]), ("uuid", &["UUID", "SafeUUID"]), ("zoneinfo", &["ZoneInfo._unpickle", "ZoneInfo"]),
     ("pathlib", &["Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"]), ("pathlib._local", &["Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"]), ("re", &["_compile"]), ("types", &["SimpleNamespace", "MappingProxyType", "GenericAlias"]), ("argparse", &["Namespace"]), ("array", &["array", "_array_reconstructor"]), ("ipaddress", &["IPv4Address", "IPv6Address"]), ("random", &["Random"]), ("math", &["sqrt", "log", "exp", "floor", "ceil", "sin", "cos", "tanh"]), ("enum", &["Enum", "IntEnum"]), ("operator", &["itemgetter", "add", "mul", "sub", "truediv", "neg"]), ("_operator", &["itemgetter", "add", "mul", "sub", "truediv", "neg"]), ("io", &["BytesIO", "StringIO"]), ("_io", &["BytesIO", "StringIO"]),
     ("numpy", &["dtype", "ndarray", "generic", "number", "bool_", "bool", "int8", "int16", "int32", "int64", "intc", "intp", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64", "float128", "longdouble", "complex64", "complex128", "str_", "bytes_", "object_", "void", "datetime64", "timedelta64", "matrix", "recarray", "record", "nan", "log", "log2", "log10", "log1p", "exp", "expm1", "sqrt", "cbrt", "square", "abs", "absolute", "sin", "cos", "tan", "tanh", "arctan", "sign", "floor", "ceil", "rint", "negative", "reciprocal", "maximum", "minimum", "add", "subtract", "multiply", "divide", "power", "mean", "median", "sum", "std", "var", "min", "max", "amin", "amax", "prod", "argmax", "argmin", "clip", "ravel", "isnan", "isfinite", "nan_to_num", "logical_not", "logical_and", "logical_or", "float_power", "sinh", "cosh", "arcsinh", "degrees", "radians", "nanmean", "nanmedian", "nanmax", "nanmin", "nansum", "nanstd", "array", "asarray", "zeros", "ones", "unique"]),
-    ("numpy.core.multiarray", &["_reconstruct", "scalar"]), ("numpy._core.multiarray", &["_reconstruct", "scalar"]), ("numpy.core.numeric", &["_frombuffer"]), ("numpy._core.numeric", &["_frombuffer"]), ("numpy.core._internal", &["_convert_to_stringdtype_kwargs"]), ("numpy._core._internal", &["_convert_to_stringdtype_kwargs"]), ("numpy.core", &["_ufunc_reconstruct"]), ("numpy._core", &["_ufunc_reconstruct"]), ("numpy.dtypes", &["StringDType"]), ("numpy.rec", &["recarray", "record"]), ("numpy.core.records", &["recarray", "record"]),
+    ("numpy.core.multiarray", &["_reconstruct", "scalar"]), ("numpy._core.multiarray", &["_reconstruct", "scalar"]), ("numpy.core.numeric", &["_frombuffer"]), ("numpy._core.numeric", &["_frombuffer"]), ("numpy.core._internal", &["_convert_to_stringdtype_kwargs"]), ("numpy._core._internal", &["_convert_to_stringdtype_kwargs"]), ("numpy.core", &["_ufunc_reconstruct"]), ("numpy._core", &["_ufunc_reconstruct"]), ("numpy.dtypes", &["StringDType"]), ("numpy.rec", &["recarray", "record"]), ("numpy.matrixlib.defmatrix", &["matrix"]), ("numpy.core.defmatrix", &["matrix"]), ("numpy.core.defchararray", &["chararray"]), ("numpy._core.defchararray", &["chararray"]), ("numpy.char", &["chararray"]), ("numpy.core", &["multiarray._reconstruct", "multiarray.scalar"]), ("multiarray", &["_reconstruct", "scalar"]), ("numpy.core.records", &["recarray", "record"]),
     ("numpy.random._pickle", &["__randomstate_ctor", "__generator_ctor", "__bit_generator_ctor"]), ("numpy.random", &["__RandomState_ctor"]), ("numpy.ma", &["MaskedArray"]), ("numpy.ma.core", &["MaskedArray", "_mareconstruct", "MaskedConstant"]),
     ("torch", &["Size", "Tensor", "device", "Generator", "dtype", "layout", "memory_format", "strided", "sparse_coo", "sparse_csr", "contiguous_format", "channels_last", "per_tensor_affine", "per_channel_affine", "float64", "double", "float32", "float", "float16", "half", "bfloat16", "int64", "long", "int32", "int", "int16", "short", "int8", "uint8", "uint16", "uint32", "uint64", "bool", "complex32", "complex64", "complex128", "quint8", "qint8", "qint32", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu", "relu", "tanh", "sigmoid"]),
     ("torch.nn.parameter", &["Parameter", "Buffer", "UninitializedParameter", "UninitializedBuffer"]), ("torch.serialization", &["_get_layout"]), ("torch.storage", &["UntypedStorage", "TypedStorage", "_UntypedStorage", "_TypedStorage"]), ("torch.functional", &["Tensor"]), ("torch._C", &["_nn.gelu", "_nn.linear"]),
@@ -139,7 +139,7 @@ const CLASSES: &[&str] = &[
     "torch.nn", "torch.optim", "torch.quantization", "torch.ao", "torch.distributions", "torch.amp", "torch.cuda.amp", "torch.torch_version", "torch.utils.hooks", "torch._tensor", "torch.fx.immutable_collections", "torchvision.models", "torchvision.transforms", "torchvision.ops", "torchaudio.models",
     "pandas.core", "pandas._libs", "pandas.arrays", "pandas.tseries", "lightgbm.sklearn", "lightgbm.basic", "lightgbm.callback", "xgboost.sklearn", "xgboost.core", "catboost.core", "imblearn", "category_encoders", "statsmodels",
     "transformers.training_args", "transformers.training_args_seq2seq", "transformers.trainer_utils", "transformers.trainer_pt_utils", "transformers.utils.generic", "transformers.integrations", "transformers.models", "transformers.tokenization_utils", "transformers.tokenization_utils_base", "transformers.tokenization_utils_fast", "transformers.configuration_utils", "transformers.generation", "transformers.feature_extraction_utils", "transformers.image_processing_utils", "transformers.activations", "transformers.debug_utils", "transformers.hf_argparser", "transformers.pytorch_utils",
-    "accelerate.state", "accelerate.utils", "accelerate.parallelism_config", "trl.trainer", "peft.utils", "peft.tuners", "tokenizers", "omegaconf", "ultralytics.nn", "timm.models", "timm.layers", "sentence_transformers", "pytorch_lightning.callbacks", "pytorch_lightning.utilities", "lightning_fabric.utilities", "fairseq.data.dictionary", "fastai", "spacy.vocab", "gensim.models", "gensim.corpora", "morfessor.baseline", "deepspeed.runtime", "deepspeed.utils", "__torch__",
+    "accelerate.state", "accelerate.utils", "accelerate.parallelism_config", "trl.trainer", "peft.utils", "peft.tuners", "tokenizers", "omegaconf", "ultralytics.nn", "timm.models", "timm.layers", "sentence_transformers", "pytorch_lightning.callbacks", "pytorch_lightning.utilities", "lightning_fabric.utilities", "fairseq.data.dictionary", "fastai", "spacy.vocab", "networkx.classes", "gensim.models", "gensim.corpora", "morfessor.baseline", "deepspeed.runtime", "deepspeed.utils", "__torch__",
 ];
 
 /// What calls or builds what its arguments name: judged by these.
@@ -198,6 +198,26 @@ fn denied(module: &str, name: &str) -> Option<&'static Denied> {
     let whole_module = |entry: &&Denied| entry.1.is_empty() && entry.0 == full;
     let found = DENIED.iter().filter(|entry| matches(entry) || whole_module(entry));
     found.max_by_key(|entry| entry.2)
+}
+
+/// Functions of denied modules that harm by being called: what pickles import to have it called elsewhere. Of other names in
+/// these modules nobody knows whether they are any.
+#[rustfmt::skip] // a table
+const RUNNERS: &[&str] = &[
+    "system", "popen", "popen2", "popen3", "Popen", "run", "call", "check_call", "check_output", "getoutput",
+    "getstatusoutput", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp", "execvpe", "spawn", "spawnl",
+    "spawnle", "spawnlp", "spawnv", "spawnve", "spawnvp", "spawnvpe", "posix_spawn", "fork", "forkpty", "kill", "_exit",
+    "abort", "remove", "unlink", "rename", "rmdir", "removedirs", "rmtree", "chmod", "putenv", "environ", "startfile",
+    "load", "loads", "Unpickler", "run_path", "run_module", "_run_code", "import_module", "interact", "runcode", "runctx",
+    "InteractiveInterpreter", "timeit", "locate", "resolve_name", "main", "urlopen", "urlretrieve", "socket",
+    "create_connection", "CDLL", "cdll", "PyDLL", "modules", "settrace", "Process", "Pool", "Thread",
+];
+
+/// Whether a denied name is one that harms, and not only a word behind the name of a module that is denied as a whole.
+pub fn is_runner(full_name: &str) -> bool {
+    let Some((module, name)) = full_name.rsplit_once('.') else { return true };
+    let is_listed = denied(module, name).is_some_and(|(_, names, ..)| !names.is_empty());
+    is_listed || full_name.split('.').skip(1).any(|part| RUNNERS.contains(&part) || REACHING.contains(&part))
 }
 
 fn has(table: &[(&str, &[&str])], module: &str, name: &str) -> bool {

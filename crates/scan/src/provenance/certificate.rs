@@ -1,7 +1,7 @@
 //! Certificates (X.509, RFC 5280): who they name, and whether a chain of them leads to a root that is trusted.
 
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use tsumugi_base::Hint;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::der::Decode as _;
@@ -100,13 +100,7 @@ impl Certificate {
     /// and their `KeyUsage` is not. A root that cannot be read is an error, and none of the others is asked.
     pub fn trusted(&self, others: &[Self], roots: &[Self], seconds: u64) -> Result<&PublicKey, CertificateError> {
         let refused = |reason: String| CertificateError::Refused { subject: self.subject.clone(), reason };
-        let unreadable = |root: &Self, error: webpki::Error| CertificateError::Root {
-            subject: root.subject.clone(),
-            reason: error.to_string(),
-        };
-        let anchors =
-            roots.iter().map(|root| anchor_from_trusted_cert(&root.der).map_err(|error| unreadable(root, error)));
-        let anchors = anchors.collect::<Result<Vec<_>, _>>()?;
+        let anchors = roots.iter().map(Self::anchor).collect::<Result<Vec<_>, _>>()?;
         let others: Vec<CertificateDer<'_>> = others.iter().map(|other| other.der.clone()).collect();
         let leaf = EndEntityCert::try_from(&self.der).map_err(|error| refused(explained(&error)))?;
         leaf.verify_for_usage(
@@ -123,6 +117,13 @@ impl Certificate {
             return Err(refused("does not say that it may sign (`digitalSignature`, or code signing)".into()));
         }
         self.public.as_ref().ok_or_else(|| refused("is for a key that is not known here".into()))
+    }
+
+    /// As a root.
+    fn anchor(&self) -> Result<TrustAnchor<'_>, CertificateError> {
+        let unreadable =
+            |error: webpki::Error| CertificateError::Root { subject: self.subject.clone(), reason: error.to_string() };
+        anchor_from_trusted_cert(&self.der).map_err(unreadable)
     }
 }
 
@@ -157,4 +158,11 @@ pub fn certificates_from_pem(text: &[u8]) -> Result<Vec<Certificate>, Certificat
         certificates.push(Certificate::from_der(&der.map_err(|_| CertificateError::Unreadable)?)?);
     }
     if certificates.is_empty() { Err(CertificateError::None) } else { Ok(certificates) }
+}
+
+/// The same of a file of roots, each of which can be one.
+pub fn roots_from_pem(text: &[u8]) -> Result<Vec<Certificate>, CertificateError> {
+    let roots = certificates_from_pem(text)?;
+    roots.iter().try_for_each(|root| root.anchor().map(drop))?;
+    Ok(roots)
 }

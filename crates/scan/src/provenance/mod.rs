@@ -22,7 +22,7 @@ mod statement;
 mod verify;
 
 pub use bundle::Bundle;
-pub use certificate::{Certificate, CertificateError, certificates_from_pem};
+pub use certificate::{Certificate, CertificateError, certificates_from_pem, roots_from_pem};
 pub use key::{Algorithm, KeyError, PrivateKey, PublicKey};
 pub use manifest::{FileHash, HashError, Manifest, PIECE_BYTES, Selection};
 pub(crate) use manifest::{Source, hash_files};

@@ -10,13 +10,13 @@ use tsumugi_base::progress::{Event, Observer, Silent};
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_files::{
-    Admitted, ElementType, FilesError, ModelFiles, Refusal, TensorView, write_gguf, write_safetensors,
+    Admitted, ElementType, FilesError, Gate as _, ModelFiles, OpenFolder, Refusal, TensorView, write_gguf,
+    write_safetensors,
 };
-use tsumugi_scan::{Limits, Reach, ScanGate, Scanner, Severity, scan_bytes};
+use tsumugi_scan::provenance::{Algorithm, Manifest, PrivateKey, Selection, sign};
+use tsumugi_scan::{Limits, Policy, Reach, ScanGate, Scanner, Severity, scan_bytes};
 
 use crate::samples::{call, call_4};
-
-const GATE: ScanGate = ScanGate { way_out: "--anyway" };
 
 /// A safetensors file of one tensor of bytes.
 fn write_weights(path: &Path, bytes: &[u8]) {
@@ -26,7 +26,11 @@ fn write_weights(path: &Path, bytes: &[u8]) {
 }
 
 fn admit(path: &Path) -> Result<Admitted<ModelFiles>, Refusal> {
-    match ModelFiles::admit(path, &GATE) {
+    admit_by(path, &Policy::default())
+}
+
+fn admit_by(path: &Path, policy: &Policy) -> Result<Admitted<ModelFiles>, Refusal> {
+    match ModelFiles::admit(path, &ScanGate { way_out: "--anyway", policy }) {
         Ok(admitted) => Ok(admitted),
         Err(FilesError::Refused(refusal)) => Err(refusal),
         Err(other) => panic!("{other}"),
@@ -57,8 +61,132 @@ fn a_folder_with_anything_that_does_harm_is_refused() {
 
 #[test]
 fn a_refusal_does_not_command_the_terminal() {
-    let refusal = GATE.check_bytes(&call("my\u{1b}[2J", "Thing"), Path::new("a.pkl")).expect_err("it is unknown");
+    let folder = temporary_folder();
+    let path = folder.path().join("a.pkl");
+    fs::write(&path, call("my\u{1b}[2J", "Thing")).expect("it is written");
+    let gate = ScanGate { way_out: "--anyway", policy: &Policy::default() };
+    let open = OpenFolder::of_file(&path).expect("it is there");
+    let refusal = gate.check(&open).expect_err("it is unknown");
     assert!(refusal.reason.contains("Thing") && !refusal.reason.contains(char::is_control), "{refusal}");
+}
+
+/// A pair of keys in files, `name` and `name.pub`.
+fn key(folder: &Path, name: &str) -> PrivateKey {
+    let (key, _) = PrivateKey::generate(Algorithm::Ed25519).expect("there are random numbers");
+    fs::write(folder.join(format!("{name}.pub")), key.public().pem()).expect("it is written");
+    key
+}
+
+fn sign_model(model: &Path, key: &PrivateKey, signature: &Path) {
+    let manifest = Manifest::of(model, Selection::default(), 1, &Silent).expect("it is there");
+    let bundle = sign(&manifest, key, &[]).expect("it is signed");
+    fs::write(signature, bundle.text()).expect("it is written");
+}
+
+fn policy(folder: &Path, text: &str) -> Policy {
+    let path = folder.join("policy.toml");
+    fs::write(&path, text).expect("it is written");
+    Policy::read(&path).expect("it is a policy")
+}
+
+#[test]
+fn a_policy_demands_a_signature_of_every_file() {
+    let folder = temporary_folder();
+    let (root, model) = (folder.path(), folder.path().join("model"));
+    let [ours, theirs] = ["ours", "theirs"].map(|name| key(root, name));
+    let policy = policy(root, "[signatures]\nrequired = true\nkeys = ['ours.pub']\n");
+    let make = || {
+        let _ = fs::remove_dir_all(&model);
+        fs::create_dir(&model).expect("it is made");
+        write_weights(&model.join("model.safetensors"), &[1; 100]);
+        fs::write(model.join("config.json"), "{}").expect("it is written");
+        sign_model(&model, &ours, &model.join("model.sig"));
+    };
+    make();
+    assert!(admit_by(&model, &policy).is_ok(), "it is signed");
+    let write = |name: &str, text: &str| fs::write(model.join(name), text).expect("it is written");
+    let unsigned = "demands a signature, and there is no";
+    let cases: [(&dyn Fn(), &str); 7] = [
+        (&|| fs::remove_file(model.join("model.sig")).expect("it was there"), unsigned),
+        (&|| write("config.json", "[]"), "config.json is not what was signed ("),
+        (&|| write("more.py", ""), "more.py was not signed ("),
+        (
+            &|| fs::remove_file(model.join("config.json")).expect("it was there"),
+            "config.json was signed, but is not there",
+        ),
+        (&|| sign_model(&model, &theirs, &model.join("model.sig")), "it was made with another key"),
+        (&|| write("model.sig", "{}"), "it is no Sigstore bundle"),
+        (&|| write("model.sig", ""), "its signature cannot be read: "),
+    ];
+    for (change, reason) in cases {
+        make();
+        change();
+        let refusal = admit_by(&model, &policy).expect_err(reason);
+        assert!(refusal.reason.contains(reason), "{reason}: {refusal}");
+        assert_eq!(refusal.path, model, "{reason}");
+        assert!(refusal.hint().is_some_and(|hint| !hint.contains("--anyway")), "{reason}: there is no way around it");
+        assert!(admit(&model).is_ok(), "{reason}: without a policy nobody asks");
+    }
+}
+
+#[test]
+fn a_signature_that_is_not_demanded_is_believed_or_refused() {
+    let folder = temporary_folder();
+    let (root, model) = (folder.path(), folder.path().join("model"));
+    let ours = key(root, "ours");
+    let policy = policy(root, "[signatures]\nrequired = false\nkeys = ['ours.pub']\n");
+    fs::create_dir(&model).expect("it is made");
+    write_weights(&model.join("model.safetensors"), &[1; 100]);
+    assert!(admit_by(&model, &policy).is_ok(), "there is none");
+    sign_model(&model, &ours, &model.join("model.sig"));
+    assert!(admit_by(&model, &policy).is_ok());
+    write_weights(&model.join("model.safetensors"), &[2; 100]);
+    assert!(admit_by(&model, &policy).is_err());
+}
+
+/// What one file, or one of a signed folder's files, is signed by.
+#[test]
+fn a_file_is_signed_beside_it_or_in_its_folder() {
+    use tsumugi_files::gguf::Metadata;
+    let folder = temporary_folder();
+    let (root, file) = (folder.path(), folder.path().join("models/a.gguf"));
+    let ours = key(root, "ours");
+    let policy = policy(root, "[signatures]\nrequired = true\nkeys = ['ours.pub']\n");
+    fs::create_dir(root.join("models")).expect("it is made");
+    let write = |path: &Path| {
+        let tensor = TensorView { name: "a", element_type: ElementType::F32, shape: &[1], bytes: &[0; 4] };
+        write_gguf(path, &Metadata::default(), &[tensor]).expect("it is written");
+    };
+    write(&file);
+    write(&root.join("models/b.gguf"));
+    let refusal = admit_by(&file, &policy).expect_err("it is not signed");
+    assert!(refusal.path == file && refusal.reason.ends_with("a.gguf.sig"), "{refusal}");
+    sign_model(&root.join("models"), &ours, &root.join("models/model.sig"));
+    assert!(admit_by(&file, &policy).is_ok(), "with its folder");
+    fs::remove_file(root.join("models/model.sig")).expect("it was there");
+    sign_model(&file, &ours, &root.join("models/a.gguf.sig"));
+    assert!(admit_by(&file, &policy).is_ok(), "alone");
+    assert!(admit_by(&root.join("models/b.gguf"), &policy).is_err(), "the signature is of another file");
+}
+
+#[test]
+fn a_policy_says_what_is_known_and_what_fails() {
+    let folder = temporary_folder();
+    let (root, model) = (folder.path(), folder.path().join("model"));
+    fs::create_dir(&model).expect("it is made");
+    write_weights(&model.join("model.safetensors"), &[1; 100]);
+    fs::write(model.join("optimizer.pt"), call("my.module", "Thing")).expect("it is written");
+    let suppress =
+        "[[suppress]]\nrule = 'pickle-unknown-call'\npaths = ['optimizer.pt']\nreason = 'ours'\nuntil = 9999-01-01";
+    for (text, passes) in [
+        ("# nothing", false),
+        (suppress, true),
+        ("fail-on = 'high'", true),
+        ("severity = {pickle-unknown-call = 'low'}", true),
+        ("exclude = ['model']", false),
+    ] {
+        assert_eq!(admit_by(&model, &policy(root, text)).is_ok(), passes, "{text}");
+    }
 }
 
 #[test]

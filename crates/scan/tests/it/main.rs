@@ -8,6 +8,7 @@ mod bom;
 mod bypasses_keras_yaml;
 mod catalogue;
 mod gate;
+mod lints;
 mod mechanisms;
 mod mutated;
 mod output;

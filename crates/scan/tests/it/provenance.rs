@@ -9,7 +9,8 @@ use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::OpenFolder;
 use tsumugi_scan::provenance::{
     Algorithm, Bundle, Certificate, CertificateError, HashError, KeyError, Manifest, PrivateKey, Problem, PublicKey,
-    Selection, SignError, Trust, Verdict, VerifyOptions, certificates_from_pem, sign, verify, verify_open,
+    Selection, SignError, Trust, Verdict, VerifyOptions, certificates_from_pem, roots_from_pem, sign, verify,
+    verify_open,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -294,6 +295,13 @@ fn a_root_that_cannot_be_read_is_an_error() {
     let broken = Certificate::from_der(&der).unwrap();
     let error = leaf[0].trusted(&leaf[1..], &[good[0].clone(), broken], seconds).unwrap_err();
     assert!(matches!(&error, CertificateError::Root { subject, .. } if subject == "CN=Test Root"), "{error}");
+    // Whoever reads a file of roots learns it at once.
+    let pem = |der: &[u8]| {
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+        format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    };
+    assert_eq!(roots_from_pem(pem(good[0].der()).as_bytes()).unwrap(), good);
+    assert_eq!(roots_from_pem((pem(good[0].der()) + &pem(&der)).as_bytes()).unwrap_err(), error);
 }
 
 #[cfg(unix)]

@@ -50,7 +50,7 @@ impl Command for Chat {
         tsumugi chat runs/quickstart/chat --system 'You are ROMEO.' --name JULIET";
 
     fn run(self) -> Result<Answer, Failure> {
-        let model = model::load(&self.model, self.serving.options()?, 1, self.trust)?;
+        let model = model::load(&self.model, self.serving.options()?, 1, &self.trust)?;
         if !model.has_chat_template() {
             return Err(Failure::new(
                 format!("{} is a base model: it has no chat template", self.model),

@@ -39,7 +39,7 @@ impl Command for Pack {
     const EXAMPLES: &'static str = "tsumugi data pack input.txt --tokenizer runs/tokenizer --out runs/tokens";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.tokenizer, self.trust)?;
+        let (tokenizer, _) = model::tokenizer(&self.tokenizer, &self.trust)?;
         let texts = self.texts.iter().map(|path| tsumugi_data::read_text(path)).collect::<Result<Vec<_>, _>>()?;
         let progress = Progress::new();
         let shards = pack_text(&texts, &tokenizer, &self.out, &progress)?;

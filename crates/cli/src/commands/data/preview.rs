@@ -50,7 +50,7 @@ impl Command for Preview {
         tsumugi data preview data/tinyshakespeare/input.txt --tokenizer runs/quickstart/chat --count 1";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, template) = model::tokenizer(&self.tokenizer, self.trust)?;
+        let (tokenizer, template) = model::tokenizer(&self.tokenizer, &self.trust)?;
         // A base model of ours has the control tokens already, and gets our template when it is tuned.
         let template = template.unwrap_or_else(ChatTemplate::own);
         let style = if colours(&io::stdout()) { PreviewStyle::Coloured } else { PreviewStyle::Marked };

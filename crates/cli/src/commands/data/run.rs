@@ -55,7 +55,7 @@ impl Command for Run {
         let is_first = ranks.rank() == 0;
         let mut recipe = Recipe::read(&self.recipe)?;
         recipe.seed = self.seed.unwrap_or(recipe.seed);
-        let tokenizer = recipe.pack.as_ref().map(|pack| model::tokenizer(&pack.tokenizer, self.trust)).transpose()?;
+        let tokenizer = recipe.pack.as_ref().map(|pack| model::tokenizer(&pack.tokenizer, &self.trust)).transpose()?;
         let name = self.recipe.file_stem().unwrap_or_default();
         let out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(name));
         interrupt::listen(if is_first { "stopping" } else { "" })?;

@@ -59,7 +59,7 @@ impl Command for Compare {
 
     fn run(self) -> Result<Answer, Failure> {
         let mut measured = Vec::new();
-        let tokenizers = self.models.iter().map(|name| Ok((name, model::tokenizer(name, self.trust)?.0)));
+        let tokenizers = self.models.iter().map(|name| Ok((name, model::tokenizer(name, &self.trust)?.0)));
         let tokenizers = tokenizers.collect::<Result<Vec<_>, Failure>>()?;
         for file in &self.files {
             let text = tsumugi_data::read_text(file)?;

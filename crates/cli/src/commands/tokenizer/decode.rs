@@ -29,7 +29,7 @@ impl Command for Decode {
     const EXAMPLES: &'static str = "tsumugi tokenizer decode runs/tokenizer 721 310 11 528";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.model, self.trust)?;
+        let (tokenizer, _) = model::tokenizer(&self.model, &self.trust)?;
         let size = tokenizer.vocabulary_size();
         if let Some(id) = self.ids.iter().find(|&&id| id as usize >= size) {
             return Err(Failure::new(

@@ -44,7 +44,7 @@ impl Command for Encode {
         tsumugi tokenizer encode runs/tokenizer --file input.txt --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.model, self.trust)?;
+        let (tokenizer, _) = model::tokenizer(&self.model, &self.trust)?;
         let text = match &self.file {
             Some(path) => tsumugi_data::read_text(path)?,
             None => self.text.unwrap_or_default(),

@@ -37,7 +37,7 @@ impl Command for Inspect {
     const EXAMPLES: &'static str = "tsumugi tokenizer inspect runs/tokenizer --file input.txt";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, template) = model::tokenizer(&self.model, self.trust)?;
+        let (tokenizer, template) = model::tokenizer(&self.model, &self.trust)?;
         let measured = match &self.file {
             Some(path) => {
                 let text = tsumugi_data::read_text(path)?;

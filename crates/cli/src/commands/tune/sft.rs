@@ -55,7 +55,7 @@ impl Command for Sft {
                 "`tsumugi tune sft MODEL --data FILE --out DIR`",
             ));
         };
-        let model = model::admit(&path.to_string_lossy(), self.trust)?;
+        let model = model::admit(&path.to_string_lossy(), &self.trust)?;
         let cpu = Cpu::detect(self.threads.get()).map_err(TrainError::from)?;
         interrupt::listen("saving a checkpoint")?;
         let progress = Progress::new();

@@ -13,7 +13,7 @@ use tsumugi_base::progress::{Event, Observer};
 use tsumugi_base::run_record::{InputHash, RunRecord};
 use tsumugi_base::units;
 use tsumugi_data::{ConversationConfig, ConversationLoader, EvaluationSet, PackingReport, PreviewStyle};
-use tsumugi_files::{Admitted, ModelFiles};
+use tsumugi_files::{Admitted, ModelCard, ModelFiles};
 use tsumugi_models::Decoder;
 use tsumugi_tensor::Cpu;
 use tsumugi_tokenizer::{ChatTemplate, Message, TokenId, Tokenizer, special_tokens, vocabulary_file};
@@ -195,6 +195,9 @@ pub fn run_on(
     if trained.finished {
         report::write(folder, "Fine-tuning", trained.decoder.parameters.count(), &trained.profile, observer);
         let ends = end_tokens(source.model, &tokenizer, &template)?;
+        if let Some(card) = ModelCard::of(source.model).of_derived() {
+            write_atomic(&folder.join("README.md"), card.as_bytes())?;
+        }
         save(&trained.decoder, &tokenizer, &template, &ends, folder)?;
         checkpoint::remove_all(folder);
     }
