@@ -28,7 +28,8 @@ REASONS = {
     "capital": "a capital letter beyond ASCII: the harness makes only ASCII's letters small, we all (GPT-3: lower case)",
     "punctuation word": "a word that is only punctuation: the harness in Python counts it when it reads a document and not when it reads an item, so that it misses the n-gram; we never count it, nor does its C++ form",
     "clean and short": "no n-gram, but less than 200 characters: the harness drops it, we keep what is clean",
-    "overlapping": "ten n-grams or more, however they overlap: the harness drops the document; GPT-3 and we count the pieces it is cut into",
+    "overlapping": "more than ten n-grams, however they overlap: the harness drops the document; GPT-3 and we count the pieces it is cut into",
+    "eleven pieces": "ten n-grams far from each other leave eleven pieces: GPT-3 and we drop the document, the harness keeps it",
     "border": "pieces of 200 characters, or an end one character off: the harness drops 200 (GPT-3: fewer than 200), and cuts 199 behind the last word",
 }
 
@@ -51,7 +52,7 @@ def read_items(data):
     for path in sorted((data / "mmlu/test").glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as file:
             mmlu += [row["question"] for row in csv.DictReader(file)]
-    planted = ["Zoë ÉMILE À côté " + " ".join(f"mot{n}" for n in range(15)), "one - two " + " ".join(f"w{n}" for n in range(15))]
+    planted = ["Zoë ÉMILE À côté " + " ".join(f"mot{n}" for n in range(9)), "one - two " + " ".join(f"w{n}" for n in range(11))]
     return {"gsm8k": gsm8k[:400], "mmlu": mmlu[::12], "planted": planted}
 
 
@@ -253,8 +254,10 @@ def main(tsumugi, data, out):
 def left_reason(count, places, chunks, rest, document):
     if count == 0:
         return "clean and short" if len(document) <= SHORT and not chunks and rest == document else "none"
-    if count >= PIECES and not chunks:
+    if count > PIECES and not chunks:
         return "overlapping"
+    if len(chunks) > PIECES and not rest:
+        return "eleven pieces"
     if count < len(places):
         return "punctuation word"
     # One character more or less at an end, and pieces that are just long enough.
