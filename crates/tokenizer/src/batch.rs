@@ -97,13 +97,10 @@ mod tests {
 
     #[test]
     fn padding_is_the_token_of_that_name_or_what_begins_a_text() {
-        let names = |names: &[&str]| {
-            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            byte_tokenizer(&names).unwrap().padding()
-        };
-        assert_eq!(names(&["<s>", "<pad>"]), 257);
-        assert_eq!(names(&crate::special_tokens::all()), 256, "<|endoftext|>");
-        assert_eq!(names(&[]), 0);
+        let padding = |names: &[String]| byte_tokenizer(names).unwrap().padding();
+        assert_eq!(padding(&["<s>".into(), "<pad>".into()]), 257);
+        assert_eq!(padding(&crate::special_tokens::all()), 256, "<|endoftext|>");
+        assert_eq!(padding(&[]), 0);
     }
 
     #[test]
