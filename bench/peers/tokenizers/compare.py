@@ -72,6 +72,30 @@ def compare_templates(file, ours, check):
     print(f"{len(ours)} published chat templates, {sum(map(len, ours.values()))} renderings")
 
 
+def compare_rows(name, peer, texts, rows, check):
+    """Truncation and padding at both ends, and offsets: ours are bytes, the peer's whole characters."""
+
+    def characters(text, start, end):
+        data = text.encode()
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+        return [len(data[:start].decode(errors="ignore")), len(data[:end].decode())] if start < end else [0, 0]
+
+    peer.encode_special_tokens = True
+    for row in rows:
+        peer.enable_truncation(min(row["longest"], 1 << 40), direction=row["side"])
+        peer.enable_padding(direction=row["side"], pad_id=row["padding"], pad_to_multiple_of=row["multiple"])
+        found = peer.encode_batch(texts[: len(row["ids"])], add_special_tokens=False)
+        what = f"rows, {row['side']}, at most {row['longest']}, multiple of {row['multiple']}"
+        check(name, what, row["ids"], [encoding.ids for encoding in found])
+        check(name, f"mask of {what}", row["masks"], [encoding.attention_mask for encoding in found])
+        for text, places, encoding in zip(texts, row["offsets"], found):
+            kept = [list(place) for place, is_text in zip(encoding.offsets, encoding.attention_mask) if is_text]
+            check(name, f"offsets of {text[:40]!r} in {what}", [characters(text, *place) for place in places], kept)
+    peer.no_truncation()
+    peer.no_padding()
+
+
 def compare(corpus_path, out):
     import tokenizers
     import transformers
@@ -101,6 +125,7 @@ def compare(corpus_path, out):
             check(name, f"decoded {text[:60]!r}", decoded, peer.decode(found))
             peer.encode_special_tokens = False
             check(name, f"ids with control of {text[:60]!r}", special_ids, peer.encode(text, add_special_tokens=False).ids)
+        compare_rows(name, peer, texts, ours_of["rows"], check)
         check(name, "prefix", ours_of["prefix"] + ours_of["ids"][5], peer.encode(texts[5]).ids)
         model = transformers.AutoTokenizer.from_pretrained(out / name)
         chat = model.apply_chat_template(ours_of["messages"], tokenize=False, add_generation_prompt=True)

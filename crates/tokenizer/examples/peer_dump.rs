@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tsumugi_base::progress::Silent;
 use tsumugi_tokenizer::bpe::Split;
 use tsumugi_tokenizer::train::{TrainingConfig, byte_tokenizer, character_tokenizer, train_bpe};
-use tsumugi_tokenizer::{ChatTemplate, Message, Tokenizer, special_tokens};
+use tsumugi_tokenizer::{ChatTemplate, Message, Side, Tokenizer, TokenizerError, pad, special_tokens, truncate};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,6 +41,35 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Texts as rows: `(side, longest, multiple)`, ids, masks and offsets of what is left.
+fn rows(tokenizer: &Tokenizer, texts: &[String]) -> Result<Value, TokenizerError> {
+    let mut all = Vec::new();
+    for (name, side) in [("left", Side::Left), ("right", Side::Right)] {
+        for (longest, multiple) in [(usize::MAX >> 1, 1), (7, 1), (30, 8), (1, 64)] {
+            let (mut ids, mut offsets) = (Vec::new(), Vec::new());
+            for text in texts {
+                let (mut row, mut places): (Vec<u32>, Vec<_>) =
+                    tokenizer.encode_with_offsets(text)?.into_iter().map(|(id, at)| (id, [at.start, at.end])).unzip();
+                truncate(&mut row, longest, side);
+                truncate(&mut places, longest, side);
+                ids.push(row);
+                offsets.push(places);
+            }
+            let masks = pad(&mut ids, tokenizer.padding(), side, multiple);
+            let masks: Vec<Vec<u8>> =
+                masks.iter().map(|mask| mask.iter().map(|&set| u8::from(set)).collect()).collect();
+            all.push(json!({
+                "side": name, "longest": longest, "multiple": multiple, "padding": tokenizer.padding(),
+                "ids": ids, "masks": masks, "offsets": offsets,
+            }));
+        }
+    }
+    Ok(all.into())
+}
+
+/// How many texts become rows; they are short.
+const ROWS: usize = 15;
+
 /// Saves the tokenizer and returns what it makes of the texts.
 fn dump(
     tokenizer: &Tokenizer,
@@ -68,6 +97,8 @@ fn dump(
         })
         .fold(f64::INFINITY, f64::min);
     Ok(json!({
+        // Where characters may have no token, tokens are not the text.
+        "rows": if tokenizer.unknown().is_some() { json!([]) } else { rows(tokenizer, &texts[..ROWS.min(texts.len())])? },
         "ids": texts.iter().map(|text| tokenizer.encode(text)).collect::<Vec<_>>(),
         "special_ids": texts.iter().map(|text| tokenizer.encode_with_special(text)).collect::<Vec<_>>(),
         "decoded": texts.iter().map(|text| tokenizer.decode(&tokenizer.encode(text))).collect::<Vec<_>>(),

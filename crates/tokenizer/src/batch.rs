@@ -13,11 +13,11 @@ pub enum Side {
     Right,
 }
 
-/// Keeps at most `length` tokens; the others go on the given side.
-pub fn truncate(ids: &mut Vec<TokenId>, length: usize, side: Side) {
+/// Keeps at most `length` of a row's tokens, or of what stands beside them; the others go on the given side.
+pub fn truncate<T>(row: &mut Vec<T>, length: usize, side: Side) {
     match side {
-        Side::Right => ids.truncate(length),
-        Side::Left => drop(ids.drain(..ids.len().saturating_sub(length))),
+        Side::Right => row.truncate(length),
+        Side::Left => drop(row.drain(..row.len().saturating_sub(length))),
     }
 }
 
@@ -36,7 +36,17 @@ pub fn pad(rows: &mut [Vec<TokenId>], padding: TokenId, side: Side, multiple: us
     rows.iter_mut().map(fill).collect()
 }
 
+/// What vocabularies call the token that fills rows.
+const PADDING_NAMES: [&str; 3] = ["[PAD]", "<pad>", "<|pad|>"];
+
 impl Tokenizer {
+    /// What fills rows: the vocabulary's padding token, or the token that begins texts, or the first of all. It is masked, so
+    /// any will do.
+    pub fn padding(&self) -> TokenId {
+        let named = PADDING_NAMES.iter().find_map(|name| self.special(name));
+        named.or_else(|| self.prefix().first().copied()).unwrap_or(0)
+    }
+
     /// The ids of a text with the bytes of it that each token stands for. Only where tokens' bytes behind each other are the
     /// text, as in byte-level vocabularies: others change the text before they cut it, and are refused.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(TokenId, Range<usize>)>, TokenizerError> {
@@ -83,6 +93,14 @@ mod tests {
             truncate(&mut ids, 2, side);
             assert_eq!(ids, kept);
         }
+    }
+
+    #[test]
+    fn padding_is_the_token_of_that_name_or_what_begins_a_text() {
+        let padding = |names: &[String]| byte_tokenizer(names).unwrap().padding();
+        assert_eq!(padding(&["<s>".into(), "<pad>".into()]), 257);
+        assert_eq!(padding(&crate::special_tokens::all()), 256, "<|endoftext|>");
+        assert_eq!(padding(&[]), 0);
     }
 
     #[test]

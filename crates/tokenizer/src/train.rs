@@ -69,6 +69,7 @@ pub fn train_bpe_on(
     let token_room = token_room(config.vocabulary_size, config.special_tokens.len())?;
     let words = corpus.count(&config.split, &config.counting, observer)?;
     let merges = merges(&words, &Alphabet::bytes(), token_room, config.minimum_pair_count, observer)?;
+    drop(words);
     tokenizer_from_merges(&merges, config.split, &config.special_tokens)
 }
 

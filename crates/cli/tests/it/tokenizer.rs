@@ -42,6 +42,40 @@ fn train_encode_decode_inspect() {
 }
 
 #[test]
+fn rows_are_cut_and_filled_at_the_given_side() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("lines.txt"), "abcdef\né\n\n").unwrap();
+    tsumugi(path, &["tokenizer", "train", "lines.txt", "--kind", "bytes", "--out", "t"]);
+    let rows = |flags: &[&str]| {
+        let command = ["tokenizer", "encode", "t", "--file", "lines.txt", "--lines"];
+        tsumugi(path, &[&command[..], flags].concat())
+    };
+    let all = rows(&["--json", "--offsets", "--truncate", "3", "--pad", "4", "--side", "left"]).json();
+    let all = &all["rows"];
+    assert_eq!(all[0]["ids"], json!([256, 100, 101, 102]));
+    assert_eq!(all[0]["offsets"], json!([[0, 0], [3, 4], [4, 5], [5, 6]]));
+    assert_eq!(all[1]["ids"], json!([256, 256, 195, 169]));
+    assert_eq!(all[1]["mask"], json!([0, 0, 1, 1]));
+    assert_eq!(all[1]["offsets"], json!([[0, 0], [0, 0], [0, 1], [1, 2]]));
+    assert_eq!(all[2]["mask"], json!([0, 0, 0, 0]));
+    rows(&["--truncate", "2", "--pad"]).is("exit 0\n---- stdout\n97 98\n195 169\n256 256");
+    rows(&["--truncate", "2"]).is("exit 0\n---- stdout\n97 98\n195 169");
+    let zero = rows(&["--pad", "0"]);
+    assert!(zero.stderr.contains("'0'") && zero.stderr.contains("--pad"), "{}", zero.stderr);
+}
+
+#[test]
+fn too_little_memory_for_the_vocabulary_is_refused() {
+    let folder = temporary_folder();
+    std::fs::write(folder.path().join("abc.txt"), "abcabc").unwrap();
+    let train = ["tokenizer", "train", "abc.txt", "--vocabulary", "32768", "--memory", "64M", "--out", "t"];
+    let ran = tsumugi(folder.path(), &train);
+    assert!(ran.stderr.contains("at least 128"), "{}", ran.stderr);
+    assert!(!folder.path().join("t").exists());
+}
+
+#[test]
 fn bytes_and_characters_are_tokenizers_too() {
     let folder = temporary_folder();
     let path = folder.path();

@@ -14,7 +14,7 @@ pub struct Cut {
 }
 
 impl Default for Cut {
-    /// GPT-3's (Brown et al. 2020, appendix C). The harness has the same numbers, but leaves out a text with ten n-grams or more,
+    /// GPT-3's (Brown et al. 2020, appendix C). The harness has the same numbers, but leaves out a text with more than ten n-grams,
     /// however they overlap.
     fn default() -> Self {
         Self { window: 200, rest_min: 200, rests_max: 10 }

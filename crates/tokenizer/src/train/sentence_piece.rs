@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use tsumugi_base::progress::Observer;
+use unicode_script::{Script, UnicodeScript};
 
 use super::{Corpus, merges, unigram};
 use crate::bpe::{Alphabet, CountingOptions, WordCounts, Words, text};
@@ -61,8 +62,9 @@ pub fn train_sentence_piece(
     config: &SentencePieceConfig,
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
-    let words = corpus.count(&SentencePieceWords, &config.counting, observer)?;
+    let mut words = corpus.count(&SentencePieceWords, &config.counting, observer)?;
     let covered = covered_characters(&words, config.character_coverage);
+    cut_at_uncovered(&mut words, &covered);
     let mut model = Model { byte_fallback: config.byte_fallback, begins_with: Some(1), ..Model::default() };
     let special = |text: &str, kind| Piece { text: text.to_owned(), score: 0.0, kind };
     model.pieces.push(special("<unk>", PieceKind::Unknown));
@@ -113,6 +115,25 @@ fn covered_characters(words: &WordCounts, coverage: f64) -> Vec<char> {
     characters.into_iter().map(|(character, _)| character).collect()
 }
 
+/// Cuts words at the characters that have no piece, which no piece spans.
+fn cut_at_uncovered(words: &mut WordCounts, covered: &[char]) {
+    let covered: HashSet<char> = covered.iter().copied().collect();
+    let is_whole = |(word, _): &(Vec<u8>, u64)| text(word).chars().all(|c| covered.contains(&c));
+    let (mut whole, cut): (Vec<_>, Vec<_>) = std::mem::take(&mut words.words).into_iter().partition(is_whole);
+    for (word, count) in cut {
+        let stretches = text(&word).split(|c| !covered.contains(&c)).filter(|stretch| !stretch.is_empty());
+        whole.extend(stretches.map(|stretch| (stretch.as_bytes().to_vec(), count)));
+    }
+    whole.sort_unstable();
+    whole.dedup_by(|next, kept| {
+        next.0 == kept.0 && {
+            kept.1 += next.1;
+            true
+        }
+    });
+    words.words = whole;
+}
+
 /// Merged pieces in their order, then the characters; each scores one less than the one before.
 fn merged_pieces(
     words: &WordCounts,
@@ -121,8 +142,7 @@ fn merged_pieces(
     minimum_pair_count: u64,
     observer: &dyn Observer,
 ) -> Result<Vec<(String, f32)>, TokenizerError> {
-    let known: HashSet<char> = covered.iter().copied().collect();
-    let alphabet = Alphabet::characters(words, "", PIECE_CHARACTERS_MAX, |character| known.contains(&character));
+    let alphabet = Alphabet::characters(words, "", PIECE_CHARACTERS_MAX, |_| true);
     let mut tokens = alphabet.tokens().to_vec();
     let mut seen: HashSet<Vec<u8>> = tokens.iter().cloned().collect();
     for (left, right) in merges(words, &alphabet, room, minimum_pair_count, observer)? {
@@ -136,23 +156,22 @@ fn merged_pieces(
     Ok(texts.enumerate().map(|(place, text)| (text, -(place as f32))).collect())
 }
 
-/// Words as SentencePiece cuts them before learning: apart by whitespace, each with `▁` before it; letters, numbers and
-/// the rest are in no piece together (the library tells scripts apart too).
+/// Words as SentencePiece cuts them before learning: apart by whitespace, each with `▁` before it, and cut where the script
+/// changes, because no piece has two (its `split_by_unicode_script`). Digits, punctuation and symbols are of one script, which
+/// is no language's.
 struct SentencePieceWords;
 
-/// What may stand in one piece.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Letter,
-    Number,
-    Other,
-}
-
-fn class(character: char) -> Class {
-    match character {
-        c if c.is_numeric() => Class::Number,
-        c if c.is_alphabetic() => Class::Letter,
-        _ => Class::Other,
+/// Chinese characters and both kinds of kana count as one script; accents and joiners go with any, so they have none.
+fn script(character: char) -> Option<Script> {
+    if character.is_ascii() {
+        return Some(if character.is_ascii_alphabetic() { Script::Latin } else { Script::Common });
+    }
+    match character.script() {
+        Script::Inherited => None,
+        Script::Hiragana | Script::Katakana => Some(Script::Han),
+        // The sign of a long vowel.
+        _ if character == 'ー' => Some(Script::Han),
+        script => Some(script),
     }
 }
 
@@ -166,13 +185,13 @@ impl Words for SentencePieceWords {
             marked.push_str(SPACE);
             let mut before = None;
             for character in token.chars() {
-                let here = class(character);
-                if before.is_some_and(|before| before != here) {
+                let here = script(character).or(before);
+                if before.is_some() && before != here {
                     word(marked);
                     marked.clear();
                 }
                 marked.push(character);
-                before = Some(here);
+                before = here;
             }
             word(marked);
         }
@@ -180,5 +199,33 @@ impl Words for SentencePieceWords {
 
     fn has_borders(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_cut_where_the_script_changes() {
+        for (text, expected) in [
+            ("a1.5 b", &["▁a", "1.5", "▁b"][..]),
+            ("naïve e\u{301}t漢かカー字x", &["▁naïve", "▁e\u{301}t", "漢かカー字", "x"]),
+            // A joiner and an accent go with what is before them, or behind them at the beginning.
+            ("می\u{200c}کند \u{301}a,", &["▁می\u{200c}کند", "▁\u{301}a", ","]),
+            ("x▁y\0z", &["▁x", "▁y", "▁z"]),
+        ] {
+            let mut words = Vec::new();
+            SentencePieceWords.for_each_word(text, &mut String::new(), &mut |word| words.push(word.to_owned()));
+            assert_eq!(words, expected);
+        }
+    }
+
+    #[test]
+    fn words_are_cut_at_characters_without_a_piece() {
+        let words = [("abqcd", 2), ("cd", 3), ("qab", 4), ("qq", 5)].map(|(word, count)| (word.into(), count)).to_vec();
+        let mut words = WordCounts { words, dropped: 0 };
+        cut_at_uncovered(&mut words, &['a', 'b', 'c', 'd']);
+        assert_eq!(words.words, [(b"ab".to_vec(), 6), (b"cd".to_vec(), 5)]);
     }
 }

@@ -367,3 +367,6 @@ fn digamma(mut x: f64) -> f64 {
     let series = inverse * (1.0 / 12.0 - inverse * (1.0 / 120.0 - inverse * (1.0 / 252.0 - inverse / 240.0)));
     below + x.ln() - 0.5 / x - series
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
 //! `tsumugi tokenizer encode`: text to ids.
 
+use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::PathBuf;
 
-use clap::Args;
-use serde_json::json;
-use tsumugi_tokenizer::{Side, truncate};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use tsumugi_tokenizer::{Side, TokenId, Tokenizer, pad, truncate};
 
 use super::inspect::shown;
 use crate::commands::Command;
@@ -25,9 +27,19 @@ pub struct Encode {
     /// Take the text from this file instead
     #[arg(long, value_name = "TEXT")]
     file: Option<PathBuf>,
-    /// Keep only the first N tokens
+    /// Every line is a text of its own, and a row of the answer
+    #[arg(long)]
+    lines: bool,
+    /// Keep only N tokens of each text
     #[arg(long, value_name = "N")]
     truncate: Option<usize>,
+    /// Make all texts equally long with padding tokens, and that length a multiple of N; with --json a mask is 1 where a
+    /// token is of the text
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
+    pad: Option<NonZeroUsize>,
+    /// Where tokens are taken away and padding is put
+    #[arg(long, value_enum, default_value = "right", value_name = "SIDE")]
+    side: End,
     /// Say also which bytes of the text each token stands for (with --json)
     #[arg(long, requires = "json")]
     offsets: bool,
@@ -41,27 +53,100 @@ impl Command for Encode {
     const NAME: &'static str = "encode";
     const EXAMPLES: &'static str = "
         tsumugi tokenizer encode runs/tokenizer 'To be, or not to be'
-        tsumugi tokenizer encode runs/tokenizer --file input.txt --json";
+        tsumugi tokenizer encode runs/tokenizer --file input.txt --json
+        tsumugi tokenizer encode runs/tokenizer --file input.txt --lines --truncate 512 --pad 8 --json";
 
     fn run(self) -> Result<Answer, Failure> {
         let (tokenizer, _) = model::tokenizer(&self.model, &self.trust)?;
         let text = match &self.file {
             Some(path) => tsumugi_data::read_text(path)?,
-            None => self.text.unwrap_or_default(),
+            None => self.text.clone().unwrap_or_default(),
         };
-        let mut ids = tokenizer.encode(&text);
-        truncate(&mut ids, self.truncate.unwrap_or(usize::MAX), Side::Right);
+        let texts: Vec<&str> = if self.lines { text.lines().collect() } else { vec![&text] };
+        let mut rows = texts.iter().map(|text| self.row(&tokenizer, text)).collect::<Result<Vec<Row>, Failure>>()?;
+        if let Some(multiple) = self.pad {
+            self.pad_rows(&mut rows, tokenizer.padding(), multiple.get());
+        }
         if self.json.json {
-            let tokens: Vec<String> = ids.iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
-            let mut answer = json!({"ids": ids, "tokens": tokens});
-            if self.offsets {
-                let placed = tokenizer.encode_with_offsets(&text)?;
-                answer["offsets"] = placed[..ids.len()].iter().map(|(_, at)| json!([at.start, at.end])).collect();
-            }
-            print_json(&answer)?;
+            let mut shown: Vec<Value> = rows.iter().map(|row| row.to_json(&tokenizer)).collect();
+            print_json(&if self.lines { json!({"rows": shown}) } else { shown.remove(0) })?;
         } else {
-            print_line(&ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
+            for row in &rows {
+                print_line(&row.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
+            }
         }
         Ok(Answer::Done)
+    }
+}
+
+/// An end of a row.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum End {
+    /// Before the first token
+    Left,
+    /// Behind the last
+    Right,
+}
+
+impl From<End> for Side {
+    fn from(end: End) -> Self {
+        match end {
+            End::Left => Self::Left,
+            End::Right => Self::Right,
+        }
+    }
+}
+
+/// A text as tokens.
+struct Row {
+    ids: Vec<TokenId>,
+    /// Of each token its bytes; none of padding.
+    offsets: Option<Vec<Range<usize>>>,
+    /// Where tokens are of the text.
+    mask: Option<Vec<bool>>,
+}
+
+impl Row {
+    fn to_json(&self, tokenizer: &Tokenizer) -> Value {
+        let tokens: Vec<String> = self.ids.iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
+        let mut answer = json!({"ids": self.ids, "tokens": tokens});
+        if let Some(offsets) = &self.offsets {
+            answer["offsets"] = offsets.iter().map(|at| json!([at.start, at.end])).collect();
+        }
+        if let Some(mask) = &self.mask {
+            answer["mask"] = mask.iter().map(|&of_text| json!(u8::from(of_text))).collect();
+        }
+        answer
+    }
+}
+
+impl Encode {
+    fn row(&self, tokenizer: &Tokenizer, text: &str) -> Result<Row, Failure> {
+        let (side, length) = (self.side.into(), self.truncate.unwrap_or(usize::MAX));
+        let (mut ids, mut offsets) = match self.offsets {
+            true => {
+                let (ids, offsets) = tokenizer.encode_with_offsets(text)?.into_iter().unzip();
+                (ids, Some(offsets))
+            }
+            false => (tokenizer.encode(text), None),
+        };
+        truncate(&mut ids, length, side);
+        if let Some(offsets) = &mut offsets {
+            truncate(offsets, length, side);
+        }
+        Ok(Row { ids, offsets, mask: None })
+    }
+
+    fn pad_rows(&self, rows: &mut [Row], padding: TokenId, multiple: usize) {
+        let mut ids: Vec<Vec<TokenId>> = rows.iter_mut().map(|row| std::mem::take(&mut row.ids)).collect();
+        let masks = pad(&mut ids, padding, self.side.into(), multiple);
+        for ((row, ids), mask) in rows.iter_mut().zip(ids).zip(masks) {
+            if let Some(offsets) = &mut row.offsets {
+                let mut of_text = std::mem::take(offsets).into_iter();
+                *offsets =
+                    mask.iter().map(|&is_text| is_text.then(|| of_text.next()).flatten().unwrap_or(0..0)).collect();
+            }
+            (row.ids, row.mask) = (ids, Some(mask));
+        }
     }
 }

@@ -123,6 +123,7 @@ impl Command for Train {
 
     fn run(self) -> Result<Answer, Failure> {
         self.refuse_inert()?;
+        let memory_bytes = self.counting_bytes()?;
         let file = self.out.join("tokenizer.json");
         if file.exists() {
             return Err(Failure::new(
@@ -131,8 +132,9 @@ impl Command for Train {
             ));
         }
         let texts = Texts::find(&self.texts, &self.text_field)?;
-        let mut reader = Reader { texts: &texts, sample: String::new(), failed: None };
-        let tokenizer = self.train(&mut reader)?;
+        let sample_bytes = (self.memory / SAMPLE_SHARE).min(SAMPLE_BYTES_MAX) as usize;
+        let mut reader = Reader { texts: &texts, sample: String::new(), sample_bytes, failed: None };
+        let tokenizer = self.train(memory_bytes, &mut reader)?;
         create_folder(&self.out)?;
         tokenizer.save(&self.out)?;
         self.show(&tokenizer, &reader.sample)?;
@@ -140,8 +142,20 @@ impl Command for Train {
     }
 }
 
-/// The beginning of the text is encoded to see how well the tokenizer does.
-const SAMPLE_BYTES: usize = 16 << 20;
+/// The beginning of the text is encoded to see how well the tokenizer does: so much of it, if memory has room.
+const SAMPLE_BYTES_MAX: u64 = 16 << 20;
+
+/// The share of the memory that the sample has; its ids take more than the text.
+const SAMPLE_SHARE: u64 = 32;
+
+/// What the program and reading take, whatever the text.
+const PROGRAM_BYTES: u64 = 64 << 20;
+
+/// What a token of the finished tokenizer takes.
+const TOKEN_BYTES: u64 = 1 << 10;
+
+/// The least that is worth counting in.
+const COUNTING_BYTES_MIN: u64 = 32 << 20;
 
 /// Longest tokens that are shown.
 const LONGEST: usize = 5;
@@ -150,17 +164,19 @@ const LONGEST: usize = 5;
 struct Reader<'a> {
     texts: &'a Texts,
     sample: String,
+    /// The most of the sample.
+    sample_bytes: usize,
     /// Why reading ended early.
     failed: Option<CorpusError>,
 }
 
 impl Reader<'_> {
     fn feed(&mut self, sink: TextSink<'_>) -> Result<(), TokenizerError> {
-        let Self { texts, sample, failed } = self;
+        let Self { texts, sample, sample_bytes, failed } = self;
         let mut refused = None;
         let read = texts.for_each(
             |text| {
-                let room = SAMPLE_BYTES.saturating_sub(sample.len());
+                let room = sample_bytes.saturating_sub(sample.len());
                 sample.push_str(&text[..text.floor_char_boundary(room)]);
                 sink(text).map_err(|error| {
                     refused = Some(error);
@@ -191,7 +207,7 @@ impl Reader<'_> {
 }
 
 impl Train {
-    fn train(&self, reader: &mut Reader<'_>) -> Result<Tokenizer, Failure> {
+    fn train(&self, memory_bytes: u64, reader: &mut Reader<'_>) -> Result<Tokenizer, Failure> {
         interrupt::listen("stopping")?;
         let progress = Progress::new();
         let bytes = reader.texts.bytes();
@@ -200,7 +216,7 @@ impl Train {
             Kind::Characters => reader.whole().and_then(|text| character_tokenizer(&text, &special_tokens::all())),
             _ => {
                 let mut feed = |sink: TextSink<'_>| reader.feed(sink);
-                self.learn(Corpus { bytes, feed: &mut feed }, &progress)
+                self.learn(memory_bytes, Corpus { bytes, feed: &mut feed }, &progress)
             }
         };
         drop(progress);
@@ -213,10 +229,26 @@ impl Train {
         })
     }
 
-    fn learn(&self, corpus: Corpus<'_>, progress: &Progress) -> Result<Tokenizer, TokenizerError> {
-        let mut counting = CountingOptions { memory_bytes: self.memory, ..CountingOptions::default() };
+    fn vocabulary_size(&self) -> usize {
+        self.vocabulary.unwrap_or(TrainingConfig::default().vocabulary_size)
+    }
+
+    /// What is left of the memory for counting and learning.
+    fn counting_bytes(&self) -> Result<u64, Failure> {
+        let fixed = PROGRAM_BYTES.saturating_add(TOKEN_BYTES.saturating_mul(self.vocabulary_size() as u64));
+        let left = self.memory.checked_sub(fixed).filter(|&left| left >= COUNTING_BYTES_MIN);
+        left.ok_or_else(|| {
+            Failure::new(
+                format!("`--memory` is {}: too little to train a tokenizer of this size in", units::bytes(self.memory)),
+                format!("give at least {}", units::bytes(fixed.saturating_add(COUNTING_BYTES_MIN))),
+            )
+        })
+    }
+
+    fn learn(&self, memory_bytes: u64, corpus: Corpus<'_>, progress: &Progress) -> Result<Tokenizer, TokenizerError> {
+        let mut counting = CountingOptions { memory_bytes, ..CountingOptions::default() };
         counting.threads = self.threads.get().unwrap_or(counting.threads);
-        let vocabulary_size = self.vocabulary.unwrap_or(TrainingConfig::default().vocabulary_size);
+        let vocabulary_size = self.vocabulary_size();
         let sentence_piece = |algorithm| SentencePieceConfig {
             vocabulary_size,
             byte_fallback: !self.no_byte_fallback,
