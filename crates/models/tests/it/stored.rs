@@ -88,6 +88,13 @@ fn distance(found: &[f32], expected: &[f32]) -> f32 {
     difference / length(&mut expected.iter().copied())
 }
 
+/// From the file the bits are those of packed weights. Packed, float32 is added in the order of training's product.
+fn assert_mapped(what: &str, element_type: ElementType, mapped: &[f32], packed: &[f32]) {
+    let share = distance(mapped, packed);
+    let allowed = if element_type == ElementType::F32 { 1e-6 } else { 0.0 };
+    assert!(share <= allowed, "{what}: mapped weights give other logits, {share} of their length away");
+}
+
 #[test]
 fn served_as_stored_they_compute_what_their_widened_weights_do() {
     let decoder = random(&spec());
@@ -113,11 +120,7 @@ fn served_as_stored_they_compute_what_their_widened_weights_do() {
             );
             let mapped = logits(&cpu, mapped);
             let stored = logits(&cpu, stored);
-            assert!(
-                mapped.iter().map(|x| x.to_bits()).eq(stored.iter().map(|x| x.to_bits())),
-                "{element_type}, {}: mapped weights give other bits",
-                isa.name()
-            );
+            assert_mapped(&format!("{element_type}, {}", isa.name()), element_type, &mapped, &stored);
             let share = distance(&stored, &logits(&cpu, widened));
             // Rounding to 8 bits costs a few hundredths after two layers of random weights; a wrong scale or order costs all.
             let allowed = if rounds { 0.08 } else { 1e-5 };
@@ -172,7 +175,7 @@ fn matrices_with_their_axes_swapped_stay_in_the_file_too() {
             let (mapped, widened) = (logits(&cpu, mapped), logits(&cpu, load(Precision::Float32)));
             assert!(distance(&mapped, &widened) < 1e-5, "{element_type}, {}", isa.name());
             let stored = logits(&cpu, load(Precision::Stored));
-            assert!(mapped.iter().map(|x| x.to_bits()).eq(stored.iter().map(|x| x.to_bits())), "{element_type}");
+            assert_mapped(&format!("{element_type}, {}", isa.name()), element_type, &mapped, &stored);
         }
     }
 }
