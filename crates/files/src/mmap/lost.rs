@@ -24,16 +24,18 @@ struct Place {
     name: [AtomicU8; NAME_BYTES_MAX],
 }
 
-static PLACES: [Place; PLACES_MAX] = [const { Place::FREE }; PLACES_MAX];
+static PLACES: [Place; PLACES_MAX] = [const { Place::free() }; PLACES_MAX];
 
 impl Place {
-    const FREE: Self = Self {
-        taken: AtomicBool::new(false),
-        start: AtomicUsize::new(0),
-        end: AtomicUsize::new(0),
-        name_len: AtomicUsize::new(0),
-        name: [const { AtomicU8::new(0) }; NAME_BYTES_MAX],
-    };
+    const fn free() -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            name_len: AtomicUsize::new(0),
+            name: [const { AtomicU8::new(0) }; NAME_BYTES_MAX],
+        }
+    }
 
     fn holds(&self, address: usize) -> bool {
         address < self.end.load(Ordering::SeqCst) && address >= self.start.load(Ordering::SeqCst)
