@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use tsumugi_base::error_chain;
-use tsumugi_files::{Gate, OpenFolder, Refusal};
-use tsumugi_infer::text::{Options, Placement, SamplingParameters, ranges};
+use tsumugi_base::{error_chain, units};
+use tsumugi_files::{Admitted, Gate, ModelFiles, OpenFolder, Refusal};
+use tsumugi_infer::text::{Options, Placement, SamplingParameters, TooLarge, ranges};
 use tsumugi_models::Precision;
 use tsumugi_scan::{Policy, ScanGate, Severity};
 use tsumugi_tensor::KeyValueType;
@@ -109,6 +109,79 @@ fn key_value_type() -> impl TypedValueParser<Value = KeyValueType> {
     names.map(|name| KeyValueType::ALL.into_iter().find(|kind| kind.name() == name).expect("one of the names"))
 }
 
+/// `--weights`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Weights {
+    /// Where the weights lie: `packed` copies them into the layout that is read fastest; `mapped` leaves them in the file,
+    /// which takes no time and no memory, but answers are slower, and the file must not be shortened meanwhile; `auto` packs
+    /// what fits into 70 % of the free memory
+    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    weights: Where,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Where {
+    Auto,
+    Packed,
+    Mapped,
+}
+
+impl Weights {
+    /// For the loader of a model that computes with this.
+    pub fn placement(self, precision: Precision) -> Result<Placement, Failure> {
+        let placement = match self.weights {
+            Where::Auto => Placement::Auto,
+            Where::Packed => Placement::Packed,
+            Where::Mapped => Placement::Mapped,
+        };
+        if precision == Precision::Float32 && placement != Placement::Auto {
+            return Err(Failure::new(
+                "--weights says where stored weights lie, but `--compute f32` widens them all",
+                "leave one of the two out",
+            ));
+        }
+        Ok(placement)
+    }
+}
+
+/// How a model is read that is not asked for text.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Reading {
+    #[command(flatten)]
+    weights: Weights,
+    #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+impl Reading {
+    /// Threads; none is one per core.
+    pub fn threads(self) -> Option<usize> {
+        self.threads.get()
+    }
+
+    /// What the model is loaded with. Says where it is too large to be copied.
+    pub fn precision(self, model: &Admitted<ModelFiles>) -> Result<Precision, Failure> {
+        let precision = self.compute.precision();
+        let (precision, too_large) = self.weights.placement(precision)?.resolve(model, precision)?;
+        if let Some(too_large) = too_large {
+            tell(&mapped_text(&model.path().display().to_string(), too_large));
+        }
+        Ok(precision)
+    }
+}
+
+/// Why weights stay in the file.
+pub fn mapped_text(name: &str, TooLarge { weights, available }: TooLarge) -> String {
+    format!(
+        "note: the weights of {name}, {}, stay in the mapped file: of {} of free memory the context needs a part; \
+         `--weights packed` copies them, for faster answers",
+        units::bytes(weights),
+        units::bytes(available),
+    )
+}
+
 /// How a model is served.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Serving {
@@ -119,10 +192,7 @@ pub struct Serving {
     /// [default: bf16, or f16 where the processor does not multiply bfloat16; f32 with `--compute f32`]
     #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
     kv: Option<KeyValueType>,
-    /// Where the weights lie: `packed` copies them into the layout that is read fastest; `mapped` leaves them in the file,
-    /// which takes no time and no memory (but for matrices of float32, which are copied), but answers are slower, and the file
-    /// must not be shortened meanwhile; `auto` packs what fits into 70 % of the free memory
-    #[arg(long, value_name = "WHERE", default_value = "auto")]
+    #[command(flatten)]
     weights: Weights,
     #[command(flatten)]
     compute: Compute,
@@ -130,34 +200,16 @@ pub struct Serving {
     threads: Threads,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Weights {
-    Auto,
-    Packed,
-    Mapped,
-}
-
 impl Serving {
     /// For the loader.
     pub fn options(self) -> Result<Options, Failure> {
         let precision = self.compute.precision();
         let exact = (precision == Precision::Float32).then_some(KeyValueType::F32);
-        let placement = match self.weights {
-            Weights::Auto => Placement::Auto,
-            Weights::Packed => Placement::Packed,
-            Weights::Mapped => Placement::Mapped,
-        };
-        if precision == Precision::Float32 && placement != Placement::Auto {
-            return Err(Failure::new(
-                "--weights says where stored weights lie, but `--compute f32` widens them all",
-                "leave one of the two out",
-            ));
-        }
         Ok(Options {
             threads: self.threads.get(),
             context: self.context,
             precision,
-            placement,
+            placement: self.weights.placement(precision)?,
             kv: self.kv.or(exact),
             ..Options::default()
         })
@@ -248,7 +300,13 @@ fn penalty(text: &str) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::byte_count;
+    use super::{TooLarge, byte_count, mapped_text};
+
+    #[test]
+    fn weights_that_stay_in_the_file_are_said_with_the_reason() {
+        let text = mapped_text("llama", TooLarge { weights: 20 << 30, available: 8 << 30 });
+        assert!(text.starts_with("note: the weights of llama, 20") && text.contains("--weights packed"), "{text}");
+    }
 
     #[test]
     fn sizes() {

@@ -29,6 +29,8 @@ pub use output::{Answer, Failure};
 
 /// Reads the command line, runs the command, prints, and says how it ended.
 pub fn main() -> std::process::ExitCode {
+    #[cfg(unix)]
+    let _ = tsumugi_files::mmap::tell_lost_mappings(); // without it such a process ends too, but says nothing
     let outcome = match commands::tree().try_get_matches() {
         Ok(matches) => commands::run(&matches),
         Err(error) => Err(Failure::from_usage(error)),

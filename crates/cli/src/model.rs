@@ -7,14 +7,11 @@ use std::sync::Arc;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_files::{Admitted, FilesError, Gate as _, ModelFiles, OpenFolder};
-use tsumugi_infer::text::{
-    CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, Placement, TextModel, TooLarge,
-};
-use tsumugi_models::Precision;
+use tsumugi_infer::text::{CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, TextModel};
 use tsumugi_serve::Model;
 use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
 
-use crate::flags::Trust;
+use crate::flags::{Trust, mapped_text};
 use crate::output::{Failure, tell};
 
 /// The path that `model` names: one on this machine, or where what was pulled by that name lies.
@@ -90,10 +87,13 @@ pub fn load_to_serve(model: &str, options: Options, beside: usize, trust: &Trust
     if !Embedder::is_for(&admitted)? {
         return Ok(Model::Text(Arc::new(load_admitted(&admitted, options, beside)?)));
     }
-    let mapped = options.precision == Precision::Stored && options.placement == Placement::Mapped;
-    let precision = if mapped { Precision::Mapped } else { options.precision };
+    let (precision, too_large) = options.placement.resolve(&admitted, options.precision)?;
     let options = EmbedderOptions { threads: options.threads, precision, ..Default::default() };
-    Ok(Model::Vectors(Arc::new(Embedder::load(&admitted, options)?)))
+    let embedder = Embedder::load(&admitted, options)?;
+    if let Some(too_large) = too_large {
+        tell(&mapped_text(embedder.name(), too_large));
+    }
+    Ok(Model::Vectors(Arc::new(embedder)))
 }
 
 /// A model that answers in text, one of `beside` that share the memory. Says where that is too little for its context.
@@ -123,24 +123,9 @@ fn cut_text(name: &str, cut: ContextCut) -> String {
     )
 }
 
-fn mapped_text(name: &str, TooLarge { weights, available }: TooLarge) -> String {
-    format!(
-        "note: the weights of {name}, {}, stay in the mapped file: of {} of free memory the context needs a part; \
-         `--weights packed` copies them, for faster answers",
-        units::bytes(weights),
-        units::bytes(available),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn weights_that_stay_in_the_file_are_said_with_the_reason() {
-        let text = mapped_text("llama", TooLarge { weights: 20 << 30, available: 8 << 30 });
-        assert!(text.starts_with("note: the weights of llama, 20") && text.contains("--weights packed"), "{text}");
-    }
 
     #[test]
     fn a_context_that_was_cut_is_said_with_what_it_would_take() {

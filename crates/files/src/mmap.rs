@@ -1,6 +1,8 @@
 //! A file as bytes in memory, without reading it first. The only unsafe code of this crate.
 #![allow(unsafe_code, reason = "a mapping is unsafe by nature; the reason stands at the block")]
 
+mod lost;
+
 use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -8,13 +10,20 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use tsumugi_base::FileError;
 
+use lost::Watched;
+#[cfg(unix)]
+pub use lost::tell_lost_mappings;
+
 /// A read-only mapping of a whole file. Pages are read when they are touched and shared between processes.
 ///
-/// The file must not be made shorter while it is mapped: touching a page that is gone ends the process (SIGBUS).
-/// Our own writers never shorten a file in place; they rename a new one over it, which leaves a mapping whole.
+/// The file must not be made shorter while it is mapped: touching a page that is gone ends the process (SIGBUS), after
+/// [`tell_lost_mappings`] with a message. Our own writers never shorten a file in place; they rename a new one over it, which
+/// leaves a mapping whole.
 #[derive(Debug)]
 pub struct MappedFile {
     path: PathBuf,
+    // Before the mapping, so that it is dropped first.
+    _watched: Watched,
     map: Mmap,
 }
 
@@ -36,7 +45,9 @@ impl MappedFile {
         // private, our writers replace files by renaming (the old bytes stay), and every parser works on bounds that
         // it checked itself, so that changed bytes may give wrong numbers but never an access out of bounds.
         let map = unsafe { Mmap::map(file) }.map_err(failed)?;
-        Ok(Self { path: path.to_owned(), map })
+        let addresses = map.as_ptr_range();
+        let watched = Watched::new(addresses.start as usize..addresses.end as usize, path);
+        Ok(Self { path: path.to_owned(), _watched: watched, map })
     }
 
     /// Gives the memory of these bytes back to the system, which reads them again when they are touched. For what was

@@ -127,7 +127,8 @@ impl Decoder {
     }
 
     /// Loads a model to serve it: matrices stay in the kind that the file stores them in ([`QuantizedMatrix`]), and
-    /// in the file too if they are `mapped`. What is stored otherwise, and float32 matrices, are as with [`Self::load`].
+    /// in the file too if they are `mapped`. What is stored otherwise is as with [`Self::load`], and so are float32 matrices that
+    /// are not mapped.
     fn load_stored(model: &Admitted<ModelFiles>, cpu: &Cpu, mapped: bool) -> Result<Self, ModelError> {
         let (described, tensors) = (described(model)?, model.tensors()?);
         let (layout, spec) = (described.layout(&tensors), described.spec);
@@ -163,8 +164,8 @@ pub(crate) fn place_stored(
     packed
 }
 
-/// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take, or
-/// all are float32.
+/// A matrix from the tensors that fill its rows, in order; none if one of them is in a kind that products do not take. One of
+/// float32 alone is better widened, as nothing is done to it, than packed; where it stays in the file it is as the others.
 fn matrix_of(
     parts: &[(Slot, TensorView<'_>)],
     tensors: &TensorFile,
@@ -172,24 +173,30 @@ fn matrix_of(
     mapped: bool,
 ) -> Option<QuantizedMatrix> {
     let kind_of = |tensor: &TensorView<'_>| WeightKind::named(tensor.element_type.name());
-    let columns = *parts[0].1.shape.last()?;
+    let columns = parts[0].0.columns;
     let fits = |(slot, tensor): &(Slot, TensorView<'_>)| {
         // Each part is filled up to whole tiles: many small ones would take many times the file.
         let fills_tiles = parts.len() <= 4 || slot.rows.len() >= TILE_ROWS;
-        let can_hold = |kind| QuantizedMatrix::can_hold(kind, columns);
-        fills_tiles && !slot.transposed && kind_of(tensor).is_some_and(can_hold)
+        // Blocks lie along the stored rows.
+        let fits_in = |kind: WeightKind| {
+            QuantizedMatrix::can_hold(kind, columns) && !(slot.transposed && kind.layout().is_some())
+        };
+        fills_tiles && kind_of(tensor).is_some_and(fits_in)
     };
-    if !parts.iter().all(fits) || parts.iter().all(|(_, tensor)| kind_of(tensor) == Some(WeightKind::F32)) {
+    let all_float32 = || parts.iter().all(|(_, tensor)| kind_of(tensor) == Some(WeightKind::F32));
+    if !parts.iter().all(fits) || !mapped && all_float32() {
         return None;
     }
     let mut matrix = QuantizedMatrix::new(columns);
     for (slot, tensor) in parts {
-        let (kind, rows) = (kind_of(tensor)?, slot.rows.len());
+        let (kind, rows, transposed) = (kind_of(tensor)?, slot.rows.len(), slot.transposed);
         if mapped {
             let (bytes, slot) = (Arc::new(tensors.mapped(tensor.name)?), slot.clone());
-            matrix.push_mapped(MappedRows { kind, bytes, row_at: Box::new(move |row| slot.stored(row)), rows });
+            let row_at = Box::new(move |row| slot.stored(row));
+            matrix.push_mapped(MappedRows { kind, bytes, row_at, transposed, rows });
         } else {
-            matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at: &|row| slot.stored(row), rows });
+            let row_at = &|row| slot.stored(row);
+            matrix.push(cpu, StoredRows { kind, bytes: tensor.bytes, row_at, transposed, rows });
             // Else file and copy would both take memory until the end. Another slot of the tensor reads it again.
             tensors.release(tensor.name);
         }

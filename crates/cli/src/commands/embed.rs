@@ -10,11 +10,11 @@ use serde_json::json;
 use tsumugi_base::io::AtomicFile;
 use tsumugi_base::progress::{Meter, Observer};
 use tsumugi_base::{FileError, units};
-use tsumugi_files::{ElementType, TensorView, write_npy, write_safetensors};
+use tsumugi_files::{Admitted, ElementType, ModelFiles, TensorView, write_npy, write_safetensors};
 use tsumugi_infer::text::{Embedder, EmbedderOptions, Pooling, cosine};
 
 use super::Command;
-use crate::flags::{Compute, Json, Threads, Trust, positive};
+use crate::flags::{Json, Reading, Trust, positive};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, print_line, tell};
 use crate::progress::Progress;
 use crate::texts::Texts;
@@ -44,9 +44,7 @@ pub struct Embed {
     #[arg(long, value_name = "N", value_parser = positive)]
     dimensions: Option<usize>,
     #[command(flatten)]
-    compute: Compute,
-    #[command(flatten)]
-    threads: Threads,
+    reading: Reading,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -74,7 +72,8 @@ impl Command for Embed {
     fn run(self) -> Result<Answer, Failure> {
         let form = self.out.as_deref().map(Form::of).transpose()?;
         let texts = self.texts.read()?;
-        let embedder = Embedder::load(&model::admit(&self.model, &self.trust)?, self.options())?;
+        let model = model::admit(&self.model, &self.trust)?;
+        let embedder = Embedder::load(&model, self.options(&model)?)?;
         if self.pooling.is_none() && !embedder.pooling().1 {
             tell(&format!(
                 "note: {} does not say how its vectors are pooled: the mean is taken; `--pooling` says otherwise",
@@ -93,14 +92,14 @@ impl Command for Embed {
 }
 
 impl Embed {
-    fn options(&self) -> EmbedderOptions {
+    fn options(&self, model: &Admitted<ModelFiles>) -> Result<EmbedderOptions, Failure> {
         let pooling = self.pooling.map(|kind| match kind {
             PoolingKind::Mean => Pooling::Mean,
             PoolingKind::First => Pooling::First,
             PoolingKind::Last => Pooling::Last,
         });
-        let (threads, precision) = (self.threads.get(), self.compute.precision());
-        EmbedderOptions { threads, precision, pooling, dimensions: self.dimensions }
+        let (threads, precision) = (self.reading.threads(), self.reading.precision(model)?);
+        Ok(EmbedderOptions { threads, precision, pooling, dimensions: self.dimensions })
     }
 }
 

@@ -7,7 +7,7 @@ use tsumugi_base::units;
 use tsumugi_eval::{Comparison, EvalError, Measured, PerplexityOptions, compare_models, perplexity_of_model};
 
 use super::Command;
-use crate::flags::{Compute, Json, Threads, Trust, positive};
+use crate::flags::{Json, Reading, Trust, positive};
 use crate::output::{Answer, Failure, print_json, print_line};
 use crate::progress::Progress;
 use crate::{interrupt, model};
@@ -36,9 +36,7 @@ pub struct Perplexity {
     #[arg(long, value_name = "MODEL")]
     against: Option<String>,
     #[command(flatten)]
-    compute: Compute,
-    #[command(flatten)]
-    threads: Threads,
+    reading: Reading,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -58,7 +56,7 @@ impl Command for Perplexity {
         let text = tsumugi_data::read_text(&self.file)?;
         interrupt::listen("stopping")?;
         let options = PerplexityOptions { window: self.window, stride: self.stride, ..PerplexityOptions::default() };
-        let compute = (self.threads.get(), self.compute.precision());
+        let compute = (self.reading.threads(), self.reading.precision(&files)?);
         let progress = Progress::new();
         if let Some(against) = against {
             let compared = compare_models((&files, &against), compute, &text, options, &progress);

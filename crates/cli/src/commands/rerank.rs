@@ -7,7 +7,7 @@ use tsumugi_infer::text::{CrossEncoder, Scores};
 
 use super::Command;
 use super::embed::{cut_text, one_line};
-use crate::flags::{Compute, Json, Threads, Trust, positive};
+use crate::flags::{Json, Reading, Trust, positive};
 use crate::output::{Answer, Failure, for_stdout, print, print_json, tell};
 use crate::progress::Progress;
 use crate::texts::Texts;
@@ -29,9 +29,7 @@ pub struct Rerank {
     #[arg(long, value_name = "N", value_parser = positive)]
     top: Option<usize>,
     #[command(flatten)]
-    compute: Compute,
-    #[command(flatten)]
-    threads: Threads,
+    reading: Reading,
     #[command(flatten)]
     trust: Trust,
     #[command(flatten)]
@@ -46,8 +44,8 @@ impl Command for Rerank {
 
     fn run(self) -> Result<Answer, Failure> {
         let passages = self.passages.read()?;
-        let model =
-            CrossEncoder::load(&model::admit(&self.model, &self.trust)?, self.threads.get(), self.compute.precision())?;
+        let files = model::admit(&self.model, &self.trust)?;
+        let model = CrossEncoder::load(&files, self.reading.threads(), self.reading.precision(&files)?)?;
         interrupt::listen("stopping")?;
         let texts: Vec<&str> = passages.iter().map(String::as_str).collect();
         let scores = self.score(&model, &texts)?;

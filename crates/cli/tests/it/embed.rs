@@ -78,6 +78,20 @@ fn texts_of_a_file_become_vectors_in_lines_or_in_a_file() {
 }
 
 #[test]
+fn vectors_and_scores_do_not_depend_on_where_weights_lie() {
+    let folder = temporary_folder();
+    let run = |command: &str, model: &str, weights: &str| {
+        let model = fixture(model);
+        let ran = tsumugi(folder.path(), &[command, &model, "the cat", "a dog", "music", "--weights", weights]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout
+    };
+    for (command, model) in [("embed", "bert"), ("embed", "roberta"), ("rerank", "bert-cross-encoder")] {
+        assert_eq!(run(command, model, "mapped"), run(command, model, "packed"), "{command} {model}");
+    }
+}
+
+#[test]
 fn what_cannot_be_embedded_is_told() {
     let (folder, model) = (temporary_folder(), fixture("bert"));
     let path = folder.path();

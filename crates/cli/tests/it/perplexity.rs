@@ -36,6 +36,23 @@ fn it_measures_and_the_numbers_agree_with_each_other() {
 }
 
 #[test]
+fn weights_may_stay_in_the_file() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    std::fs::write(path.join("drama.txt"), drama()).unwrap();
+    assert_eq!(tsumugi(path, &["quantize", "model", "small.gguf", "--type", "Q8_0"]).code, 0);
+    let measured = |weights: &str| tsumugi(path, &["perplexity", "small.gguf", "drama.txt", "--weights", weights]);
+    let (mapped, packed) = (measured("mapped"), measured("packed"));
+    assert_eq!((mapped.code, mapped.stdout.starts_with("perplexity ")), (0, true), "{}", mapped.stderr);
+    assert_eq!(mapped.stdout, packed.stdout);
+    let widened = ["perplexity", "small.gguf", "drama.txt", "--weights", "mapped", "--compute", "f32"];
+    let refused = tsumugi(path, &widened);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("`--compute f32` widens them all"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_quantized_model_is_measured_against_the_one_it_was_made_from() {
     let folder = temporary_folder();
     let path = folder.path();

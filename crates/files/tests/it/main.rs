@@ -6,6 +6,8 @@ mod blocks;
 mod folders;
 mod gguf_format;
 mod gguf_mutations;
+#[cfg(unix)]
+mod lost_mappings;
 mod mutations;
 mod pickles;
 mod safetensors_format;

@@ -1,7 +1,9 @@
 //! How long a context the memory allows. A config may promise more positions than a machine can hold keys and values
 //! for: Llama 3.2 1B names 131,072, of 64 KiB each in float32.
 
+use tsumugi_base::machine::available_memory_bytes;
 use tsumugi_files::{Admitted, FilesError, ModelFiles};
+use tsumugi_models::Precision;
 use tsumugi_tensor::KEY_BLOCK;
 
 /// Of the memory that is available once the weights are loaded. The rest is for packing them, for activations, and for
@@ -33,6 +35,20 @@ pub struct TooLarge {
 }
 
 impl Placement {
+    /// What a model is loaded with: weights that are computed with as they are stored stay in the file or are packed. With the
+    /// reason, if they stay there and nobody asked for it.
+    pub fn resolve(
+        self,
+        model: &Admitted<ModelFiles>,
+        precision: Precision,
+    ) -> Result<(Precision, Option<TooLarge>), FilesError> {
+        if precision != Precision::Stored {
+            return Ok((precision, None));
+        }
+        let (mapped, why) = self.is_mapped(model, available_memory_bytes())?;
+        Ok((if mapped { Precision::Mapped } else { precision }, why))
+    }
+
     /// Whether the weights of a model stay in the file, and why if nobody asked for it.
     pub(super) fn is_mapped(
         self,

@@ -19,8 +19,14 @@ fn weights(bench: &Bench, kind: WeightKind, rows: usize, columns: usize) -> Opti
     let row_bytes = kind.row_bytes(columns).filter(|_| QuantizedMatrix::can_hold(kind, columns))?;
     let bytes = vec![0x2b; rows * row_bytes];
     let (mut packed, mut mapped) = (QuantizedMatrix::new(columns), QuantizedMatrix::new(columns));
-    packed.push(&bench.f32, StoredRows { kind, bytes: &bytes, row_at: &|row| row, rows });
-    mapped.push_mapped(MappedRows { kind, bytes: Arc::new(bytes), row_at: Box::new(|row| row), rows });
+    packed.push(&bench.f32, StoredRows { kind, bytes: &bytes, row_at: &|row| row, transposed: false, rows });
+    mapped.push_mapped(MappedRows {
+        kind,
+        bytes: Arc::new(bytes),
+        row_at: Box::new(|row| row),
+        transposed: false,
+        rows,
+    });
     Some([packed, mapped])
 }
 

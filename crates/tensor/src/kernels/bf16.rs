@@ -83,6 +83,8 @@ pub unsafe fn pair_rows(
     }
 }
 
+/// # Safety
+/// As [`multiply_tile`].
 #[inline(always)]
 unsafe fn tile_of_rows<S: Simd, const ROWS: usize>(s: S, k: usize, a: PanelA, b: PanelB, c: TileC) {
     let mut sums = [[s.splat(0.0); 2]; ROWS];
@@ -160,6 +162,8 @@ mod dot {
         }
     }
 
+    /// # Safety
+    /// As [`super::multiply_tile`]; the processor has the features.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")]
     unsafe fn tile_of_rows<const ROWS: usize, const AHEAD: bool>(

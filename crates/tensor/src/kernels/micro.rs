@@ -112,6 +112,9 @@ type Ahead = *const f32;
 const LINE: usize = 16;
 
 /// A tile of `PANELS` panels of B, `panel` units apart.
+///
+/// # Safety
+/// As [`multiply_tile`], for each of the panels.
 #[inline(always)]
 unsafe fn tile_of_rows<S: Simd, B: Stored, const ROWS: usize, const PANELS: usize>(
     s: S,
@@ -357,6 +360,9 @@ impl View {
 
 /// Four vectors' worth of a transposition at a time would need shuffles per instruction set; copying
 /// 8 x 8 blocks keeps both sides in cache lines that are already there, and is portable.
+///
+/// # Safety
+/// As [`pack_panel`].
 #[inline(always)]
 unsafe fn pack_lines<S: Simd>(s: S, from: View, lines: usize, steps: usize, width: usize, to: *mut f32) {
     // SAFETY: see `pack_panel`.
@@ -461,6 +467,9 @@ mod transpose {
     }
 
     /// Transposes 8 x 8.
+    ///
+    /// # Safety
+    /// `from` is readable, and `to` writable, for eight rows of eight numbers, so far apart; the processor has the features.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
     unsafe fn block(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

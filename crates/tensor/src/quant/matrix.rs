@@ -49,6 +49,9 @@ pub struct StoredRows<'a> {
     pub bytes: &'a [u8],
     /// Which row of the file is row `i` of the weight.
     pub row_at: &'a (dyn Fn(usize) -> usize + Sync),
+    /// Whether the file has the axes swapped, `[columns, rows]` (GPT-2's `Conv1D`): row `i` of the weight is its column `i`,
+    /// and `row_at` is not asked. Only floating-point kinds.
+    pub transposed: bool,
     /// Rows of the weight.
     pub rows: usize,
 }
@@ -61,13 +64,16 @@ pub struct MappedRows {
     pub bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
     /// Which row of the file is row `i` of the weight.
     pub row_at: Box<dyn Fn(usize) -> usize + Send + Sync>,
+    /// As in [`StoredRows`].
+    pub transposed: bool,
     /// Rows of the weight.
     pub rows: usize,
 }
 
 impl MappedRows {
     fn stored(&self) -> StoredRows<'_> {
-        StoredRows { kind: self.kind, bytes: (*self.bytes).as_ref(), row_at: &*self.row_at, rows: self.rows }
+        let &Self { kind, transposed, rows, .. } = self;
+        StoredRows { kind, bytes: (*self.bytes).as_ref(), row_at: &*self.row_at, transposed, rows }
     }
 }
 
@@ -80,11 +86,24 @@ impl fmt::Debug for MappedRows {
 impl StoredRows<'_> {
     /// Fills a tile with the first of these rows; what there is no row for stays as it is.
     fn pack(&self, isa: Isa, row_bytes: usize, rows: Range<usize>, tile: &mut [u8]) {
+        if self.transposed {
+            return self.pack_transposed(rows, tile);
+        }
         let mut lanes: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
         for (lane, row) in lanes.iter_mut().zip(rows) {
             *lane = &self.bytes[(self.row_at)(row) * row_bytes..][..row_bytes];
         }
         pack_tile(isa, self.kind, &lanes, tile);
+    }
+
+    /// In the file, as in the tile, what rows have in one column lies side by side.
+    fn pack_transposed(&self, rows: Range<usize>, tile: &mut [u8]) {
+        let bytes = self.kind.block_bytes();
+        let (first, len) = (rows.start * bytes, rows.len().min(TILE_ROWS) * bytes);
+        let columns = self.bytes.chunks_exact(self.rows * bytes);
+        for (to, column) in tile.chunks_exact_mut(TILE_ROWS * bytes).zip(columns) {
+            to[..len].copy_from_slice(&column[first..][..len]);
+        }
     }
 }
 
@@ -169,10 +188,11 @@ impl QuantizedMatrix {
     /// Packs rows below those that are there.
     ///
     /// # Panics
-    /// When [`Self::can_hold`] is false or a row is outside of the bytes: mistakes of the caller.
+    /// When [`Self::can_hold`] is false, a row is outside of the bytes, or a kind in blocks is transposed: mistakes of the
+    /// caller.
     pub fn push(&mut self, cpu: &Cpu, stored: StoredRows<'_>) {
         let (kind, columns) = (stored.kind, self.columns);
-        assert!(Self::can_hold(kind, columns), "{columns} columns of {}", kind.name());
+        self.check(&stored);
         self.pieces.push(Piece::new(kind, columns, stored.rows, |row_bytes, tile_bytes| {
             let count = stored.rows.div_ceil(TILE_ROWS);
             let mut tiles = Buffer::zeroed(count * tile_bytes / size_of::<f32>());
@@ -193,8 +213,21 @@ impl QuantizedMatrix {
     /// As [`Self::push`], but for a row outside of the bytes, which the first product that needs it finds.
     pub fn push_mapped(&mut self, mapped: MappedRows) {
         let (kind, columns) = (mapped.kind, self.columns);
-        assert!(Self::can_hold(kind, columns), "{columns} columns of {}", kind.name());
+        self.check(&mapped.stored());
         self.pieces.push(Piece::new(kind, columns, mapped.rows, |row_bytes, _| Source::Mapped(mapped, row_bytes)));
+    }
+
+    fn check(&self, stored: &StoredRows<'_>) {
+        let (kind, columns) = (stored.kind, self.columns);
+        assert!(Self::can_hold(kind, columns), "{columns} columns of {}", kind.name());
+        if stored.transposed {
+            assert!(kind.layout().is_none(), "blocks of {} lie along the rows", kind.name());
+            assert_eq!(
+                stored.bytes.len(),
+                stored.rows * columns * kind.block_bytes(),
+                "all columns of a transposed matrix"
+            );
+        }
     }
 
     /// Numbers of a row.

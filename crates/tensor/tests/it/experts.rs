@@ -105,7 +105,10 @@ fn stored(cpu: &Cpu, parameters: &Parameters, id: ParameterId) -> QuantizedMatri
     let mut values = parameters.values(id);
     for &rows in &parameter.matrix_rows {
         let (bytes, rest) = values.split_at(rows * columns);
-        weight.push(cpu, StoredRows { kind: WeightKind::F32, bytes: bytes_of(bytes), row_at: &|row| row, rows });
+        weight.push(
+            cpu,
+            StoredRows { kind: WeightKind::F32, bytes: bytes_of(bytes), row_at: &|row| row, transposed: false, rows },
+        );
         values = rest;
     }
     weight

@@ -39,7 +39,7 @@ fn packed(cpu: &Cpu, pieces: &[(WeightKind, usize)], columns: usize, rng: &mut S
     let mut weight = QuantizedMatrix::new(columns);
     for &(kind, rows) in pieces {
         let bytes = blocks(kind, rows, columns, rng);
-        weight.push(cpu, StoredRows { kind, bytes: &bytes, row_at: &|row| row, rows });
+        weight.push(cpu, StoredRows { kind, bytes: &bytes, row_at: &|row| row, transposed: false, rows });
     }
     weight
 }
@@ -117,8 +117,14 @@ fn rows_that_stay_where_they_are_give_the_bits_of_packed_ones() {
                 let bytes = blocks(kind, rows, columns, &mut rng);
                 let backwards = move |row: usize| rows - 1 - row;
                 let (mut packed, mut mapped) = (QuantizedMatrix::new(columns), QuantizedMatrix::new(columns));
-                packed.push(&cpu, StoredRows { kind, bytes: &bytes, row_at: &backwards, rows });
-                mapped.push_mapped(MappedRows { kind, bytes: Arc::new(bytes), row_at: Box::new(backwards), rows });
+                packed.push(&cpu, StoredRows { kind, bytes: &bytes, row_at: &backwards, transposed: false, rows });
+                mapped.push_mapped(MappedRows {
+                    kind,
+                    bytes: Arc::new(bytes),
+                    row_at: Box::new(backwards),
+                    transposed: false,
+                    rows,
+                });
                 assert_eq!(packed.bytes(), mapped.bytes());
                 let what = format!("{} {}, {rows} rows", isa.name(), kind.name());
                 for m in [1, 3, 13] {
@@ -136,6 +142,48 @@ fn rows_that_stay_where_they_are_give_the_bits_of_packed_ones() {
             }
         }
     }
+}
+
+#[test]
+fn columns_of_a_file_are_rows_as_well() {
+    use WeightKind as K;
+    let mut rng = Stream::new(Key::from_seed(8));
+    for isa in Isa::available() {
+        let cpu = Cpu::with_isa(isa, 2);
+        for (kind, columns, rows) in [K::F32, K::F16, K::BF16]
+            .into_iter()
+            .flat_map(|kind| [1, 7, 32].map(|columns| (kind, columns)))
+            .flat_map(|(kind, columns)| [1, 15, 16, 17, 50].map(|rows| (kind, columns, rows)))
+        {
+            let straight = blocks(kind, rows, columns, &mut rng);
+            let number = kind.block_bytes();
+            let turned: Vec<u8> = (0..columns * rows)
+                .flat_map(|at| straight[(at % rows * columns + at / rows) * number..][..number].to_vec())
+                .collect();
+            let mut weights = [(); 3].map(|()| QuantizedMatrix::new(columns));
+            let row_at = &|row| row;
+            weights[0].push(&cpu, StoredRows { kind, bytes: &straight, row_at, transposed: false, rows });
+            weights[1].push(&cpu, StoredRows { kind, bytes: &turned, row_at, transposed: true, rows });
+            let bytes = Arc::new(turned);
+            weights[2].push_mapped(MappedRows { kind, bytes, row_at: Box::new(row_at), transposed: true, rows });
+            let what = format!("{} {}, {rows} x {columns}", isa.name(), kind.name());
+            let x = noise(3, 3 * columns);
+            let [expected, packed, mapped] = weights.each_ref().map(|weight| {
+                let mut all = vec![f32::NAN; 3 * rows + columns];
+                let (sums, row) = all.split_at_mut(3 * rows);
+                multiply(&cpu, 3, &x, weight, None, sums);
+                weight.copy_row(rows - 1, row);
+                all
+            });
+            assert_same_bits(&what, &packed, &expected);
+            assert_same_bits(&what, &mapped, &expected);
+        }
+    }
+    let mut weight = QuantizedMatrix::new(32);
+    let bytes = blocks(K::Q8_0, 16, 32, &mut rng);
+    let row_at = &|row| row;
+    let stored = StoredRows { kind: K::Q8_0, bytes: &bytes, row_at, transposed: true, rows: 16 };
+    assert!(panics(|| weight.push(&Cpu::with_isa(Isa::PORTABLE, 1), stored)));
 }
 
 #[test]
@@ -218,7 +266,7 @@ fn rows_are_taken_in_the_order_that_is_asked_for() {
     let bytes = blocks(WeightKind::Q8_0, 20, 32, &mut rng);
     let pack = |row_at: &(dyn Fn(usize) -> usize + Sync)| {
         let mut weight = QuantizedMatrix::new(32);
-        weight.push(&cpu, StoredRows { kind: WeightKind::Q8_0, bytes: &bytes, row_at, rows: 20 });
+        weight.push(&cpu, StoredRows { kind: WeightKind::Q8_0, bytes: &bytes, row_at, transposed: false, rows: 20 });
         weight
     };
     let (straight, reversed) = (pack(&|row| row), pack(&|row| 19 - row));

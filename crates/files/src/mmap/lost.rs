@@ -1,0 +1,175 @@
+//! A mapped file that is shortened while it is used, or whose disk fails. Touching a page that is gone is SIGBUS, which ends
+//! the process without a word; with [`tell_lost_mappings`] it ends with the file's name and exit code 2.
+//!
+//! All that the handler reads are atomic numbers that no lock guards and nobody frees; a page that is touched is of a mapping
+//! that is alive, so that its place in the table stands still meanwhile.
+#![cfg_attr(not(unix), allow(dead_code, reason = "only the handler reads the table"))]
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+/// Mappings that are known by their names at a time. Those beyond end the process as without the handler.
+const PLACES_MAX: usize = 1024;
+/// Bytes of a name; of a longer one the end.
+const NAME_BYTES_MAX: usize = 512;
+
+/// Where a mapping lies, and the file's name.
+struct Place {
+    taken: AtomicBool,
+    start: AtomicUsize,
+    /// 0 while nothing is mapped.
+    end: AtomicUsize,
+    name_len: AtomicUsize,
+    name: [AtomicU8; NAME_BYTES_MAX],
+}
+
+static PLACES: [Place; PLACES_MAX] = [const { Place::free() }; PLACES_MAX];
+
+impl Place {
+    const fn free() -> Self {
+        Self {
+            taken: AtomicBool::new(false),
+            start: AtomicUsize::new(0),
+            end: AtomicUsize::new(0),
+            name_len: AtomicUsize::new(0),
+            name: [const { AtomicU8::new(0) }; NAME_BYTES_MAX],
+        }
+    }
+
+    fn holds(&self, address: usize) -> bool {
+        address < self.end.load(Ordering::SeqCst) && address >= self.start.load(Ordering::SeqCst)
+    }
+}
+
+/// A mapping in the table, until it is dropped. It must be dropped before the mapping.
+#[derive(Debug)]
+pub(super) struct Watched {
+    place: Option<usize>,
+}
+
+impl Watched {
+    pub(super) fn new(addresses: Range<usize>, path: &Path) -> Self {
+        let take = |place: &Place| !place.taken.swap(true, Ordering::SeqCst);
+        let Some(index) = PLACES.iter().position(take) else { return Self { place: None } };
+        let place = &PLACES[index];
+        let name: Vec<u8> =
+            path.to_string_lossy().chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>().into();
+        let name = &name[name.len().saturating_sub(NAME_BYTES_MAX)..];
+        place.name_len.store(name.len(), Ordering::SeqCst);
+        for (to, &byte) in place.name.iter().zip(name) {
+            to.store(byte, Ordering::SeqCst);
+        }
+        place.start.store(addresses.start, Ordering::SeqCst);
+        place.end.store(addresses.end, Ordering::SeqCst);
+        Self { place: Some(index) }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(index) = self.place {
+            PLACES[index].end.store(0, Ordering::SeqCst);
+            PLACES[index].taken.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(unix)]
+mod handler {
+    use std::io;
+    use std::sync::OnceLock;
+
+    use super::{NAME_BYTES_MAX, Ordering, PLACES, Place};
+
+    const BEFORE: &[u8] = b"error: ";
+    const AFTER: &[u8] = b": it was shortened, or its disk failed, while it was mapped\n\n\
+        hint: write a new file and rename it over the old one, which leaves a mapping whole; or copy weights, with \
+        `--weights packed`\n";
+    /// What a command that could not do its work ends with.
+    const EXIT_CODE: i32 = 2;
+
+    /// What SIGBUS did before: the standard library's own handler, which knows overflowing stacks.
+    static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
+
+    /// From now on, a process that loses what a [`MappedFile`](super::super::MappedFile) maps says so on standard error and
+    /// ends with code 2. For programs, not for libraries: it takes the signal SIGBUS.
+    pub fn tell_lost_mappings() -> io::Result<()> {
+        let checked = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+        // SAFETY: both structures are plain numbers, for which zero is a value, and they outlive the calls. The handler does
+        // what a handler may: it reads atomic numbers, writes to a descriptor, ends the process, or sets a handler.
+        unsafe {
+            let mut previous: libc::sigaction = std::mem::zeroed();
+            checked(libc::sigaction(libc::SIGBUS, std::ptr::null(), &raw mut previous))?;
+            if PREVIOUS.set(previous).is_err() {
+                return Ok(());
+            }
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = on_bus_error as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+            checked(libc::sigemptyset(&raw mut action.sa_mask))?;
+            checked(libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()))
+        }
+    }
+
+    extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+        // SAFETY: the kernel gives a whole structure, and that of SIGBUS has an address.
+        let address = unsafe { (*info).si_addr() } as usize;
+        match PLACES.iter().find(|place| place.holds(address)) {
+            Some(place) => end(place),
+            // Not a mapping of ours: the access is tried again, and then it is as if we had never been here.
+            None => {
+                let previous = PREVIOUS.get().map_or(std::ptr::null(), std::ptr::from_ref);
+                // SAFETY: what the kernel gave us as the action before, or nothing.
+                unsafe { libc::sigaction(libc::SIGBUS, previous, std::ptr::null_mut()) };
+            }
+        }
+    }
+
+    /// Allocates nothing, takes no lock, runs no destructor.
+    fn end(place: &Place) -> ! {
+        let mut text = [0u8; BEFORE.len() + NAME_BYTES_MAX + AFTER.len()];
+        let name =
+            place.name.iter().take(place.name_len.load(Ordering::SeqCst)).map(|byte| byte.load(Ordering::SeqCst));
+        let mut len = 0;
+        for byte in BEFORE.iter().copied().chain(name).chain(AFTER.iter().copied()) {
+            text[len] = byte;
+            len += 1;
+        }
+        // SAFETY: so many bytes were written; nothing of this process is touched again.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), len);
+            libc::_exit(EXIT_CODE)
+        }
+    }
+}
+
+#[cfg(unix)]
+pub use handler::tell_lost_mappings;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_taken_and_given_back() {
+        let path = Path::new("a\nb");
+        // Addresses that no other test maps.
+        let at = |index: usize| usize::MAX - 16 * (index + 1)..usize::MAX - 16 * index;
+        let holds = |address: usize| PLACES.iter().find(|place| place.holds(address));
+        let watched: Vec<Watched> = (0..PLACES_MAX + 1).map(|index| Watched::new(at(index), path)).collect();
+        assert!(watched.last().is_some_and(|watched| watched.place.is_none()), "one more than there is room for");
+        let place = holds(at(0).start).expect("it was the first");
+        let name: Vec<u8> =
+            place.name[..place.name_len.load(Ordering::SeqCst)].iter().map(|b| b.load(Ordering::SeqCst)).collect();
+        assert_eq!(name, b"a?b");
+        assert!(holds(at(0).end - 1).is_some() && holds(at(0).end).is_none());
+        drop(watched);
+        assert!(holds(at(0).start).is_none());
+        let long = "x".repeat(NAME_BYTES_MAX) + "end";
+        let watched = Watched::new(at(3), Path::new(&long));
+        let place = &PLACES[watched.place.expect("there is room again")];
+        assert_eq!(place.name_len.load(Ordering::SeqCst), NAME_BYTES_MAX);
+        assert_eq!(place.name[NAME_BYTES_MAX - 1].load(Ordering::SeqCst), b'd');
+    }
+}
