@@ -90,7 +90,7 @@ impl PassRun<'_> {
         Ok(records)
     }
 
-    /// Lets the corpus stage at the end of this pass decide over all sketches.
+    /// Lets the corpus stage at the end of this pass decide over all sketches. The first rank does, the others help.
     pub fn decide(&self, files: &[FileRecord], memory_bytes: u64, workers: &Workers<'_>) -> Result<(), CorpusError> {
         let Some(stage) = self.pass.sketches else { return Ok(()) };
         let Stage::Corpus(corpus) = &self.stages[stage].stage else {
@@ -98,27 +98,32 @@ impl PassRun<'_> {
         };
         let work = self.folder.work(self.index);
         let decided = work.join("decided.json");
-        if decided.exists() {
+        // All see what the first rank sees: it may be done before another looks.
+        if workers.ranks.gather(vec![u8::from(decided.exists())])[0] == [1] {
             return Ok(());
         }
-        let scratch = work.join("scratch");
-        remove_folder(&scratch)?;
-        create_folder(&scratch)?;
+        let rank = workers.ranks.rank();
+        let scratch = work.join(format!("scratch-{rank}"));
+        workers.agree(remove_folder(&scratch).and_then(|()| Ok(create_folder(&scratch)?)))?;
         let counts: Vec<u64> = files.iter().map(|file| file.amount.documents).collect();
         let sketches = SketchReader::new(paths(files, &work, sketch_of), counts.clone());
-        let mut decisions = DecisionWriter::new(paths(files, &work, decisions_of), counts);
         let name = format!("{:02}-{}.json", stage + 1, self.stages[stage].kind.name);
         let context = Context {
             memory_bytes,
             threads: workers.threads,
             scratch: scratch.clone(),
             report: self.folder.path("stages").join(name),
+            ranks: workers.ranks,
             observer: workers.observer,
         };
-        corpus.decide(&sketches, &mut decisions, &context)?;
-        decisions.finish()?;
-        remove_folder(&scratch)?;
-        mark(&decided, &true)
+        let decide = || {
+            let mut decisions = DecisionWriter::new(paths(files, &work, decisions_of), counts);
+            corpus.decide(&sketches, &mut decisions, &context)?;
+            decisions.finish()
+        };
+        let done = if rank == 0 { decide() } else { corpus.help(&sketches, &context) };
+        workers.agree(done.and_then(|()| remove_folder(&scratch)))?;
+        workers.first(|| mark(&decided, &true))
     }
 
     fn marker(&self, shard: usize) -> PathBuf {
