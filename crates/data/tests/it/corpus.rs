@@ -413,7 +413,7 @@ fn several_ranks_make_what_one_makes() {
     write_sources(folder.path());
     write_near_copies(folder.path());
     let source = |name: &str| {
-        format!("shard-bytes = 4096\n[[source]]\nname = 'a'\npaths = ['{}/{name}.jsonl']\n", folder.path().display())
+        format!("shard-bytes = 16384\n[[source]]\nname = 'a'\npaths = ['{}/{name}.jsonl']\n", folder.path().display())
     };
     let saved = format!("{}[[stage]]\nkind = 'near-duplicates'\nsave-keys = true\njaccard-min = 0.8", source("others"));
     let others = folder.path().join("others");
