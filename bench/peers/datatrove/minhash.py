@@ -1,6 +1,6 @@
 """datatrove's MinHash on the documents of a JSONL file, and how its clusters differ from ours.
 
-    minhash.py find IN.jsonl OUT_FOLDER          # datatrove, one thread, timed
+    minhash.py find IN.jsonl OUT_FOLDER [BUCKETS HASHES]   # datatrove, one thread, timed
     minhash.py compare IN.jsonl THEIRS.jsonl OURS.jsonl
     minhash.py plant IN.jsonl OUT.jsonl          # adds copies with some words changed
 """
@@ -44,10 +44,10 @@ def plant(source, target):
     write(target, lines)
 
 
-def find(source, folder):
+def find(source, folder, buckets=14, hashes=8):
     folder = Path(folder)
     documents = [Document(text=line["text"], id=line["id"]) for line in read(source)]
-    config = MinhashConfig()
+    config = MinhashConfig(num_buckets=int(buckets), hashes_per_bucket=int(hashes))
     MinhashDedupSignature(str(folder / "warm"), config=config).run([Document(text="Warm the tokenizer up.", id="0")])
     begin = time.perf_counter()
     MinhashDedupSignature(str(folder / "signatures"), config=config).run(documents)

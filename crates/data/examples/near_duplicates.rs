@@ -1,9 +1,11 @@
 //! Finds near duplicates in a JSONL file with FineWeb's settings, says how long that took, and writes the cluster of each
-//! document. The half of `bench/peers/datatrove/minhash.sh` that is ours.
+//! document. The half of `bench/peers/datatrove/minhash.sh` and `bench/peers/text_dedup/run` that is ours.
 //!
 //! ```sh
-//! cargo run --release -p tsumugi-data --example near_duplicates -- IN.jsonl OUT_FOLDER [THREADS]
+//! cargo run --release -p tsumugi-data --example near_duplicates -- IN.jsonl OUT_FOLDER [THREADS [SETTINGS]]
 //! ```
+//!
+//! SETTINGS are lines of the stage: `buckets = 25`.
 
 use std::fs;
 use std::io::Write;
@@ -21,7 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (out, threads) = (Path::new(out), rest.first().map_or(Ok(1), |threads| threads.parse())?);
     fs::create_dir_all(out)?;
     let recipe = format!(
-        "[[source]]\nname = 'documents'\npaths = ['{input}']\n[[stage]]\nkind = 'near-duplicates'\nkeep = 'all'\n"
+        "[[source]]\nname = 'documents'\npaths = ['{input}']\n[[stage]]\nkind = 'near-duplicates'\nkeep = 'all'\n{}\n",
+        rest.get(1).map_or("", String::as_str)
     );
     fs::write(out.join("recipe.toml"), recipe)?;
     let recipe = Recipe::read(&out.join("recipe.toml"))?;

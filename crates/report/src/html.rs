@@ -70,6 +70,11 @@ impl Report {
         self.with(&paragraphs)
     }
 
+    /// A link to a file beside the page.
+    pub fn link(self, text: &str, file: &str) -> Self {
+        self.with(&format!("<p><a href=\"{}\">{}</a></p>\n", escape(file), escape(text)))
+    }
+
     /// A few numbers that matter, large: `[("bits per byte", "2.31"), …]`.
     pub fn facts<'a>(self, facts: impl IntoIterator<Item = (&'a str, String)>) -> Self {
         let tiles: String = facts

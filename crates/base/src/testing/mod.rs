@@ -6,11 +6,13 @@
 mod asset;
 mod cases;
 mod mutate;
+mod ranks;
 
 pub use crate::case_dir;
 pub use asset::{asset, optional_asset, repository_root, skipped_assets_folder};
 pub use cases::{assert_golden, assert_golden_numbers, run_cases};
 pub use mutate::{Mutation, mutations};
+pub use ranks::ranks;
 
 /// A folder that is removed when the value is dropped.
 ///

@@ -9,6 +9,7 @@ use tsumugi_base::{FileError, Hint, units};
 use tsumugi_tokenizer::TokenizerError;
 
 use super::Fault;
+use super::folder::FAULTS;
 use crate::DataError;
 
 /// Each variant carries the values that disagreed.
@@ -187,7 +188,7 @@ impl Hint for CorpusError {
             }
             Self::Damaged { .. } => Some("remove the output folder and run the same command again".into()),
             Self::NothingRead { folder, faults: 1.., .. } => {
-                Some(format!("{} says why", folder.join("faults.jsonl").display()))
+                Some(format!("{} says why", folder.join(FAULTS).display()))
             }
             Self::NothingRead { .. } => Some("the files of the sources are empty".into()),
             Self::Keys { .. } => {

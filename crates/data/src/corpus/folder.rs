@@ -26,6 +26,8 @@ use super::CorpusError;
 
 pub(super) const RECORD: &str = "run.json";
 pub(super) const INPUTS: &str = "inputs.jsonl";
+/// Everything that could not be read, in the order of the input.
+pub(super) const FAULTS: &str = "faults.jsonl";
 /// The last file that a run writes.
 pub(super) const MANIFEST: &str = "manifest.json";
 
@@ -52,6 +54,11 @@ impl Folder {
     /// What lies between pass `pass` and the next.
     pub fn work(&self, pass: usize) -> PathBuf {
         self.root.join(format!("work/pass-{pass}"))
+    }
+
+    /// Everything of shard `shard` of the sources that could not be read, until [`FAULTS`] has it.
+    pub fn faults_of(&self, shard: usize) -> PathBuf {
+        self.work(0).join(format!("{shard:05}.faults.jsonl"))
     }
 
     /// Locks the folder and makes sure that it is of this run: writes `record` and `inputs` into a new one, compares those

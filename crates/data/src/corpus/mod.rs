@@ -8,6 +8,7 @@
 //! rule, or a [`Fault`].
 
 mod error;
+mod exchange;
 mod fault;
 mod folder;
 mod frames;

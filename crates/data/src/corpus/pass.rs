@@ -1,5 +1,6 @@
 //! A pass over all shards: the stages between two barriers, one marker for each shard that is done.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,10 +12,11 @@ use super::plan::{Input, Shard};
 use super::recipe::{BuiltStage, Pass, Recipe};
 use super::record::{Amount, FileRecord, ShardRecord};
 use super::workers::{Progress, Workers};
-use super::{Context, CorpusError, DecisionWriter, SketchReader, Stage, Verdict};
+use super::{Context, CorpusError, DecisionWriter, Fault, SketchReader, Stage, Verdict};
 use crate::Document;
 use crate::source::{self, Item};
-use tsumugi_base::io::create_folder;
+use tsumugi_base::FileError;
+use tsumugi_base::io::{AtomicFile, create_folder};
 
 /// Zstandard's level for what stays, and for what the next pass removes.
 const KEPT_LEVEL: i32 = 3;
@@ -90,7 +92,7 @@ impl PassRun<'_> {
         Ok(records)
     }
 
-    /// Lets the corpus stage at the end of this pass decide over all sketches.
+    /// Lets the corpus stage at the end of this pass decide over all sketches. The first rank does, the others help.
     pub fn decide(&self, files: &[FileRecord], memory_bytes: u64, workers: &Workers<'_>) -> Result<(), CorpusError> {
         let Some(stage) = self.pass.sketches else { return Ok(()) };
         let Stage::Corpus(corpus) = &self.stages[stage].stage else {
@@ -98,27 +100,32 @@ impl PassRun<'_> {
         };
         let work = self.folder.work(self.index);
         let decided = work.join("decided.json");
-        if decided.exists() {
+        // All see what the first rank sees: it may be done before another looks.
+        if workers.ranks.gather(vec![u8::from(decided.exists())])[0] == [1] {
             return Ok(());
         }
-        let scratch = work.join("scratch");
-        remove_folder(&scratch)?;
-        create_folder(&scratch)?;
+        let rank = workers.ranks.rank();
+        let scratch = work.join(format!("scratch-{rank}"));
+        workers.agree(remove_folder(&scratch).and_then(|()| Ok(create_folder(&scratch)?)))?;
         let counts: Vec<u64> = files.iter().map(|file| file.amount.documents).collect();
         let sketches = SketchReader::new(paths(files, &work, sketch_of), counts.clone());
-        let mut decisions = DecisionWriter::new(paths(files, &work, decisions_of), counts);
         let name = format!("{:02}-{}.json", stage + 1, self.stages[stage].kind.name);
         let context = Context {
             memory_bytes,
             threads: workers.threads,
             scratch: scratch.clone(),
             report: self.folder.path("stages").join(name),
+            ranks: workers.ranks,
             observer: workers.observer,
         };
-        corpus.decide(&sketches, &mut decisions, &context)?;
-        decisions.finish()?;
-        remove_folder(&scratch)?;
-        mark(&decided, &true)
+        let decide = || {
+            let mut decisions = DecisionWriter::new(paths(files, &work, decisions_of), counts);
+            corpus.decide(&sketches, &mut decisions, &context)?;
+            decisions.finish()
+        };
+        let done = if rank == 0 { decide() } else { corpus.help(&sketches, &context) };
+        workers.agree(done.and_then(|()| remove_folder(&scratch)))?;
+        workers.first(|| mark(&decided, &true))
     }
 
     fn marker(&self, shard: usize) -> PathBuf {
@@ -177,13 +184,15 @@ struct ShardRun<'a> {
     record: ShardRecord,
     out: Option<(PackedWriter, Option<FrameWriter>)>,
     dropped: Option<PackedWriter>,
+    faults: Option<AtomicFile>,
     sketch: Vec<u8>,
 }
 
 impl<'a> ShardRun<'a> {
     fn new(run: &'a PassRun<'a>, shard: usize, workers: &'a Workers<'a>, progress: &'a Progress<'a>) -> Self {
         let record = ShardRecord::default();
-        Self { run, shard, workers, progress, told: 0, record, out: None, dropped: None, sketch: Vec::new() }
+        let (out, dropped, faults) = (None, None, None);
+        Self { run, shard, workers, progress, told: 0, record, out, dropped, faults, sketch: Vec::new() }
     }
 
     fn run(mut self) -> Result<ShardRecord, CorpusError> {
@@ -217,6 +226,7 @@ impl<'a> ShardRun<'a> {
         if let Some(dropped) = self.dropped.take() {
             self.record.dropped = Some(dropped.commit()?);
         }
+        self.faults.take().map_or(Ok(()), AtomicFile::commit)?;
         let rest = self.run.shard_bytes(self.shard).saturating_sub(self.told);
         self.progress.advance(rest, 0);
         Ok(self.record)
@@ -226,10 +236,20 @@ impl<'a> ShardRun<'a> {
     fn item(&mut self, item: Item) -> Result<(), CorpusError> {
         self.workers.go_on()?;
         match item {
-            Item::Document(document) => return self.document(document, None),
-            Item::Fault(fault) if self.run.strict => return Err(CorpusError::Strict(fault)),
-            Item::Fault(fault) => self.record.fault(fault),
+            Item::Document(document) => self.document(document, None),
+            Item::Fault(fault) if self.run.strict => Err(CorpusError::Strict(fault)),
+            Item::Fault(fault) => self.fault(fault),
         }
+    }
+
+    fn fault(&mut self, fault: Fault) -> Result<(), CorpusError> {
+        if self.faults.is_none() {
+            self.faults = Some(AtomicFile::create(&self.run.folder.faults_of(self.shard))?);
+        }
+        let file = self.faults.as_mut().expect("it was begun");
+        let line = serde_json::to_string(&fault).expect("a fault is JSON") + "\n";
+        file.write_all(line.as_bytes()).map_err(|source| FileError::write(file.path(), source))?;
+        self.record.fault(fault);
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use crate::words::count_words;
 pub(super) const EXAMPLES_MAX: usize = 3;
 /// Characters of an example.
 const EXAMPLE_CHARACTERS: usize = 300;
-/// Faults of a shard that are named; all are counted.
-const FAULTS_NAMED_MAX: usize = 1000;
+/// Faults that the report shows; all are counted, and in `faults.jsonl`.
+pub(super) const FAULTS_SHOWN: usize = 100;
 /// Rules of a stage that are told apart.
 const RULES_MAX: usize = 1000;
 
@@ -143,7 +143,7 @@ pub struct ShardRecord {
 impl ShardRecord {
     pub(super) fn fault(&mut self, fault: Fault) {
         self.faults += 1;
-        if self.named_faults.len() < FAULTS_NAMED_MAX {
+        if self.named_faults.len() < FAULTS_SHOWN {
             self.named_faults.push(fault);
         }
     }
@@ -166,9 +166,12 @@ pub struct Summary {
     pub dropped_files: Vec<FileRecord>,
     /// How much could not be read.
     pub faults: u64,
-    /// The first of it, of each shard; in `faults.jsonl`, not in the manifest.
+    /// The first of it; all of it is in `faults.jsonl`.
     #[serde(skip)]
     pub named_faults: Vec<Fault>,
+    /// Shards of the sources that have some.
+    #[serde(skip)]
+    pub(super) faulty_shards: Vec<usize>,
     /// Files of the mix.
     pub mixed: Vec<FileRecord>,
     /// Tokens, if they were packed.
@@ -193,14 +196,16 @@ impl Summary {
         let stages = kinds.iter().map(|&kind| (kind.to_owned(), StageRecord::default())).collect();
         let mut summary = Self { stages, ..Self::default() };
         for (index, shards) in passes.iter().enumerate() {
-            for shard in shards {
+            for (number, shard) in shards.iter().enumerate() {
                 if index == 0 {
                     summary.received.add(shard.received);
+                    summary.faulty_shards.extend((shard.faults > 0).then_some(number));
                 }
                 shard.stages.iter().for_each(|(&stage, record)| summary.stages[stage].1.add(record));
                 summary.dropped_files.extend(shard.dropped.clone());
                 summary.faults += shard.faults;
-                summary.named_faults.extend_from_slice(&shard.named_faults);
+                let room = FAULTS_SHOWN - summary.named_faults.len();
+                summary.named_faults.extend(shard.named_faults.iter().take(room).cloned());
             }
         }
         summary.files = passes.last().into_iter().flatten().flat_map(|shard| shard.files.iter().cloned()).collect();

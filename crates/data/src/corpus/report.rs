@@ -1,32 +1,28 @@
 //! What a run says about itself: `manifest.json` for programs, `README.md` (the data card) and `report.html` for people.
 
 use std::fmt::Write;
+use std::fs::File;
+use std::io;
 
 use serde_json::json;
-use tsumugi_base::io::{read_to_string_limited, write_atomic};
+use tsumugi_base::FileError;
+use tsumugi_base::io::{AtomicFile, read_to_string_limited, write_atomic};
 use tsumugi_base::limits::CORPUS_RECORD_BYTES_MAX;
 use tsumugi_base::run_record::sha256;
 use tsumugi_base::units;
 use tsumugi_report::{Align, Report, Table};
 
 use super::CorpusError;
-use super::folder::{Folder, INPUTS, MANIFEST};
+use super::folder::{FAULTS, Folder, INPUTS, MANIFEST};
 use super::plan::Input;
 use super::recipe::Recipe;
 use super::record::{Amount, Summary};
 
 const FORMAT: &str = "tsumugi corpus 1";
-/// Faults that the page lists; `faults.jsonl` has more.
-const FAULTS_SHOWN: usize = 100;
 
 /// Writes everything; the manifest last, which says that the run is finished.
 pub(super) fn write(recipe: &Recipe, summary: &Summary, inputs: &[Input], folder: &Folder) -> Result<(), CorpusError> {
-    let faults: String = summary
-        .named_faults
-        .iter()
-        .map(|fault| serde_json::to_string(fault).expect("a fault is JSON") + "\n")
-        .collect();
-    write_atomic(&folder.path("faults.jsonl"), faults.as_bytes())?;
+    write_faults(summary, folder)?;
     write_atomic(&folder.path("report.html"), page(recipe, summary).as_bytes())?;
     write_atomic(&folder.path("README.md"), card(recipe, summary, inputs).as_bytes())?;
     let inputs = read_to_string_limited(&folder.path(INPUTS), CORPUS_RECORD_BYTES_MAX)?;
@@ -39,6 +35,17 @@ pub(super) fn write(recipe: &Recipe, summary: &Summary, inputs: &[Input], folder
     });
     let text = serde_json::to_string_pretty(&manifest).expect("a manifest is JSON") + "\n";
     Ok(write_atomic(&folder.path(MANIFEST), text.as_bytes())?)
+}
+
+/// What the shards' own files have, one after another.
+fn write_faults(summary: &Summary, folder: &Folder) -> Result<(), CorpusError> {
+    let mut all = AtomicFile::create(&folder.path(FAULTS))?;
+    for &shard in &summary.faulty_shards {
+        let path = folder.faults_of(shard);
+        let mut file = File::open(&path).map_err(|source| FileError::read(&path, source))?;
+        io::copy(&mut file, &mut all).map_err(|source| FileError::write(all.path(), source))?;
+    }
+    Ok(all.commit()?)
 }
 
 /// The summary of a finished run.
@@ -130,12 +137,16 @@ fn page(recipe: &Recipe, summary: &Summary) -> String {
         0 => report.text("Nothing."),
         faults => {
             let mut table = Table::new(["file", "byte", "problem"]);
-            for fault in summary.named_faults.iter().take(FAULTS_SHOWN) {
+            for fault in &summary.named_faults {
                 let place = fault.offset.map_or_else(String::new, units::count);
                 table.push([fault.file.display().to_string(), place, fault.problem.clone()]);
             }
-            let shown = summary.named_faults.len().min(FAULTS_SHOWN);
-            report.text(&format!("{} in all; the first {shown}:", units::count(faults))).table(&table)
+            let text = format!("{} in all, each a line of the file below.", units::count(faults));
+            let shown = match summary.named_faults.len() as u64 {
+                shown if shown < faults => format!("The first {shown}:"),
+                _ => String::new(),
+            };
+            report.text(&text).link(FAULTS, FAULTS).text(&shown).table(&table)
         }
     };
     report

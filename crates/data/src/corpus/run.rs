@@ -154,7 +154,7 @@ impl Whole<'_> {
             let run = PassRun { recipe, stages: &self.stages, pass, index, from, folder, strict };
             let records = run.run(count, self.workers)?;
             let files = files(&records);
-            self.workers.first(|| run.decide(&files, self.memory_bytes, self.workers))?;
+            run.decide(&files, self.memory_bytes, self.workers)?;
             done.push(records);
         }
         Ok(done)

@@ -8,12 +8,13 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tsumugi_base::communicator::Alone;
+use tsumugi_base::communicator::{Alone, Communicator};
 use tsumugi_base::io::create_folder;
 use tsumugi_base::progress::Observer;
 
 use super::folder::mark;
 use super::frames::{FrameReader, FrameWriter};
+use super::workers::agree;
 use super::{CorpusError, Workers};
 use crate::Document;
 
@@ -53,13 +54,19 @@ pub trait CorpusStage: Send + Sync {
     fn sketch(&self, document: &Document, sketch: &mut Vec<u8>);
 
     /// Reads the sketches of all documents, in the order of the input, and pushes one decision for each, in the same order;
-    /// an empty one is cheapest.
+    /// an empty one is cheapest. The first rank does this.
     fn decide(
         &self,
         sketches: &SketchReader,
         decisions: &mut DecisionWriter,
         context: &Context<'_>,
     ) -> Result<(), CorpusError>;
+
+    /// What another rank does while the first decides: by default nothing. It takes part in each collective operation of
+    /// [`Self::decide`].
+    fn help(&self, _sketches: &SketchReader, _context: &Context<'_>) -> Result<(), CorpusError> {
+        Ok(())
+    }
 
     /// Applies what was decided about a document.
     fn apply(&self, decision: &[u8], document: &mut Document) -> Verdict;
@@ -80,6 +87,8 @@ pub struct Context<'a> {
     pub scratch: PathBuf,
     /// Where [`Self::report`] puts what the stage has to tell.
     pub report: PathBuf,
+    /// The processes that share the work.
+    pub ranks: &'a dyn Communicator,
     /// Who is told, and who may ask to stop.
     pub observer: &'a dyn Observer,
 }
@@ -92,6 +101,11 @@ impl Context<'_> {
         work: &(dyn Fn(usize) -> Result<T, CorpusError> + Sync),
     ) -> Result<Vec<T>, CorpusError> {
         Workers { threads: self.threads, observer: self.observer, ranks: &Alone }.each(units, work)
+    }
+
+    /// Waits for the other ranks; an error of one ends all.
+    pub fn agree<T>(&self, result: Result<T, CorpusError>) -> Result<T, CorpusError> {
+        agree(self.ranks, result)
     }
 
     /// Writes what the stage found out as `stages/NN-KIND.json` of the run.

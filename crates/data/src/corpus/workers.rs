@@ -59,14 +59,9 @@ impl Workers<'_> {
         (self.ranks.rank()..count).step_by(self.ranks.size()).collect()
     }
 
-    /// Waits for the other ranks; an error of one ends all.
+    /// [`agree`] among our ranks.
     pub fn agree<T>(&self, result: Result<T, CorpusError>) -> Result<T, CorpusError> {
-        let all = self.ranks.gather(vec![u8::from(result.is_err())]);
-        let value = result?;
-        match all.iter().position(|failed| failed != &[0]) {
-            Some(rank) => Err(CorpusError::OtherRank { rank }),
-            None => Ok(value),
-        }
+        agree(self.ranks, result)
     }
 
     /// Does what one rank does for all.
@@ -84,6 +79,16 @@ impl Workers<'_> {
             documents: AtomicU64::new(0),
             begun: Instant::now(),
         }
+    }
+}
+
+/// Waits for the other ranks; an error of one ends all.
+pub(super) fn agree<T>(ranks: &dyn Communicator, result: Result<T, CorpusError>) -> Result<T, CorpusError> {
+    let all = ranks.gather(vec![u8::from(result.is_err())]);
+    let value = result?;
+    match all.iter().position(|failed| failed != &[0]) {
+        Some(rank) => Err(CorpusError::OtherRank { rank }),
+        None => Ok(value),
     }
 }
 

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -14,7 +13,7 @@ use tsumugi_base::Hint;
 use tsumugi_base::communicator::{Alone, Communicator};
 use tsumugi_base::progress::{Event, Observer, Silent};
 use tsumugi_base::rng::{Key, Stream};
-use tsumugi_base::testing::{repository_root, temporary_folder};
+use tsumugi_base::testing::{ranks, repository_root, temporary_folder};
 use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
 use tsumugi_data::{TokenShards, pack_text};
 use tsumugi_tokenizer::train::byte_tokenizer;
@@ -135,9 +134,13 @@ fn whole_recipe(folder: &Path) -> String {
 }
 
 fn run_whole(folder: &Path, out: &Path, options: Options<'_>) -> Result<Outcome, CorpusError> {
+    run_recipe(&whole_recipe(folder), out, options)
+}
+
+fn run_recipe(text: &str, out: &Path, options: Options<'_>) -> Result<Outcome, CorpusError> {
     let tokenizer = byte_tokenizer(&[]).unwrap();
     let options = Options { tokenizer: Some(&tokenizer), ..options };
-    corpus::run(&recipe(&whole_recipe(folder)), out, &options)
+    corpus::run(&recipe(text), out, &options)
 }
 
 #[test]
@@ -386,54 +389,59 @@ fn a_bucket_of_the_mix_that_is_too_large_is_put_in_order_in_parts() {
     assert!(in_parts == run_with(1 << 20).1);
 }
 
-/// Threads that play ranks.
-struct Ranks {
-    rank: usize,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    barrier: Barrier,
-    parts: Mutex<Vec<Vec<Vec<u8>>>>,
-}
-
-impl Communicator for Ranks {
-    fn rank(&self) -> usize {
-        self.rank
+/// Texts of which many are near copies of others, in any order.
+fn write_near_copies(folder: &Path) {
+    let mut stream = Stream::new(Key::from_seed(9));
+    let word = |stream: &mut Stream| (0..4).map(|_| char::from(b'a' + stream.below(26) as u8)).collect::<String>();
+    let originals: Vec<Vec<String>> = (0..40).map(|_| (0..120).map(|_| word(&mut stream)).collect()).collect();
+    let mut lines = String::new();
+    for index in 0..200 {
+        let mut words = originals[stream.below(40) as usize].clone();
+        for _ in 0..stream.below(12) {
+            words[stream.below(120) as usize] = word(&mut stream);
+        }
+        lines += &format!("{}\n", json!({"id": index.to_string(), "text": words.join(" ")}));
     }
-
-    fn size(&self) -> usize {
-        2
-    }
-
-    fn exchange(&self, parts: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        self.shared.parts.lock().unwrap()[self.rank] = parts;
-        self.shared.barrier.wait();
-        let received = self.shared.parts.lock().unwrap().iter().map(|parts| parts[self.rank].clone()).collect();
-        self.shared.barrier.wait();
-        received
-    }
+    let (others, ours) = lines.split_at(lines.len() / 4);
+    fs::write(folder.join("others.jsonl"), others.rsplit_once('\n').unwrap().0).unwrap();
+    fs::write(folder.join("ours.jsonl"), ours.split_once('\n').unwrap().1).unwrap();
 }
 
 #[test]
-fn two_ranks_make_what_one_makes() {
+fn several_ranks_make_what_one_makes() {
     let folder = temporary_folder();
     write_sources(folder.path());
-    let alone = folder.path().join("alone");
-    run_whole(folder.path(), &alone, options(&Silent)).unwrap();
-    let shared = Arc::new(Shared { barrier: Barrier::new(2), parts: Mutex::new(vec![Vec::new(); 2]) });
-    let together = folder.path().join("together");
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let start = |rank| {
-            let ranks = Ranks { rank, shared: Arc::clone(&shared) };
-            let (folder, together) = (folder.path(), &together);
-            scope.spawn(move || run_whole(folder, together, Options { ranks: &ranks, ..options(&Silent) }))
-        };
-        let threads: Vec<_> = (0..2).map(start).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap().unwrap().summary).collect()
-    });
-    assert_eq!(results[0], results[1]);
-    assert!(output(&together) == output(&alone));
+    write_near_copies(folder.path());
+    let source = |name: &str| {
+        format!("shard-bytes = 16384\n[[source]]\nname = 'a'\npaths = ['{}/{name}.jsonl']\n", folder.path().display())
+    };
+    let saved = format!("{}[[stage]]\nkind = 'near-duplicates'\nsave-keys = true\njaccard-min = 0.8", source("others"));
+    let others = folder.path().join("others");
+    run(&saved, &others).unwrap();
+    let near = [
+        "hashes = 2".to_owned(),
+        "jaccard-min = 0.7\nbuckets = 20\nhashes = 4\nkeep = 'longest'".to_owned(),
+        format!("jaccard-min = 0.8\nagainst = ['{}/stages/01-near-duplicates.keys']", others.display()),
+    ];
+    let mut recipes = vec![whole_recipe(folder.path())];
+    recipes.extend(near.map(|settings| source("ours") + "[[stage]]\nkind = 'near-duplicates'\n" + &settings));
+    recipes.push(source("ours") + "[[stage]]\nkind = 'simhash-duplicates'\n[[stage]]\nkind = 'repeated-substrings'");
+    for (index, text) in recipes.iter().enumerate() {
+        let alone = folder.path().join(format!("{index}-alone"));
+        let expected = run_recipe(text, &alone, options(&Silent)).unwrap().summary;
+        let dropped: u64 =
+            expected.stages.iter().flat_map(|(_, stage)| stage.rules.values()).map(|rule| rule.dropped.documents).sum();
+        assert!(dropped > 5, "recipe {index} drops {dropped}");
+        for size in [2, 3] {
+            let together = folder.path().join(format!("{index}-{size}"));
+            let run_rank =
+                |ranks: &dyn Communicator| run_recipe(text, &together, Options { ranks, ..options(&Silent) });
+            for outcome in ranks(size, run_rank) {
+                assert_eq!(outcome.unwrap().summary, expected, "recipe {index}, {size} ranks");
+            }
+            assert!(output(&together) == output(&alone), "recipe {index}, {size} ranks");
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use parquet::basic::{Repetition, Type as Physical};
+use parquet::basic::{Compression as Packing, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -293,8 +293,12 @@ fn web_archives_plain_packed_and_damaged() {
     assert!(problems[4].starts_with("b.warc.gz") && problems[4].contains("a gzip member"), "{problems:?}");
 }
 
-/// A table of ids and texts, in row groups of two.
+/// A table of years and texts, in row groups of two.
 fn table(texts: &[&str]) -> Vec<u8> {
+    table_packed(texts, Packing::SNAPPY)
+}
+
+fn table_packed(texts: &[&str], packing: Packing) -> Vec<u8> {
     let column = |name: &str, physical, logical| {
         let column = Type::primitive_type_builder(name, physical).with_repetition(Repetition::REQUIRED);
         Arc::new(column.with_logical_type(logical).build().unwrap())
@@ -302,7 +306,7 @@ fn table(texts: &[&str]) -> Vec<u8> {
     let text = column("text", Physical::BYTE_ARRAY, Some(parquet::basic::LogicalType::String));
     let year = column("year", Physical::INT64, None);
     let schema = Type::group_type_builder("schema").with_fields(vec![text, year]).build().unwrap();
-    let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build();
+    let properties = WriterProperties::builder().set_compression(packing).set_dictionary_enabled(false).build();
     let mut bytes = Vec::new();
     let mut writer = SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties)).unwrap();
     for (index, texts) in texts.chunks(2).enumerate() {
@@ -350,6 +354,44 @@ fn a_page_of_a_table_that_takes_too_much_memory_is_left_out() {
         problems[1].contains("row group 2") && problems[1].contains("a page of column \"text\" takes"),
         "{problems:?}"
     );
+}
+
+#[test]
+fn a_page_that_is_larger_than_its_header_says_is_left_out() {
+    let large = "x".repeat(700_000);
+    for packing in [Packing::GZIP(Default::default()), Packing::BROTLI(Default::default())] {
+        let mut bytes = table_packed(&["one", "two", &large], packing);
+        // The size of the page of one text and its length, as the header has it (field 2, a number of three bytes): now 1,000.
+        let size = 2 * (700_000 + 4);
+        let said = [0x15, size as u8 | 128, (size >> 7) as u8 | 128, (size >> 14) as u8];
+        let at = bytes.windows(4).position(|window| window == said).unwrap();
+        bytes[at..at + 4].copy_from_slice(&[0x15, 0xd0, 0x8f, 0]);
+        let folder = folder_of(&[("a.parquet", &bytes)]);
+        let found = read(folder.path(), "");
+        assert_eq!(found.texts, ["one", "two"]);
+        let problems = found.problems();
+        assert!(
+            problems[0].ends_with("a page of column \"text\" takes more than 512.0 KiB, the most that is read"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
+fn every_fault_is_named_in_a_file_that_the_report_links() {
+    let texts = "no JSON\n".repeat(3000) + "{\"text\": \"a\"}\n" + &"{}\n".repeat(500);
+    let folder = folder_of(&[("a.jsonl", texts.as_bytes()), ("b.jsonl", b"[]\n{\"text\": \"b\"}")]);
+    let out = folder.path().join("out");
+    let settings = source(folder.path(), "[[stage]]\nkind = 'exact-duplicates'\n");
+    let outcome = run(&format!("shard-bytes = 4096\n{settings}"), &out).unwrap();
+    assert_eq!((outcome.summary.faults, outcome.summary.named_faults.len()), (3501, 100));
+    let faults = fs::read_to_string(out.join("faults.jsonl")).unwrap();
+    let faults: Vec<corpus::Fault> = faults.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(faults.len(), 3501);
+    assert_eq!(faults[..100], outcome.summary.named_faults);
+    assert!(faults[..3500].is_sorted_by_key(|fault| fault.offset) && faults[3500].file.ends_with("b.jsonl"));
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("<a href=\"faults.jsonl\">") && page.contains("The first 100:"));
 }
 
 /// Mutated files of every format: reading always comes to its end.

@@ -11,6 +11,7 @@ use tsumugi_base::FileError;
 use super::clusters;
 use super::other_runs::OtherRuns;
 use crate::Document;
+use crate::corpus::exchange::{Outbox, exchange};
 use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchReader, Verdict};
 use crate::dedup::clusters::Clusters;
 use crate::dedup::keep::Keep;
@@ -102,36 +103,18 @@ impl CorpusStage for NearDuplicates {
         decisions: &mut DecisionWriter,
         context: &Context<'_>,
     ) -> Result<(), CorpusError> {
-        let mut clusters = clusters::begin(self.others.documents()?, sketches, context)?;
-        let third = context.memory_bytes / 3;
-        let mut keys: Sorter<2> = Sorter::new(&context.scratch, third, context.threads);
-        let mut sets = self.settings.jaccard_min.map(|least| Sets::create(context, least)).transpose()?;
-        let mut document = 0;
-        let mut take = |sketch: &[u8]| {
-            let sketch = &sketch[size_of::<u64>()..];
-            let (bucket_keys, set) = sketch.split_at(sketch.len().min(self.settings.buckets * size_of::<u64>()));
-            for key in bucket_keys.chunks_exact(size_of::<u64>()) {
-                keys.push([u64::from_le_bytes(key.try_into().expect("eight bytes")), document])?;
-            }
-            document += 1;
-            sets.as_mut().map_or(Ok(()), |sets| sets.push(set))
+        let others = self.count_others(context)?;
+        let begin = || {
+            let clusters = clusters::begin(others, sketches, context)?;
+            Ok((clusters, self.settings.jaccard_min.map(|least| Sets::create(context, least)).transpose()?))
         };
-        self.others.all(&mut take)?;
-        sketches.all(&mut take)?;
-        // In a bucket each is a candidate with the first and with the one before: all are joined if all are alike.
-        let mut pairs: Sorter<2> = Sorter::new(&context.scratch, third, context.threads);
-        keys.finish_groups::<1, CorpusError>(|group| {
-            for (before, pair) in group.windows(2).enumerate() {
-                let (first, previous, this) = (group[0][1], pair[0][1], pair[1][1]);
-                match &sets {
-                    None => clusters.join(first as u32, this as u32),
-                    Some(_) => {
-                        pairs.push([first, this])?;
-                        if before > 0 {
-                            pairs.push([previous, this])?;
-                        }
-                    }
-                }
+        let (mut clusters, mut sets) = context.agree(begin())?;
+        let mut pairs: Sorter<2> = Sorter::new(&context.scratch, context.memory_bytes / 3, context.threads);
+        let is_compared = sets.is_some();
+        self.candidates(others, sketches, sets.as_mut(), context, |[one, other]| {
+            match is_compared {
+                true => pairs.push([one, other])?,
+                false => clusters.join(one as u32, other as u32),
             }
             Ok(())
         })?;
@@ -141,6 +124,12 @@ impl CorpusStage for NearDuplicates {
         clusters::decide(clusters, &self.keep, &self.others, sketches, decisions, context)
     }
 
+    fn help(&self, sketches: &SketchReader, context: &Context<'_>) -> Result<(), CorpusError> {
+        let others = self.count_others(context)?;
+        context.agree(Ok(()))?;
+        self.candidates(others, sketches, None, context, |_| unreachable!("candidates go to the first rank"))
+    }
+
     fn apply(&self, decision: &[u8], document: &mut Document) -> Verdict {
         clusters::apply(decision, document, "minhash", "near_duplicate")
     }
@@ -148,6 +137,96 @@ impl CorpusStage for NearDuplicates {
     fn inputs(&self) -> Vec<PathBuf> {
         self.others.files()
     }
+}
+
+/// What all ranks do together. Each owns a range of the keys: it is sent these by all, and sends the first rank what has one
+/// in common.
+impl NearDuplicates {
+    /// How many documents other runs kept; the first rank looks.
+    fn count_others(&self, context: &Context<'_>) -> Result<u64, CorpusError> {
+        let is_first = context.ranks.rank() == 0;
+        let others = context.agree(if is_first { self.others.documents() } else { Ok(0) })?;
+        let told = context.ranks.gather(others.to_le_bytes().to_vec());
+        Ok(u64::from_le_bytes(*told[0].first_chunk().expect("a number")))
+    }
+
+    /// Calls `take` of the first rank with each pair of documents that may be nearly the same, in any order, some twice.
+    fn candidates(
+        &self,
+        others: u64,
+        sketches: &SketchReader,
+        sets: Option<&mut Sets>,
+        context: &Context<'_>,
+        take: impl FnMut([u64; 2]) -> Result<(), CorpusError>,
+    ) -> Result<(), CorpusError> {
+        let mut keys: Sorter<2> = Sorter::new(&context.scratch, context.memory_bytes / 3, context.threads);
+        let send = |out: &mut Outbox<'_, 2>| self.send_keys(others, sketches, sets, context, out);
+        exchange(context.ranks, send, |record| Ok(keys.push(record)?))?;
+        // In a bucket each is a candidate with the first and, if they are compared, with the one before: all are joined if
+        // all are alike.
+        let is_compared = self.settings.jaccard_min.is_some();
+        let send = |out: &mut Outbox<'_, 2>| {
+            keys.finish_groups::<1, CorpusError>(|group| {
+                for (before, pair) in group.windows(2).enumerate() {
+                    let (first, previous, this) = (group[0][1], pair[0][1], pair[1][1]);
+                    out.push(0, [first, this])?;
+                    if is_compared && before > 0 {
+                        out.push(0, [previous, this])?;
+                    }
+                }
+                Ok(())
+            })
+        };
+        exchange(context.ranks, send, take)
+    }
+
+    /// Sends each key of this rank's shards, with its document, to the rank that owns it. The first rank has those of other
+    /// runs, too, and puts the sets of all documents into `sets`.
+    fn send_keys(
+        &self,
+        others: u64,
+        sketches: &SketchReader,
+        mut sets: Option<&mut Sets>,
+        context: &Context<'_>,
+        out: &mut Outbox<'_, 2>,
+    ) -> Result<(), CorpusError> {
+        let (rank, size) = (context.ranks.rank(), context.ranks.size());
+        let reads_all = sets.is_some();
+        let mut send = |document: u64, is_ours: bool, sketch: &[u8]| {
+            let sketch = &sketch[size_of::<u64>()..];
+            let (keys, set) = sketch.split_at(sketch.len().min(self.settings.buckets * size_of::<u64>()));
+            for key in keys.as_chunks().0.iter().filter(|_| is_ours) {
+                let key = u64::from_le_bytes(*key);
+                out.push(owner(key, size), [key, document])?;
+            }
+            sets.as_mut().map_or(Ok(()), |sets| sets.push(set))
+        };
+        let mut document = 0;
+        if rank == 0 {
+            self.others.all(&mut |sketch| {
+                document += 1;
+                send(document - 1, true, sketch)
+            })?;
+        }
+        let mut first = others;
+        for shard in 0..sketches.shards() {
+            let is_ours = shard % size == rank;
+            document = first;
+            if is_ours || reads_all {
+                sketches.shard(shard, &mut |sketch| {
+                    document += 1;
+                    send(document - 1, is_ours, sketch)
+                })?;
+            }
+            first += sketches.documents_of(shard);
+        }
+        Ok(())
+    }
+}
+
+/// Which of `ranks` owns a key: each a range of the same length.
+fn owner(key: u64, ranks: usize) -> usize {
+    ((u128::from(key) * ranks as u128) >> 64) as usize
 }
 
 /// Candidates that are compared at once.

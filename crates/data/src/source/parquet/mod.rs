@@ -131,12 +131,11 @@ fn check_pages(reading: &Reading<'_>, row_group: &dyn RowGroupReader, projection
     };
     for column in row_group.metadata().columns().iter().filter(is_read) {
         let (start, length) = guarded(|| Ok(column.byte_range()))?;
-        let largest = pages::largest_page(&file, start..start.saturating_add(length));
-        let largest = largest.map_err(|error| format!("the pages of column {}: {error}", column.column_path()))?;
-        if largest > limit {
-            let (found, limit) = (units::bytes(largest), units::bytes(limit));
+        let fit = pages::fit(&file, start..start.saturating_add(length), column.compression(), limit);
+        if !fit.map_err(|error| format!("the pages of column {}: {error}", column.column_path()))? {
+            let limit = units::bytes(limit);
             return Err(format!(
-                "a page of column {} takes {found}, but at most {limit} are read",
+                "a page of column {} takes more than {limit}, the most that is read",
                 column.column_path()
             ));
         }
