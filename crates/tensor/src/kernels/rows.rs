@@ -100,61 +100,26 @@ impl OnlineSoftmax {
     }
 }
 
-/// A row of [`online_softmax_rows`]: the new state, and the factor of what was summed before.
+/// The largest scaled score of a row.
 #[inline(always)]
-fn online_softmax_body<S: Simd>(
-    s: S,
-    scores: &mut [f32],
-    first: usize,
-    end: usize,
-    scale: f32,
-    state: OnlineSoftmax,
-) -> (OnlineSoftmax, f32) {
-    if first >= end {
-        scores.fill(0.0);
-        return (state, 1.0);
-    }
-    let (before, rest) = scores.split_at_mut(first);
-    let (valid, after) = rest.split_at_mut(end - first);
-    before.fill(0.0);
-    after.fill(0.0);
-    let scale_all = s.splat(scale);
-    for_vectors!(s, valid.len(), |at, load, store| { store!(valid, s.mul(load!(valid), scale_all)) });
-    let block = largest_of(s, valid);
-    let largest = if block > state.largest || block.is_nan() { block } else { state.largest };
-    let correction = if state.sum == 0.0 { 0.0 } else { s.largest(math::exp(s, s.splat(state.largest - largest))) };
-    let sum = exponentials(s, largest, valid);
-    (OnlineSoftmax { largest, sum: state.sum * correction + sum }, correction)
-}
-/// [`online_softmax_body`] of all of a row of `ROW` scores, which stay in registers: the same operations in the same order.
-#[inline(always)]
-fn online_softmax_of_all<S: Simd, const ROW: usize>(
-    s: S,
-    scores: &mut [f32; ROW],
-    scale: f32,
-    state: OnlineSoftmax,
-) -> (OnlineSoftmax, f32) {
-    const VECTORS_MAX: usize = 16;
-    let vectors = ROW / S::LANES;
-    assert!(ROW.is_multiple_of(S::LANES) && vectors <= VECTORS_MAX);
-    let mut x = [s.splat(0.0); VECTORS_MAX];
+fn largest_score<S: Simd>(s: S, scores: &[f32; SCORE_COLUMNS], scale: f32) -> f32 {
     let mut largest = s.splat(f32::NEG_INFINITY);
-    for (i, x) in x.iter_mut().enumerate().take(vectors) {
-        // SAFETY: vector `i` of the row.
-        *x = s.mul(unsafe { s.load(scores.as_ptr().add(i * S::LANES)) }, s.splat(scale));
-        largest = s.max(largest, *x);
-    }
-    let block = s.largest(largest);
-    let largest = if block > state.largest || block.is_nan() { block } else { state.largest };
-    let correction = if state.sum == 0.0 { 0.0 } else { s.largest(math::exp(s, s.splat(state.largest - largest))) };
-    let mut sum = s.splat(0.0);
-    for (i, &x) in x.iter().enumerate().take(vectors) {
-        let e = math::exp(s, s.sub(x, s.splat(largest)));
+    for_vectors!(s, SCORE_COLUMNS, |at, load, store| {
+        largest = s.max(largest, s.mul(load!(scores), s.splat(scale)))
+    });
+    s.largest(largest)
+}
+
+/// Scores of a row become exponentials relative to `largest`; their sum.
+#[inline(always)]
+fn exponentials_of_scores<S: Simd>(s: S, scores: &mut [f32; SCORE_COLUMNS], scale: f32, largest: f32) -> f32 {
+    let (mut sum, scale, largest) = (s.splat(0.0), s.splat(scale), s.splat(largest));
+    for_vectors!(s, SCORE_COLUMNS, |at, load, store| {
+        let e = math::exp(s, s.sub(s.mul(load!(scores), scale), largest));
         sum = s.add(sum, e);
-        // SAFETY: as above.
-        unsafe { s.store(scores.as_mut_ptr().add(i * S::LANES), e) };
-    }
-    (OnlineSoftmax { largest, sum: state.sum * correction + s.sum(sum) }, correction)
+        store!(scores, e);
+    });
+    s.sum(sum)
 }
 
 /// How the product of a query and a key becomes a score: `cap(scale product) - slope |distance|`.
@@ -229,6 +194,9 @@ fn score_columns<S: Simd>(s: S, products: &mut [f32], first: usize, scoring: Sco
     });
 }
 
+/// Rows whose corrections are computed together, so that no row waits for its own.
+const ROWS_AT_ONCE: usize = 16;
+
 #[inline(always)]
 fn online_softmax_rows_body<S: Simd>(
     s: S,
@@ -240,21 +208,43 @@ fn online_softmax_rows_body<S: Simd>(
 ) {
     let ScoreRows { seen, keys, scoring, ahead } = rows;
     let scale = if scoring.is_scale() { scoring.scale } else { 1.0 };
+    // What is below every score after the scale.
+    let unseen = f32::NEG_INFINITY.copysign(-scale);
     let scores = scores.as_chunks_mut::<SCORE_COLUMNS>().0;
-    for (row, ((scores, &(first, end)), state)) in scores.iter_mut().zip(seen).zip(states).enumerate() {
-        if !scoring.is_scale() && first < end {
-            score_columns(s, &mut scores[first..end], first, scoring, ahead - row as f32);
+    let groups = scores.chunks_mut(ROWS_AT_ONCE).zip(seen.chunks(ROWS_AT_ONCE)).zip(states.chunks_mut(ROWS_AT_ONCE));
+    for (group, ((scores, seen), states)) in groups.enumerate() {
+        let before = group * ROWS_AT_ONCE;
+        let (mut largest, mut corrections) = ([0.0; ROWS_AT_ONCE], [0.0; ROWS_AT_ONCE]);
+        for (row, ((scores, &(first, end)), state)) in scores.iter_mut().zip(seen).zip(&*states).enumerate() {
+            if first < end && !scoring.is_scale() {
+                score_columns(s, &mut scores[first..end], first, scoring, ahead - (before + row) as f32);
+            }
+            if first < end && (first, end) != (0, SCORE_COLUMNS) {
+                scores[..first].fill(unseen);
+                scores[end..].fill(unseen);
+            }
+            let block = if first < end { largest_score(s, scores, scale) } else { f32::NEG_INFINITY };
+            largest[row] = if block > state.largest || block.is_nan() { block } else { state.largest };
+            corrections[row] = state.largest - largest[row];
         }
-        let (next, correction) = if (first, end) == (0, SCORE_COLUMNS) {
-            online_softmax_of_all(s, scores, scale, *state)
-        } else {
-            online_softmax_body(s, &mut scores[..keys], first, end, scale, *state)
-        };
-        *state = next;
-        if correction != 1.0 && !sums.is_empty() {
-            let sums = &mut sums[row * width..][..width];
-            let correction = s.splat(correction);
-            for_vectors!(s, sums.len(), |at, load, store| { store!(sums, s.mul(load!(sums), correction)) });
+        for_vectors!(s, ROWS_AT_ONCE, |at, load, store| { store!(corrections, math::exp(s, load!(corrections))) });
+        for (row, ((scores, &(first, end)), state)) in scores.iter_mut().zip(seen).zip(states).enumerate() {
+            if first >= end {
+                scores[..keys].fill(0.0);
+                continue;
+            }
+            let correction = if state.sum == 0.0 { 0.0 } else { corrections[row] };
+            let sum = exponentials_of_scores(s, scores, scale, largest[row]);
+            if (first, end) != (0, SCORE_COLUMNS) {
+                scores[..first].fill(0.0);
+                scores[end..].fill(0.0);
+            }
+            *state = OnlineSoftmax { largest: largest[row], sum: state.sum * correction + sum };
+            if correction != 1.0 && !sums.is_empty() {
+                let sums = &mut sums[(before + row) * width..][..width];
+                let correction = s.splat(correction);
+                for_vectors!(s, sums.len(), |at, load, store| { store!(sums, s.mul(load!(sums), correction)) });
+            }
         }
     }
 }
