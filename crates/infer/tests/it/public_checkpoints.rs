@@ -183,7 +183,8 @@ fn gemma_3_predicts_and_tokenizes_as_elsewhere() {
     let long: Vec<u32> = std::iter::once(2).chain((0..699).map(|i| 100 + i * 7919 % 30_000)).collect();
     let mean = nats_of(&decoder, &cpu, &long) / 699.0;
     assert!((mean - LONG_NATS / 699.0).abs() < 1e-3, "{mean} nats a token");
-    let mut engine = Engine::new(decoder, cpu, EngineOptions { context: Some(64), ..EngineOptions::default() });
+    let options = EngineOptions { context: Some(64), kv: Some(KeyValueType::F32), ..EngineOptions::default() };
+    let mut engine = Engine::new(decoder, cpu, options);
     let mut logits_after = |ids: &[u32]| {
         let (id, cached) = engine.begin(ids).unwrap();
         engine.prefill(id, &ids[cached..]).unwrap().to_vec()
