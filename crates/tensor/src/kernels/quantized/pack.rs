@@ -26,13 +26,16 @@ fn pack_tile_body<S: Simd>(_: S, kind: WeightKind, rows: &[&[u8]; TILE_ROWS], ti
     of_kind!(Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K);
 }
 
-/// Numbers of `BYTES` bytes: `[columns][16]`.
+/// Numbers of `BYTES` bytes: `[columns][16]`. Sixteen columns at a time stay in the first-level cache.
 #[inline(always)]
 fn pack_numbers<const BYTES: usize>(rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
-    let present = rows.iter().take_while(|row| !row.is_empty()).count();
-    for (column, to) in tile.as_chunks_mut::<BYTES>().0.chunks_exact_mut(TILE_ROWS).enumerate() {
-        for (to, row) in to.iter_mut().zip(&rows[..present]) {
-            *to = row.as_chunks::<BYTES>().0[column];
+    let squares = tile.as_chunks_mut::<BYTES>().0.chunks_mut(TILE_ROWS * TILE_ROWS);
+    for (square, to) in squares.enumerate() {
+        for (lane, row) in rows.iter().take_while(|row| !row.is_empty()).enumerate() {
+            let row = &row.as_chunks::<BYTES>().0[square * TILE_ROWS..];
+            for (to, &number) in to.chunks_exact_mut(TILE_ROWS).zip(row) {
+                to[lane] = number;
+            }
         }
     }
 }
