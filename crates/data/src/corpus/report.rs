@@ -42,7 +42,13 @@ fn write_faults(summary: &Summary, folder: &Folder) -> Result<(), CorpusError> {
     let mut all = AtomicFile::create(&folder.path(FAULTS))?;
     for &shard in &summary.faulty_shards {
         let path = folder.faults_of(shard);
-        let mut file = File::open(&path).map_err(|source| FileError::read(&path, source))?;
+        let mut file = File::open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => CorpusError::Damaged {
+                file: path.clone(),
+                problem: "it is missing: another version made this shard; begin in an empty folder".into(),
+            },
+            _ => FileError::read(&path, source).into(),
+        })?;
         io::copy(&mut file, &mut all).map_err(|source| FileError::write(all.path(), source))?;
     }
     Ok(all.commit()?)

@@ -84,8 +84,7 @@ mod handler {
 
     const BEFORE: &[u8] = b"error: ";
     const AFTER: &[u8] = b": it was shortened, or its disk failed, while it was mapped\n\n\
-        hint: write a new file and rename it over the old one, which leaves a mapping whole; or copy weights, with \
-        `--weights packed`\n";
+        hint: write a new file and rename it over the old one, which leaves a mapping whole\n";
     /// What a command that could not do its work ends with.
     const EXIT_CODE: i32 = 2;
 
@@ -113,15 +112,21 @@ mod handler {
     }
 
     extern "C" fn on_bus_error(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        // SAFETY: the kernel gives a whole structure, and that of SIGBUS has an address.
-        let address = unsafe { (*info).si_addr() } as usize;
-        match PLACES.iter().find(|place| place.holds(address)) {
-            Some(place) => end(place),
-            // Not a mapping of ours: the access is tried again, and then it is as if we had never been here.
-            None => {
-                let previous = PREVIOUS.get().map_or(std::ptr::null(), std::ptr::from_ref);
-                // SAFETY: what the kernel gave us as the action before, or nothing.
-                unsafe { libc::sigaction(libc::SIGBUS, previous, std::ptr::null_mut()) };
+        // SAFETY: the kernel gives a whole structure, and that of a fault has an address.
+        let (is_fault, address) = unsafe { ((*info).si_code > 0, (*info).si_addr() as usize) };
+        if let Some(place) = PLACES.iter().find(|place| is_fault && place.holds(address)) {
+            end(place);
+        }
+        let previous = PREVIOUS.get().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: what the kernel gave us as the action before, or nothing.
+        unsafe {
+            if is_fault {
+                // Not a mapping of ours: the access is tried again, and then it is as if we had never been here.
+                libc::sigaction(libc::SIGBUS, previous, std::ptr::null_mut());
+            } else {
+                // Somebody sent it, to end us.
+                libc::signal(libc::SIGBUS, libc::SIG_DFL);
+                libc::raise(libc::SIGBUS);
             }
         }
     }

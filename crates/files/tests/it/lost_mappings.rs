@@ -40,3 +40,21 @@ fn it_ends_with_the_name_of_the_file() {
         format!("error: {}: it was shortened, or its disk failed, while it was mapped\n\nhint: ", path.display());
     assert!(said.contains(&message), "{said}");
 }
+
+/// Tells the own child of [`it_ends_when_the_signal_is_sent`] that it is one.
+const SENT: &str = "TSUMUGI_TEST_SENT_SIGNAL";
+
+#[test]
+fn it_ends_when_the_signal_is_sent() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    if std::env::var_os(SENT).is_some() {
+        tell_lost_mappings().unwrap();
+        let sent = Command::new("kill").args(["-BUS", &std::process::id().to_string()]).status();
+        panic!("still here after {sent:?}");
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "lost_mappings::it_ends_when_the_signal_is_sent", "--nocapture"]).env(SENT, "1");
+    let ended = child.output().unwrap();
+    assert_eq!(ended.status.signal(), Some(7), "{}", String::from_utf8_lossy(&ended.stderr));
+}

@@ -37,7 +37,7 @@ pub struct Options {
     pub precision: Precision,
     /// Where weights lie that are computed with as they are stored.
     pub placement: Placement,
-    /// What the cache keeps keys and values as.
+    /// What the cache keeps keys and values as; `None` is [`KeyValueType::fitting`].
     pub kv: Option<KeyValueType>,
 }
 

@@ -325,7 +325,7 @@ impl HeadTask<'_> {
         copy.as_ptr()
     }
 
-    /// [`Self::attend_chunk`] as long as all values are finite, or the rows are of one query.
+    /// [`Self::attend_chunk`] as long as all values are finite, or the rows are of one query that sees whole pairs.
     ///
     /// # Safety
     /// As [`Self::attend`].
