@@ -56,5 +56,5 @@ fn it_ends_when_the_signal_is_sent() {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "lost_mappings::it_ends_when_the_signal_is_sent", "--nocapture"]).env(SENT, "1");
     let ended = child.output().unwrap();
-    assert_eq!(ended.status.signal(), Some(7), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(matches!(ended.status.signal(), Some(7 | 10)), "{}", String::from_utf8_lossy(&ended.stderr)); // SIGBUS of Linux, of others
 }
