@@ -55,9 +55,9 @@ fn rows(tokenizer: &Tokenizer, texts: &[String]) -> Result<Value, TokenizerError
                 ids.push(row);
                 offsets.push(places);
             }
-            let masks = pad(&mut ids, tokenizer.padding(), side, multiple);
-            let masks: Vec<Vec<u8>> =
-                masks.iter().map(|mask| mask.iter().map(|&set| u8::from(set)).collect()).collect();
+            let length = ids.iter().map(Vec::len).max().unwrap_or(0).next_multiple_of(multiple);
+            let mask = |row| pad(row, tokenizer.padding(), length, side).into_iter().map(u8::from).collect();
+            let masks: Vec<Vec<u8>> = ids.iter_mut().map(mask).collect();
             all.push(json!({
                 "side": name, "longest": longest, "multiple": multiple, "padding": tokenizer.padding(),
                 "ids": ids, "masks": masks, "offsets": offsets,

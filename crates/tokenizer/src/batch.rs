@@ -21,19 +21,14 @@ pub fn truncate<T>(row: &mut Vec<T>, length: usize, side: Side) {
     }
 }
 
-/// Fills rows with `padding` up to the longest, and on to a multiple of `multiple` (1 for none). Returns a mask for each:
-/// true where a token is of the text.
-pub fn pad(rows: &mut [Vec<TokenId>], padding: TokenId, side: Side, multiple: usize) -> Vec<Vec<bool>> {
-    let length = rows.iter().map(Vec::len).max().unwrap_or(0).next_multiple_of(multiple.max(1));
-    let fill = |row: &mut Vec<TokenId>| {
-        let missing = length - row.len();
-        let at = if side == Side::Left { 0 } else { row.len() };
-        let mut mask = vec![true; row.len()];
-        row.splice(at..at, std::iter::repeat_n(padding, missing));
-        mask.splice(at..at, std::iter::repeat_n(false, missing));
-        mask
-    };
-    rows.iter_mut().map(fill).collect()
+/// Fills a row with `padding` up to `length`; a longer one stays. Returns a mask: true where a token is of the text.
+pub fn pad(row: &mut Vec<TokenId>, padding: TokenId, length: usize, side: Side) -> Vec<bool> {
+    let missing = length.saturating_sub(row.len());
+    let at = if side == Side::Left { 0 } else { row.len() };
+    let mut mask = vec![true; row.len()];
+    row.splice(at..at, std::iter::repeat_n(padding, missing));
+    mask.splice(at..at, std::iter::repeat_n(false, missing));
+    mask
 }
 
 /// What vocabularies call the token that fills rows.
@@ -72,16 +67,16 @@ mod tests {
     use crate::train::byte_tokenizer;
 
     #[test]
-    fn rows_become_equally_long() {
-        let rows = || vec![vec![1, 2, 3], vec![4], vec![]];
-        let mut left = rows();
-        let masks = pad(&mut left, 9, Side::Left, 2);
-        assert_eq!(left, [[9, 1, 2, 3], [9, 9, 9, 4], [9, 9, 9, 9]]);
-        assert_eq!(masks[1], [false, false, false, true]);
-        let mut right = rows();
-        let masks = pad(&mut right, 9, Side::Right, 1);
-        assert_eq!(right, [[1, 2, 3], [4, 9, 9], [9, 9, 9]]);
-        assert_eq!(masks[1], [true, false, false]);
+    fn a_row_is_filled_at_the_given_side() {
+        for (side, length, filled, of_text) in [
+            (Side::Left, 4, &[9, 9, 1, 2][..], &[false, false, true, true][..]),
+            (Side::Right, 3, &[1, 2, 9], &[true, true, false]),
+            (Side::Right, 1, &[1, 2], &[true, true]),
+        ] {
+            let mut row = vec![1, 2];
+            assert_eq!(pad(&mut row, 9, length, side), of_text);
+            assert_eq!(row, filled);
+        }
     }
 
     #[test]

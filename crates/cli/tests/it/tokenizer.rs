@@ -51,7 +51,7 @@ fn rows_are_cut_and_filled_at_the_given_side() {
         let command = ["tokenizer", "encode", "t", "--file", "lines.txt", "--lines"];
         tsumugi(path, &[&command[..], flags].concat())
     };
-    let all = rows(&["--json", "--offsets", "--truncate", "3", "--pad", "4", "--side", "left"]).json();
+    let all = rows(&["--json", "--offsets", "--truncate", "3", "--pad=4", "--side", "left"]).json();
     let all = &all["rows"];
     assert_eq!(all[0]["ids"], json!([256, 100, 101, 102]));
     assert_eq!(all[0]["offsets"], json!([[0, 0], [3, 4], [4, 5], [5, 6]]));
@@ -61,8 +61,17 @@ fn rows_are_cut_and_filled_at_the_given_side() {
     assert_eq!(all[2]["mask"], json!([0, 0, 0, 0]));
     rows(&["--truncate", "2", "--pad"]).is("exit 0\n---- stdout\n97 98\n195 169\n256 256");
     rows(&["--truncate", "2"]).is("exit 0\n---- stdout\n97 98\n195 169");
-    let zero = rows(&["--pad", "0"]);
-    assert!(zero.stderr.contains("'0'") && zero.stderr.contains("--pad"), "{}", zero.stderr);
+    for multiple in ["0", "1048577", "100000000000"] {
+        let refused = rows(&[&format!("--pad={multiple}"), "--json"]);
+        assert_eq!(refused.code, 2);
+        assert!(
+            refused.stderr.contains(&format!("'{multiple}'")) && refused.stderr.contains("--pad"),
+            "{}",
+            refused.stderr
+        );
+    }
+    let word_behind = ["tokenizer", "encode", "--pad", "t", "abc"];
+    tsumugi(path, &word_behind).is("exit 0\n---- stdout\n97 98 99");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! stand in the vocabulary of its model. So the file is rewritten in memory first ([`Plan`]): added tokens are
 //! counted from the end of the vocabulary on, and translated back; control tokens leave the model.
 
+mod byte_pieces;
 mod patterns;
 
 use std::collections::{HashMap, HashSet};
@@ -31,6 +32,8 @@ pub(crate) struct Pipeline {
     absent: Range<TokenId>,
     /// Our ids of the added tokens, in the order of the crate's, which follow those.
     added: Vec<TokenId>,
+    /// The crate's id of what keeps text from matching byte pieces; it is in no answer.
+    cut: Option<TokenId>,
     /// What stands for text that cannot be encoded.
     unknown: Option<TokenId>,
     /// Whether text might spell a [`place_holder`].
@@ -52,16 +55,21 @@ impl Pipeline {
         special_tokens: &[SpecialToken],
         unknown: Option<TokenId>,
     ) -> Result<Self, TokenizerError> {
+        let matches_bytes = byte_pieces::are_matched(&file);
+        if matches_bytes {
+            byte_pieces::cut_in_text(&mut file);
+        }
         tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
         let byte_level = file.pointer("/model/byte_level") == Some(&Value::Bool(true));
-        let plan = Plan::new(vocabulary, special_tokens, byte_level)?;
+        let mut plan = Plan::new(vocabulary, special_tokens, byte_level)?;
+        let cut = matches_bytes.then(|| plan.push(byte_pieces::CUT));
         plan.prepare(&mut file, vocabulary)?;
         let tokenizer = build(&file)?;
         let pre_tokenizer = patterns::compiled(&tokenizer)?;
         let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
         let guarded = !is_byte_level(&tokenizer) || whole_words;
         let Plan { absent, added, .. } = plan;
-        Ok(Self { tokenizer, pre_tokenizer, absent, added, unknown, guarded })
+        Ok(Self { tokenizer, pre_tokenizer, absent, added, cut, unknown, guarded })
     }
 
     /// Byte-level BPE of lists, without a normalizer. `around` is the file without its model: its pre-tokenizer and
@@ -104,7 +112,7 @@ impl Pipeline {
             None,
         );
         let Plan { absent, added, .. } = plan;
-        Ok(Self { tokenizer, pre_tokenizer: None, absent, added, unknown: None, guarded: whole_words })
+        Ok(Self { tokenizer, pre_tokenizer: None, absent, added, cut: None, unknown: None, guarded: whole_words })
     }
 
     /// Whether tokens are bytes, as GPT-2 spells them.
@@ -179,6 +187,9 @@ impl Pipeline {
     /// None for a byte that has no token, where the vocabulary has none for unknown text either: it is left out, as the
     /// format's own library and llama.cpp do.
     fn our_id(&self, id: TokenId) -> Option<TokenId> {
+        if self.cut == Some(id) {
+            return None;
+        }
         if self.absent.contains(&id) {
             return self.unknown;
         }
@@ -247,6 +258,13 @@ impl<'a> Plan<'a> {
         }
         let absent = size as TokenId..contents.len() as TokenId;
         Ok(Self { contents, control, absent, added })
+    }
+
+    /// A token of the crate's alone; its id there.
+    fn push(&mut self, content: &'a str) -> TokenId {
+        self.contents.push(Some(content));
+        self.absent.end += 1;
+        self.absent.end - 1
     }
 
     /// Rewrites a canonical file by this plan.
@@ -320,7 +338,7 @@ fn fill(vocabulary: &mut Value, contents: &[Option<&str>]) {
             let lowest = entries.iter().filter_map(score).fold(0.0, f64::min);
             for (id, content) in contents.iter().enumerate() {
                 match entries.get_mut(id) {
-                    None => entries.push(json!([held(id), lowest])),
+                    None => entries.push(json!([content.map_or_else(|| held(id), str::to_owned), lowest])),
                     Some(entry) if content.is_none() => entry[0] = held(id).into(),
                     Some(_) => {}
                 }

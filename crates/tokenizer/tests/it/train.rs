@@ -145,13 +145,17 @@ fn sentence_piece_models_are_read_back() {
             let again = Tokenizer::from_sentencepiece(&model).unwrap();
             let other = Tokenizer::from_json(&tokenizer.to_json()).unwrap();
             assert_eq!(again.vocabulary_size(), tokenizer.vocabulary_size());
-            for text in ["ban ab 漢11 Te.", "naïve x\ny", "  a   b ", ""] {
+            for text in ["ban ab 漢11 Te.", "naïve x\ny", "  a   b ", "", "<0x0A>", "a<0x41> b<0xfF><0x0", "<<0x0A>>漢"]
+            {
                 let ids = tokenizer.encode(text);
                 assert_eq!(again.encode(text), ids, "{algorithm:?} {text:?}");
                 assert_eq!(other.encode(text), ids, "{algorithm:?} {text:?}");
             }
             if byte_fallback {
-                assert_eq!(tokenizer.decode(&tokenizer.encode("naïve x\ny")), "naïve x\ny");
+                for text in ["naïve x\ny", "a<0x0A>b"] {
+                    assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
+                    assert_eq!(other.decode(&other.encode(text)), text);
+                }
             }
         }
     }

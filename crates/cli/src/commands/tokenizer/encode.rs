@@ -1,6 +1,5 @@
 //! `tsumugi tokenizer encode`: text to ids.
 
-use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -12,7 +11,10 @@ use super::inspect::shown;
 use crate::commands::Command;
 use crate::flags::{Json, Trust};
 use crate::model;
-use crate::output::{Answer, Failure, print_json, print_line};
+use crate::output::{Answer, Failure, print, print_json, print_line};
+
+/// The most that the length of rows is made a multiple of: the longest context of today's models.
+const MULTIPLE_MAX: i64 = 1 << 20;
 
 /// Turn text into token ids
 ///
@@ -35,8 +37,8 @@ pub struct Encode {
     truncate: Option<usize>,
     /// Make all texts equally long with padding tokens, and that length a multiple of N; with --json a mask is 1 where a
     /// token is of the text
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "1")]
-    pad: Option<NonZeroUsize>,
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=MULTIPLE_MAX))]
+    pad: Option<u32>,
     /// Where tokens are taken away and padding is put
     #[arg(long, value_enum, default_value = "right", value_name = "SIDE")]
     side: End,
@@ -54,7 +56,7 @@ impl Command for Encode {
     const EXAMPLES: &'static str = "
         tsumugi tokenizer encode runs/tokenizer 'To be, or not to be'
         tsumugi tokenizer encode runs/tokenizer --file input.txt --json
-        tsumugi tokenizer encode runs/tokenizer --file input.txt --lines --truncate 512 --pad 8 --json";
+        tsumugi tokenizer encode runs/tokenizer --file input.txt --lines --truncate 512 --pad=8 --json";
 
     fn run(self) -> Result<Answer, Failure> {
         let (tokenizer, _) = model::tokenizer(&self.model, &self.trust)?;
@@ -63,17 +65,17 @@ impl Command for Encode {
             None => self.text.clone().unwrap_or_default(),
         };
         let texts: Vec<&str> = if self.lines { text.lines().collect() } else { vec![&text] };
-        let mut rows = texts.iter().map(|text| self.row(&tokenizer, text)).collect::<Result<Vec<Row>, Failure>>()?;
-        if let Some(multiple) = self.pad {
-            self.pad_rows(&mut rows, tokenizer.padding(), multiple.get());
-        }
-        if self.json.json {
-            let mut shown: Vec<Value> = rows.iter().map(|row| row.to_json(&tokenizer)).collect();
-            print_json(&if self.lines { json!({"rows": shown}) } else { shown.remove(0) })?;
-        } else {
-            for row in &rows {
-                print_line(&row.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" "))?;
-            }
+        let rows = texts.iter().map(|text| self.row(&tokenizer, text)).collect::<Result<Vec<Row>, Failure>>()?;
+        let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+        let length = self.pad.map(|multiple| longest.next_multiple_of(multiple as usize));
+        // One filled row at a time: short texts beside a long one would take much more memory than all of them.
+        let rows = rows.into_iter().map(|row| match length {
+            Some(length) => row.padded(tokenizer.padding(), length, self.side.into()),
+            None => row,
+        });
+        match self.json.json {
+            true => self.print_rows(rows.map(|row| row.to_json(&tokenizer)))?,
+            false => rows.map(|row| row.to_line()).try_for_each(|line| print_line(&line))?,
         }
         Ok(Answer::Done)
     }
@@ -107,6 +109,20 @@ struct Row {
 }
 
 impl Row {
+    fn padded(mut self, padding: TokenId, length: usize, side: Side) -> Self {
+        let mask = pad(&mut self.ids, padding, length, side);
+        self.offsets = self.offsets.map(|offsets| {
+            let mut of_text = offsets.into_iter();
+            mask.iter().map(|&is_text| is_text.then(|| of_text.next()).flatten().unwrap_or(0..0)).collect()
+        });
+        self.mask = Some(mask);
+        self
+    }
+
+    fn to_line(&self) -> String {
+        self.ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+    }
+
     fn to_json(&self, tokenizer: &Tokenizer) -> Value {
         let tokens: Vec<String> = self.ids.iter().map(|&id| shown(&tokenizer.token_bytes(id))).collect();
         let mut answer = json!({"ids": self.ids, "tokens": tokens});
@@ -137,16 +153,16 @@ impl Encode {
         Ok(Row { ids, offsets, mask: None })
     }
 
-    fn pad_rows(&self, rows: &mut [Row], padding: TokenId, multiple: usize) {
-        let mut ids: Vec<Vec<TokenId>> = rows.iter_mut().map(|row| std::mem::take(&mut row.ids)).collect();
-        let masks = pad(&mut ids, padding, self.side.into(), multiple);
-        for ((row, ids), mask) in rows.iter_mut().zip(ids).zip(masks) {
-            if let Some(offsets) = &mut row.offsets {
-                let mut of_text = std::mem::take(offsets).into_iter();
-                *offsets =
-                    mask.iter().map(|&is_text| is_text.then(|| of_text.next()).flatten().unwrap_or(0..0)).collect();
-            }
-            (row.ids, row.mask) = (ids, Some(mask));
+    /// One JSON object, written row by row.
+    fn print_rows(&self, mut rows: impl Iterator<Item = Value>) -> Result<(), Failure> {
+        if !self.lines {
+            return rows.try_for_each(|row| print_json(&row));
         }
+        print("{\"rows\":[")?;
+        for (at, row) in rows.enumerate() {
+            let comma = if at == 0 { "" } else { "," };
+            print(&format!("{comma}{row}"))?;
+        }
+        print_line("]}")
     }
 }
