@@ -1,6 +1,6 @@
 //! Small files beside weights: what their loaders import, what is no model at all, and texts that look like programs.
 
-use tsumugi_scan::{Limits, Severity, scan_bytes};
+use tsumugi_scan::{Finding, Limits, Severity, scan_bytes};
 
 use crate::samples::{call, call_4, field};
 
@@ -170,9 +170,31 @@ fn words_in_lines_are_no_program() {
     {
         assert_eq!(worst(text.as_bytes(), "a.txt"), Some(Severity::Critical), "{text}");
     }
+    for text in ["cimaplib\nIMAP4_stream\n.", "cos\nlistdir\n.", "cos\nsin.system\n.", "cos.path\nsin\n."] {
+        assert!(worst(text.as_bytes(), "a.txt") >= Some(Severity::High), "{text}: no word by chance");
+    }
     // A call anywhere, and a mark of a pickle, leave no doubt.
     assert_eq!(worst(&[b"cos\nsin\n.".as_slice(), &call("os", "getcwd")].concat(), "a.txt"), Some(Severity::Critical));
     assert_eq!(worst(b"\x80\x02cos\nsin\n.", "a.txt"), Some(Severity::Critical));
+}
+
+/// What stands behind so many opcodes that the machine stops before it is not known, whatever the file is named.
+#[test]
+fn padding_hides_no_pickle() {
+    let limits = Limits { opcodes: 10_000, ..Limits::default() };
+    let padding = b"N0".repeat(10_000);
+    for (begin, rule, least) in [
+        ("cimaplib\nIMAP4_stream\n", "pickle-dangerous-import", Severity::High),
+        ("cos\nsin\n", "pickle-dangerous-import", Severity::High),
+        ("cmath\nsin\n", "limit", Severity::Medium),
+    ] {
+        let bytes = [begin.as_bytes(), &padding, b"(S'id'\ntR."].concat();
+        for name in ["pytorch_model.bin", "a.txt", "a.pkl"] {
+            let report = scan_bytes(&bytes, name, &limits);
+            let is_told = |told: &Finding| told.rule.id == rule && told.severity >= least;
+            assert!(report.findings.iter().any(is_told), "{name} {begin}: {:?}", report.findings);
+        }
+    }
 }
 
 #[test]
