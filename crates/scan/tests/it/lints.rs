@@ -108,6 +108,19 @@ fn joblib_in_lz4_is_unpacked() {
         assert_eq!(worst(&packed(&call_4("os", "system")), name), Some(Severity::Critical), "{name}");
         assert_eq!(found(&packed(b"\x80\x04}."), name), [], "{name}");
     }
+    // Readers take all frames, and skip those that are marked so.
+    let skipped = b"\x5A\x2A\x4D\x18\x03\0\0\0abc".as_slice();
+    let (empty, bad) = (packed(b""), packed(&call_4("os", "system")));
+    for frames in [
+        [empty.as_slice(), &bad].concat(),
+        [empty.as_slice(), skipped, skipped, &empty, &bad].concat(),
+        [skipped, &bad].concat(),
+        [packed(&call_4("os", "system")[..9]), packed(&call_4("os", "system")[9..])].concat(),
+    ] {
+        assert_eq!(worst(&frames, "a.joblib"), Some(Severity::Critical), "{frames:?}");
+    }
+    let junk = [packed(b"\x80\x04}.").as_slice(), b"junk junk"].concat();
+    assert_eq!(found(&junk, "a.joblib"), [("archive-unreadable", Severity::Medium)]);
     let mut cut = packed(&[&call_4("os", "system")[..], &[7; 1000]].concat());
     cut.truncate(cut.len() - 5);
     assert!(found(&cut, "a.joblib").contains(&("archive-unreadable", Severity::Medium)));
@@ -132,6 +145,24 @@ fn yaml_in_utf_16_is_read() {
     assert_eq!(found(b"\xFF\xFE\x00\x01\x02\x00\x00\x00", "a.dat"), []);
     let broken = [utf_16(&"word ".repeat(300), false), vec![0, 0xDC, 0, 0xDC]].concat();
     assert_eq!(found(&broken, "a.yaml"), [("broken-file", Severity::Medium)]);
+}
+
+#[test]
+fn a_mark_of_utf_8_changes_nothing() {
+    for (name, text) in [
+        ("modules.json", r#"[{"type": "custom.Transformer"}]"#),
+        ("model_index.json", r#"{"_class_name": ["mine", "Pipeline"]}"#),
+        ("config.json", r#"{"auto_map": {"AutoModel": "a.B"}}"#),
+        ("adapter_config.json", r#"{"auto_mapping": {"base_model_class": "system", "parent_library": "os"}}"#),
+        ("tokenizer_config.json", r#"{"chat_template": "{{ ''.__class__.__mro__ }}"}"#),
+        ("a.yaml", "!!python/object/apply:os.system ['x']"),
+        ("model.bin", "import os\nos.getcwd()\n"),
+        ("model.bin", "#!/bin/sh\ntrue\n"),
+    ] {
+        let plain = found(text.as_bytes(), name);
+        assert!(!plain.is_empty(), "{name}");
+        assert_eq!(found(format!("\u{feff}{text}").as_bytes(), name), plain, "{name}");
+    }
 }
 
 #[test]
