@@ -146,6 +146,24 @@ fn a_policy_demands_a_signature_of_every_file() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_policy_and_no_signature() {
+    let folder = temporary_folder();
+    let (root, model) = (folder.path(), folder.path().join("model"));
+    key(root, "ours");
+    let policy = policy(root, "[signatures]\nrequired = true\nkeys = ['ours.pub']\n");
+    fs::create_dir(&model).expect("it is made");
+    write_weights(&model.join("model.safetensors"), &[1; 100]);
+    let pipe = |path: &Path| std::process::Command::new("mkfifo").arg(path).status().is_ok_and(|made| made.success());
+    if !pipe(&model.join("model.sig")) || !pipe(&root.join("pipe.toml")) {
+        return; // no mkfifo on this machine
+    }
+    let refusal = admit_by(&model, &policy).expect_err("it is a pipe");
+    assert!(refusal.reason.contains("no plain file"), "{refusal}");
+    assert!(Policy::read(&root.join("pipe.toml")).is_err());
+}
+
 #[test]
 fn a_signature_that_is_not_demanded_is_believed_or_refused() {
     let folder = temporary_folder();
