@@ -168,14 +168,21 @@ fn a_mark_of_utf_8_changes_nothing() {
 #[test]
 fn a_program_is_no_weights() {
     for name in ["model.bin", "model.pt", "model.safetensors", "model.onnx", "model.weights"] {
-        for text in ["#!/bin/sh\ntrue\n", "# x\nimport os\nos.getcwd()\n", "\nfrom os import path\n", "import a as b\n"]
-        {
+        for text in [
+            "#!/bin/sh\ntrue\n",
+            "# x\nimport os\nos.getcwd()\n",
+            "\nfrom os import path\npath.exists('x')\n",
+            "import a as b, c\rb.f()\r",
+            "import os; os.system(\"id\")",
+            "import os\ndef f(): pass\n",
+        ] {
             assert!(found(text.as_bytes(), name).contains(&("executable", Severity::High)), "{name} {text}");
         }
     }
     for (name, text) in [
         ("word2vec.bin", "2 3\nimport 0.1 0.2 0.3\nfrom 0.4 0.5 0.6\n"),
         ("spiece.model", "a\t-1\nimport\t-2\nimport os and more\nfrom\n"),
+        ("goods.bin", "import cars\nexport wine (red)\n"),
         ("a.py", "import os\n"),
         ("run.sh", "#!/bin/sh\n"),
     ] {
