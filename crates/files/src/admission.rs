@@ -83,6 +83,8 @@ pub struct OpenFolder {
     files: BTreeMap<String, OpenFile>,
     /// Files that are there but could not be opened.
     closed: BTreeMap<String, io::ErrorKind>,
+    /// Whether all files were to be opened, and not only some that were named.
+    is_whole: bool,
 }
 
 impl OpenFolder {
@@ -109,15 +111,16 @@ impl OpenFolder {
                 return Err(FilesError::TooManyFiles { path: path.to_owned(), limit: MODEL_FOLDER_FILES_MAX });
             }
         }
-        let in_parts = names.iter().any(|name| name == "modules.json");
+        let in_parts = names.iter().any(|name| name == PARTS);
         names.retain(|name| !name.contains('/') || in_parts && fs::symlink_metadata(path.join(name)).is_ok());
         names.sort();
-        Ok(Self::of_files(path, &names))
+        Ok(Self { is_whole: true, ..Self::of_files(path, &names) })
     }
 
     /// Opens these files of `path` and no others.
     pub(crate) fn of_files(path: &Path, names: &[String]) -> Self {
-        let mut folder = Self { path: path.to_owned(), files: BTreeMap::new(), closed: BTreeMap::new() };
+        let mut folder =
+            Self { path: path.to_owned(), files: BTreeMap::new(), closed: BTreeMap::new(), is_whole: false };
         for name in names {
             match OpenFile::open(path.join(name)) {
                 Ok(Some(file)) => {
@@ -139,7 +142,7 @@ impl OpenFolder {
         let file = file.ok_or_else(|| failed(io::Error::other("it is no plain file")))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { path: folder, files: BTreeMap::from([(name, file)]), closed: BTreeMap::new() })
+        Ok(Self { path: folder, files: BTreeMap::from([(name, file)]), closed: BTreeMap::new(), is_whole: false })
     }
 
     /// The folder, as it was named.
@@ -162,6 +165,15 @@ impl OpenFolder {
         self.files.keys().chain(self.closed.keys()).map(String::as_str)
     }
 
+    /// Whether a plain file of that name in the folder would be among these. What stands in its place, as a folder, is not.
+    pub fn takes(&self, name: &str) -> bool {
+        let is_taken = match name.split_once('/') {
+            None => !name.starts_with('.'),
+            Some((part, file)) => file == PART_SETTINGS && is_part(part) && self.files.contains_key(PARTS),
+        };
+        self.is_whole && is_taken
+    }
+
     /// The file of that name: none if it is not there, an error if it is but cannot be opened.
     pub fn file(&self, name: &str) -> Result<Option<&OpenFile>, FilesError> {
         match self.closed.get(name) {
@@ -170,6 +182,9 @@ impl OpenFolder {
         }
     }
 }
+
+/// The list of a model's parts.
+const PARTS: &str = "modules.json";
 
 /// The one file that is opened of a part.
 const PART_SETTINGS: &str = "config.json";

@@ -68,7 +68,18 @@ pub struct Input<'a> {
     pub expectation: Expectation,
 }
 
+/// How a text may begin that is in UTF-8.
+const MARK: &[u8] = b"\xEF\xBB\xBF";
+
 impl Input<'_> {
+    /// A text without the mark of UTF-8, which its readers pass over. In other files these bytes are what they are.
+    fn without_mark(&self) -> Self {
+        match self.bytes.strip_prefix(MARK) {
+            Some(bytes) if self.expectation == Expectation::File && formats::is_text(bytes) => Self { bytes, ..*self },
+            _ => *self,
+        }
+    }
+
     /// Whether its name ends so; without regard to case.
     pub fn has_extension(&self, extensions: &[&str]) -> bool {
         let Some((_, extension)) = self.name.rsplit_once('.') else { return false };
@@ -157,6 +168,7 @@ impl<'l> Scan<'l> {
 
     /// Looks at a piece of data as every format that recognizes it.
     pub fn input(&mut self, input: &Input<'_>) {
+        let input = &input.without_mark();
         if self.members.len() > self.limits.depth {
             return self.unread(None, "archives are nested deeper than the scanner goes");
         }

@@ -7,12 +7,13 @@ use std::thread;
 use std::time::SystemTime;
 
 use tsumugi_base::error_chain;
-use tsumugi_base::io::{TextError, read_to_string_limited};
+use tsumugi_base::io::{TextError, text_from_bytes};
 use tsumugi_base::progress::Silent;
 use tsumugi_files::{Gate, OpenFolder, Refusal};
 
 use crate::context::{Limits, Reach};
 use crate::finding::{FileReport, Finding, Severity};
+use crate::plain::read_plain;
 use crate::policy::{Policy, Signatures};
 use crate::provenance::{HashError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, Trust, Verdict, VerifyOptions, verify_open};
 use crate::rules::{self, Rule};
@@ -42,7 +43,7 @@ impl ScanGate<'_> {
             Err(Refusal { path: model.to_owned(), reason: harmless(&reason), next_step: Some(next_step) })
         };
         let path = signature_of(folder);
-        let text = match read_to_string_limited(&path, SIGNATURE_BYTES_MAX) {
+        let text = match read_plain(&path, SIGNATURE_BYTES_MAX).and_then(|bytes| text_from_bytes(bytes, &path)) {
             Ok(text) => text,
             Err(TextError::File(error)) if error.kind() == io::ErrorKind::NotFound => {
                 if !signatures.required {

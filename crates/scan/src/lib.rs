@@ -24,6 +24,7 @@ mod hdf5;
 mod listing;
 mod path_pattern;
 mod pickle;
+mod plain;
 mod policy;
 pub mod provenance;
 pub mod rules;

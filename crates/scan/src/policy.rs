@@ -28,13 +28,14 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 use toml::value::Datetime;
-use tsumugi_base::io::{TextError, read_limited, read_to_string_limited};
+use tsumugi_base::io::{TextError, text_from_bytes};
 use tsumugi_base::limits::{PEM_BYTES_MAX, RECIPE_BYTES_MAX};
 use tsumugi_base::run_record::utc_timestamp;
 use tsumugi_base::{Hint, error_chain};
 
 use crate::finding::{FileReport, Severity, Suppressed};
 use crate::path_pattern::PathPattern;
+use crate::plain::read_plain;
 use crate::provenance::{Certificate, PublicKey, roots_from_pem};
 use crate::rules::{self, LIMIT};
 
@@ -134,7 +135,7 @@ struct SuppressTable {
 impl Policy {
     /// Reads a policy file.
     pub fn read(file: &Path) -> Result<Self, PolicyError> {
-        let text = read_to_string_limited(file, RECIPE_BYTES_MAX)?;
+        let text = text_from_bytes(read_plain(file, RECIPE_BYTES_MAX)?, file)?;
         Self::parse(&text, file).map_err(|problem| PolicyError::Wrong { file: file.to_owned(), problem })
     }
 
@@ -206,7 +207,7 @@ impl Signatures {
 
 /// What a PEM file that a policy names holds.
 fn read_pem<T, E: Error + 'static>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, E>) -> Result<T, String> {
-    let bytes = read_limited(path, PEM_BYTES_MAX).map_err(|error| error_chain(&error))?;
+    let bytes = read_plain(path, PEM_BYTES_MAX).map_err(|error| error_chain(&error))?;
     parse(&bytes).map_err(|error| format!("{}: {}", path.display(), error_chain(&error)))
 }
 

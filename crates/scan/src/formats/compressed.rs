@@ -74,9 +74,41 @@ compressed! {
         |bytes| bytes.starts_with(&[0x5D, 0, 0]) && bytes.len() > 13 && (bytes[5..13] == [0xFF; 8] || bytes[10..13] == [0; 3]),
         |bytes| lzma_rust2::LzmaReader::new_mem_limit(bytes, MEMORY_KIB_MAX, None).map_err(io::Error::other);
     Lz4 "LZ4" "LZ4 in frames, as joblib writes it." ["lz4"]
-        |bytes| bytes.starts_with(&[0x04, 0x22, 0x4D, 0x18]), |bytes| Ok(lz4_flex::frame::FrameDecoder::new(bytes));
+        |bytes| past_skippable(bytes).starts_with(&[0x04, 0x22, 0x4D, 0x18]), |bytes| Ok(Lz4Frames::new(bytes));
     Zstandard "zstd" "Zstandard (RFC 8878)." ["zst", "zstd"]
         |bytes| bytes.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]), zstd::stream::read::Decoder::with_buffer;
+}
+
+/// All frames of LZ4, one after another, as its readers take them: `lz4_flex` reads one.
+struct Lz4Frames<'a>(lz4_flex::frame::FrameDecoder<&'a [u8]>);
+
+impl<'a> Lz4Frames<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self(lz4_flex::frame::FrameDecoder::new(past_skippable(bytes)))
+    }
+}
+
+impl Read for Lz4Frames<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Each turn takes bytes of the file: a magic number, a block.
+        loop {
+            let read = self.0.read(buffer)?;
+            let rest = self.0.get_mut();
+            if read > 0 || buffer.is_empty() || rest.is_empty() {
+                return Ok(read);
+            }
+            *rest = past_skippable(rest);
+        }
+    }
+}
+
+/// What stands behind the frames that readers of LZ4 and Zstandard skip (RFC 8878, 3.1.2): a magic number, a length in four
+/// bytes, and so many bytes. Nothing where one is cut.
+fn past_skippable(mut bytes: &[u8]) -> &[u8] {
+    while let [0x50..=0x5F, 0x2A, 0x4D, 0x18, a, b, c, d, rest @ ..] = bytes {
+        bytes = rest.get(u32::from_le_bytes([*a, *b, *c, *d]) as usize..).unwrap_or_default();
+    }
+    bytes
 }
 
 /// Two bytes that fit each other are not much: the beginning must unpack, too.

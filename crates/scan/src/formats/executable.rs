@@ -38,7 +38,7 @@ fn script(input: &Input<'_>) -> Option<&'static str> {
     }
 }
 
-/// Whether a text has a line that imports something as Python does it. No weights are such a text.
+/// Whether a text imports something as Python does it, and calls or defines something. No weights are such a text.
 fn is_python(bytes: &[u8]) -> bool {
     const HEAD: usize = 64 << 10;
     let head = &bytes[..bytes.len().min(HEAD)];
@@ -46,17 +46,35 @@ fn is_python(bytes: &[u8]) -> bool {
     if !head.iter().all(is_text) {
         return false;
     }
-    let is_name = |word: &str| {
-        !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '.'))
-    };
-    String::from_utf8_lossy(head).lines().any(|line| {
-        let mut words = line.split([' ', '\t', ',', ';']).filter(|word| !word.is_empty());
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("import"), Some(module), None | Some("as" | "#"), _) => is_name(module),
-            (Some("from"), Some(module), Some("import"), Some(_)) => is_name(module),
-            _ => false,
-        }
-    })
+    let text = String::from_utf8_lossy(head);
+    let statements = || text.split(['\n', '\r', ';']).map(str::trim);
+    statements().any(imports) && statements().any(acts)
+}
+
+fn is_name(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '.'))
+}
+
+/// Whether a statement is an import.
+fn imports(statement: &str) -> bool {
+    let code = statement.split('#').next().unwrap_or_default();
+    let words: Vec<&str> = code.split_whitespace().collect();
+    match words.as_slice() {
+        ["import", _, ..] => code.trim_start()[6..].split(',').all(|part| {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            matches!(words.as_slice(), [module] | [module, "as", _] if is_name(module))
+        }),
+        ["from", module, "import", _, ..] => is_name(module),
+        _ => false,
+    }
+}
+
+/// Whether a statement calls or defines something: no space stands before the parenthesis of a call.
+fn acts(statement: &str) -> bool {
+    let defines = ["def ", "class ", "async def "].iter().any(|word| statement.starts_with(word));
+    let is_called = |before: char| before.is_alphanumeric() || matches!(before, '_' | ')' | ']');
+    let calls = statement.match_indices('(').any(|(at, _)| statement[..at].ends_with(is_called));
+    !statement.starts_with('#') && (calls || defines && statement.contains(':'))
 }
 
 /// What program begins here.

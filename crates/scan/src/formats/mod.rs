@@ -27,6 +27,7 @@ mod ubjson;
 mod zip;
 
 pub(crate) use pointer::BEGINNING as POINTER;
+pub(crate) use text::is_text;
 
 use crate::context::{Input, Scan};
 use crate::finding::{FileReport, Finding};

@@ -24,17 +24,9 @@ impl Format for Text {
     }
 
     fn claims(&self, input: &Input<'_>) -> bool {
-        const HEAD: usize = 1024;
-        let head = &input.bytes[..input.bytes.len().min(HEAD)];
-        let is_control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t' | 0x0C);
-        let is_utf8 = match std::str::from_utf8(head) {
-            Ok(_) => true,
-            Err(error) => error.error_len().is_none(),
-        };
         input.expectation == Expectation::File
-            && !head.is_empty()
-            && is_utf8
-            && !head.iter().any(is_control)
+            && !input.bytes.is_empty()
+            && is_text(input.bytes)
             && (!input.has_extension(super::names::MODELS) || is_python_path(input))
             && !json::Json.claims(input)
     }
@@ -66,6 +58,15 @@ impl Format for Text {
             template::lint(&text, scan);
         }
     }
+}
+
+/// Whether bytes begin as a text in UTF-8 does.
+pub fn is_text(bytes: &[u8]) -> bool {
+    const HEAD: usize = 1024;
+    let head = &bytes[..bytes.len().min(HEAD)];
+    let is_control = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t' | 0x0C);
+    let is_utf8 = std::str::from_utf8(head).map_or_else(|error| error.error_len().is_none(), |_| true);
+    is_utf8 && !head.iter().any(is_control)
 }
 
 /// Texts in UTF-16 with its mark: YAML's readers take them, and words are found in them only when they are decoded.

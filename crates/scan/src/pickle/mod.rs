@@ -63,20 +63,29 @@ pub struct Judgement {
     pub calls: bool,
     /// Whether anything was called, whatever was wrong.
     calls_at_all: bool,
-    limit: Option<(usize, String)>,
+    limit: Option<Reached>,
+}
+
+/// A limit that was reached, so that not everything was looked at.
+#[derive(Debug)]
+struct Reached {
+    offset: usize,
+    why: String,
+    /// Whether it was a pickle up to there, and nothing else that looks like one by chance.
+    is_pickle: bool,
 }
 
 impl Judgement {
-    /// Lines of words can be an import by chance: `cos`, `sin` imports `os.sin`. In a text that calls nothing, an import is
-    /// harm only if what it names is a function that does some.
+    /// Lines of words can be an import by chance: `cos`, `sin` imports `os.sin`. In a text that was seen to its end and calls
+    /// nothing, such an import is no harm if there is nothing of that name to import.
     fn doubt(&mut self, bytes: &[u8]) {
         const HEAD: usize = 1024;
         let is_text = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t' | 0x80..);
-        if self.calls_at_all || !bytes[..bytes.len().min(HEAD)].iter().all(is_text) {
+        if self.calls_at_all || self.limit.is_some() || !bytes[..bytes.len().min(HEAD)].iter().all(is_text) {
             return;
         }
         let is_import = |told: &&mut Told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT);
-        for told in self.told.iter_mut().filter(is_import).filter(|told| !names::is_runner(&told.subject)) {
+        for told in self.told.iter_mut().filter(is_import).filter(|told| names::is_by_chance(&told.subject)) {
             told.severity = Severity::Low;
         }
     }
@@ -118,8 +127,8 @@ pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Sc
             scan.find_as(told.rule, told.severity, Some(told.offset), &told.subject, told.message);
         }
     }
-    if let Some((offset, why)) = judgement.limit.filter(|_| expectation == Expectation::File) {
-        scan.unread(Some(offset), &why);
+    if let Some(reached) = judgement.limit.filter(|reached| expectation == Expectation::File || reached.is_pickle) {
+        scan.unread(Some(reached.offset), &reached.why);
     }
 }
 
@@ -440,7 +449,10 @@ impl Judge<'_> {
         match problem {
             // Told with the import that it belongs to.
             Problem::GlobalNotText => {}
-            Problem::Limit { .. } => self.result.limit = Some((offset, message)),
+            Problem::Limit { .. } => {
+                let is_pickle = self.is_sure && !self.has_problem;
+                self.result.limit = Some(Reached { offset, why: message, is_pickle });
+            }
             Problem::StackLeft { .. } | Problem::MarkLeft => {
                 self.tell(&rules::BROKEN_PICKLE, Severity::Low, offset, "left on the stack", message);
             }

@@ -144,8 +144,8 @@ pub fn verify(
 }
 
 /// Checks the open files of a model, which are what will be loaded, through their handles. What was signed and is on the
-/// disk, but is not among them, is not looked at: nothing of it is loaded. What is among them and left out by the signature
-/// is a problem, but for the signature itself. Links were followed when the files were opened.
+/// disk, but would never be among them, as files of folders inside, is not looked at: nothing of it is loaded. What is
+/// among them and left out by the signature is a problem, but for the signature itself. Links were followed when the files were opened.
 pub fn verify_open(
     folder: &OpenFolder,
     signature: &str,
@@ -170,8 +170,10 @@ pub fn verify_open(
             files.push((if is_of_file { ".".to_owned() } else { name.to_owned() }, Source::Open(file)));
         }
     }
-    let is_there = |name: &str| folder.path().join(name).exists();
-    compare(&mut verdict, &manifest, &files, &is_there, options.threads, observer)?;
+    // A folder or pipe in the place of a file would be there, and not be loaded.
+    let is_own = |name: &str| options.own_name.as_deref() == Some(name);
+    let is_elsewhere = |name: &str| (is_own(name) || !folder.takes(name)) && folder.path().join(name).exists();
+    compare(&mut verdict, &manifest, &files, &is_elsewhere, options.threads, observer)?;
     Ok(verdict)
 }
 

@@ -100,13 +100,27 @@ fn a_policy_demands_a_signature_of_every_file() {
         fs::create_dir(&model).expect("it is made");
         write_weights(&model.join("model.safetensors"), &[1; 100]);
         fs::write(model.join("config.json"), "{}").expect("it is written");
+        fs::write(model.join("modules.json"), "[]").expect("it is written");
+        for name in ["1_Pooling", "other"] {
+            fs::create_dir(model.join(name)).expect("it is made");
+            fs::write(model.join(name).join("config.json"), "{}").expect("it is written");
+        }
+        fs::write(model.join(".hidden"), "x").expect("it is written");
         sign_model(&model, &ours, &model.join("model.sig"));
     };
     make();
     assert!(admit_by(&model, &policy).is_ok(), "it is signed");
+    // What is never opened is for `tsumugi verify` to judge.
+    fs::write(model.join("other/config.json"), "[]").expect("it is written");
+    fs::write(model.join(".hidden"), "y").expect("it is written");
+    assert!(admit_by(&model, &policy).is_ok(), "all that is loaded is signed");
+    let becomes_folder = |name: &str| {
+        fs::remove_file(model.join(name)).expect("it was there");
+        fs::create_dir(model.join(name)).expect("it is made");
+    };
     let write = |name: &str, text: &str| fs::write(model.join(name), text).expect("it is written");
     let unsigned = "demands a signature, and there is no";
-    let cases: [(&dyn Fn(), &str); 7] = [
+    let cases: [(&dyn Fn(), &str); 10] = [
         (&|| fs::remove_file(model.join("model.sig")).expect("it was there"), unsigned),
         (&|| write("config.json", "[]"), "config.json is not what was signed ("),
         (&|| write("more.py", ""), "more.py was not signed ("),
@@ -114,6 +128,9 @@ fn a_policy_demands_a_signature_of_every_file() {
             &|| fs::remove_file(model.join("config.json")).expect("it was there"),
             "config.json was signed, but is not there",
         ),
+        (&|| becomes_folder("config.json"), "config.json was signed, but is not there"),
+        (&|| becomes_folder("modules.json"), "modules.json was signed, but is not there"),
+        (&|| becomes_folder("1_Pooling/config.json"), "1_Pooling/config.json was signed, but is not there"),
         (&|| sign_model(&model, &theirs, &model.join("model.sig")), "it was made with another key"),
         (&|| write("model.sig", "{}"), "it is no Sigstore bundle"),
         (&|| write("model.sig", ""), "its signature cannot be read: "),
@@ -127,6 +144,24 @@ fn a_policy_demands_a_signature_of_every_file() {
         assert!(refusal.hint().is_some_and(|hint| !hint.contains("--anyway")), "{reason}: there is no way around it");
         assert!(admit(&model).is_ok(), "{reason}: without a policy nobody asks");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_policy_and_no_signature() {
+    let folder = temporary_folder();
+    let (root, model) = (folder.path(), folder.path().join("model"));
+    key(root, "ours");
+    let policy = policy(root, "[signatures]\nrequired = true\nkeys = ['ours.pub']\n");
+    fs::create_dir(&model).expect("it is made");
+    write_weights(&model.join("model.safetensors"), &[1; 100]);
+    let pipe = |path: &Path| std::process::Command::new("mkfifo").arg(path).status().is_ok_and(|made| made.success());
+    if !pipe(&model.join("model.sig")) || !pipe(&root.join("pipe.toml")) {
+        return; // no mkfifo on this machine
+    }
+    let refusal = admit_by(&model, &policy).expect_err("it is a pipe");
+    assert!(refusal.reason.contains("no plain file"), "{refusal}");
+    assert!(Policy::read(&root.join("pipe.toml")).is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Small files beside weights: what their loaders import, what is no model at all, and texts that look like programs.
 
-use tsumugi_scan::{Limits, Severity, scan_bytes};
+use tsumugi_scan::{Finding, Limits, Severity, scan_bytes};
 
 use crate::samples::{call, call_4, field};
 
@@ -108,6 +108,19 @@ fn joblib_in_lz4_is_unpacked() {
         assert_eq!(worst(&packed(&call_4("os", "system")), name), Some(Severity::Critical), "{name}");
         assert_eq!(found(&packed(b"\x80\x04}."), name), [], "{name}");
     }
+    // Readers take all frames, and skip those that are marked so.
+    let skipped = b"\x5A\x2A\x4D\x18\x03\0\0\0abc".as_slice();
+    let (empty, bad) = (packed(b""), packed(&call_4("os", "system")));
+    for frames in [
+        [empty.as_slice(), &bad].concat(),
+        [empty.as_slice(), skipped, skipped, &empty, &bad].concat(),
+        [skipped, &bad].concat(),
+        [packed(&call_4("os", "system")[..9]), packed(&call_4("os", "system")[9..])].concat(),
+    ] {
+        assert_eq!(worst(&frames, "a.joblib"), Some(Severity::Critical), "{frames:?}");
+    }
+    let junk = [packed(b"\x80\x04}.").as_slice(), b"junk junk"].concat();
+    assert_eq!(found(&junk, "a.joblib"), [("archive-unreadable", Severity::Medium)]);
     let mut cut = packed(&[&call_4("os", "system")[..], &[7; 1000]].concat());
     cut.truncate(cut.len() - 5);
     assert!(found(&cut, "a.joblib").contains(&("archive-unreadable", Severity::Medium)));
@@ -135,16 +148,41 @@ fn yaml_in_utf_16_is_read() {
 }
 
 #[test]
+fn a_mark_of_utf_8_changes_nothing() {
+    for (name, text) in [
+        ("modules.json", r#"[{"type": "custom.Transformer"}]"#),
+        ("model_index.json", r#"{"_class_name": ["mine", "Pipeline"]}"#),
+        ("config.json", r#"{"auto_map": {"AutoModel": "a.B"}}"#),
+        ("adapter_config.json", r#"{"auto_mapping": {"base_model_class": "system", "parent_library": "os"}}"#),
+        ("tokenizer_config.json", r#"{"chat_template": "{{ ''.__class__.__mro__ }}"}"#),
+        ("a.yaml", "!!python/object/apply:os.system ['x']"),
+        ("model.bin", "import os\nos.getcwd()\n"),
+        ("model.bin", "#!/bin/sh\ntrue\n"),
+    ] {
+        let plain = found(text.as_bytes(), name);
+        assert!(!plain.is_empty(), "{name}");
+        assert_eq!(found(format!("\u{feff}{text}").as_bytes(), name), plain, "{name}");
+    }
+}
+
+#[test]
 fn a_program_is_no_weights() {
     for name in ["model.bin", "model.pt", "model.safetensors", "model.onnx", "model.weights"] {
-        for text in ["#!/bin/sh\ntrue\n", "# x\nimport os\nos.getcwd()\n", "\nfrom os import path\n", "import a as b\n"]
-        {
+        for text in [
+            "#!/bin/sh\ntrue\n",
+            "# x\nimport os\nos.getcwd()\n",
+            "\nfrom os import path\npath.exists('x')\n",
+            "import a as b, c\rb.f()\r",
+            "import os; os.system(\"id\")",
+            "import os\ndef f(): pass\n",
+        ] {
             assert!(found(text.as_bytes(), name).contains(&("executable", Severity::High)), "{name} {text}");
         }
     }
     for (name, text) in [
         ("word2vec.bin", "2 3\nimport 0.1 0.2 0.3\nfrom 0.4 0.5 0.6\n"),
         ("spiece.model", "a\t-1\nimport\t-2\nimport os and more\nfrom\n"),
+        ("goods.bin", "import cars\nexport wine (red)\n"),
         ("a.py", "import os\n"),
         ("run.sh", "#!/bin/sh\n"),
     ] {
@@ -170,9 +208,31 @@ fn words_in_lines_are_no_program() {
     {
         assert_eq!(worst(text.as_bytes(), "a.txt"), Some(Severity::Critical), "{text}");
     }
+    for text in ["cimaplib\nIMAP4_stream\n.", "cos\nlistdir\n.", "cos\nsin.system\n.", "cos.path\nsin\n."] {
+        assert!(worst(text.as_bytes(), "a.txt") >= Some(Severity::High), "{text}: no word by chance");
+    }
     // A call anywhere, and a mark of a pickle, leave no doubt.
     assert_eq!(worst(&[b"cos\nsin\n.".as_slice(), &call("os", "getcwd")].concat(), "a.txt"), Some(Severity::Critical));
     assert_eq!(worst(b"\x80\x02cos\nsin\n.", "a.txt"), Some(Severity::Critical));
+}
+
+/// What stands behind so many opcodes that the machine stops before it is not known, whatever the file is named.
+#[test]
+fn padding_hides_no_pickle() {
+    let limits = Limits { opcodes: 10_000, ..Limits::default() };
+    let padding = b"N0".repeat(10_000);
+    for (begin, rule, least) in [
+        ("cimaplib\nIMAP4_stream\n", "pickle-dangerous-import", Severity::High),
+        ("cos\nsin\n", "pickle-dangerous-import", Severity::High),
+        ("cmath\nsin\n", "limit", Severity::Medium),
+    ] {
+        let bytes = [begin.as_bytes(), &padding, b"(S'id'\ntR."].concat();
+        for name in ["pytorch_model.bin", "a.txt", "a.pkl"] {
+            let report = scan_bytes(&bytes, name, &limits);
+            let is_told = |told: &Finding| told.rule.id == rule && told.severity >= least;
+            assert!(report.findings.iter().any(is_told), "{name} {begin}: {:?}", report.findings);
+        }
+    }
 }
 
 #[test]
