@@ -144,7 +144,7 @@ impl Weights {
     }
 }
 
-/// How a model is read that is not asked for text.
+/// How a model is read.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Reading {
     #[command(flatten)]
@@ -193,23 +193,20 @@ pub struct Serving {
     #[arg(long, value_name = "TYPE", value_parser = key_value_type())]
     kv: Option<KeyValueType>,
     #[command(flatten)]
-    weights: Weights,
-    #[command(flatten)]
-    compute: Compute,
-    #[command(flatten)]
-    threads: Threads,
+    reading: Reading,
 }
 
 impl Serving {
     /// For the loader.
     pub fn options(self) -> Result<Options, Failure> {
-        let precision = self.compute.precision();
+        let Reading { weights, compute, threads } = self.reading;
+        let precision = compute.precision();
         let exact = (precision == Precision::Float32).then_some(KeyValueType::F32);
         Ok(Options {
-            threads: self.threads.get(),
+            threads: threads.get(),
             context: self.context,
             precision,
-            placement: self.weights.placement(precision)?,
+            placement: weights.placement(precision)?,
             kv: self.kv.or(exact),
             ..Options::default()
         })

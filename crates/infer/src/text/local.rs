@@ -198,11 +198,7 @@ impl LocalModel {
             return Err(LoadError::Context { model: name, asked, context: spec.context });
         }
         let cpu = Cpu::detect(options.threads)?;
-        let (mut precision, mut too_large) = (options.precision, None);
-        if precision == Precision::Stored {
-            let (mapped, why) = options.placement.is_mapped(model, available_memory_bytes())?;
-            (precision, too_large) = (if mapped { Precision::Mapped } else { precision }, why);
-        }
+        let (precision, too_large) = options.placement.resolve(model, options.precision)?;
         // A vocabulary takes one core a tenth of a second, small weights no longer: beside each other.
         let (words, decoder) = std::thread::scope(|scope| {
             let words = scope.spawn(|| Words::load(model, spec.vocabulary));

@@ -50,7 +50,7 @@ impl Placement {
     }
 
     /// Whether the weights of a model stay in the file, and why if nobody asked for it.
-    pub(super) fn is_mapped(
+    fn is_mapped(
         self,
         model: &Admitted<ModelFiles>,
         available: Option<u64>,
