@@ -49,7 +49,8 @@ impl Tokenizer {
         let mut metadata = match self.source() {
             Source::SentencePiece(model) => of_pieces(model, size),
             Source::Json(_) | Source::Lists(_) => {
-                let file: Json = serde_json::from_str(&self.to_json()).map_err(|error| unwritable(error.to_string()))?;
+                let file: Json =
+                    serde_json::from_str(&self.to_json()).map_err(|error| unwritable(error.to_string()))?;
                 self.of_json(&file, size)?
             }
         };
