@@ -3,8 +3,9 @@
 
 #![allow(unsafe_code)] // lends a borrowed closure and disjoint chunks to threads that are joined before return
 
+use std::cell::UnsafeCell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
@@ -58,20 +59,27 @@ impl State {
     }
 }
 
+/// A value on cache lines of its own, two because processors fetch them in pairs: what one thread waits for shall not move
+/// when others write beside it.
+#[repr(align(128))]
+struct OwnLines<T>(T);
+
 struct Shared {
-    state: State,
-    /// The current job: a borrowed closure, valid until the job is closed and empty.
-    job: Mutex<Option<(*const Job, usize)>>,
-    next_task: AtomicUsize,
+    state: OwnLines<State>,
+    /// The current job: a borrowed closure and its number of tasks, valid until the job is closed and empty. Written by the
+    /// caller while no job is open, read by workers that are inside of one.
+    job: OwnLines<UnsafeCell<Option<(*const Job, usize)>>>,
+    next_task: OwnLines<AtomicUsize>,
+    sleepers: OwnLines<AtomicUsize>,
     panicked: AtomicBool,
     stop: AtomicBool,
-    sleepers: Mutex<usize>,
+    bed: Mutex<()>,
     wake: Condvar,
 }
 
 // SAFETY: the pointer in `job` is only used while `Pool::run` holds the closure alive.
 unsafe impl Send for Shared {}
-// SAFETY: as above.
+// SAFETY: as above; `job` is written only while `turn` is held and nobody is inside of a job, and opening one publishes it.
 unsafe impl Sync for Shared {}
 
 /// `threads` threads that work together: the caller and `threads - 1` workers.
@@ -86,17 +94,18 @@ impl Pool {
     /// Starts `threads - 1` workers; 0 counts as 1.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
-            state: State(AtomicU64::new(0)),
-            job: Mutex::new(None),
-            next_task: AtomicUsize::new(0),
+            state: OwnLines(State(AtomicU64::new(0))),
+            job: OwnLines(UnsafeCell::new(None)),
+            next_task: OwnLines(AtomicUsize::new(0)),
+            sleepers: OwnLines(AtomicUsize::new(0)),
             panicked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
-            sleepers: Mutex::new(0),
+            bed: Mutex::new(()),
             wake: Condvar::new(),
         });
         let spawn = |index: usize| {
             let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(format!("tsumugi-{index}")).spawn(move || work(&shared))
+            std::thread::Builder::new().name(format!("tsumugi-{index}")).spawn(move || work(&shared, threads))
         };
         // A machine that gives no more threads still computes, with those that it gave.
         let workers = (1..threads).map_while(|index| spawn(index).ok()).collect();
@@ -128,16 +137,16 @@ impl Pool {
         let shared = &*self.shared;
         // SAFETY: only the lifetime is erased; `task` outlives the job, which ends before this returns.
         let job: *const Job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), *const Job>(task) };
-        *lock(&shared.job) = Some((job, tasks));
-        shared.next_task.store(0, Ordering::Relaxed);
-        shared.state.open();
-        if *lock(&shared.sleepers) > 0 {
-            shared.wake.notify_all();
-        }
-        let own = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_tasks(shared, task, tasks)));
-        shared.state.close();
+        // SAFETY: the job before is closed and empty, and `turn` keeps other callers out.
+        unsafe { *shared.job.0.get() = Some((job, tasks)) };
+        shared.next_task.0.store(0, Ordering::Relaxed);
+        shared.state.0.open();
+        shared.wake_sleepers();
+        let threads = self.threads();
+        let own = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| take_tasks(shared, task, tasks, threads)));
+        shared.state.0.close();
         let mut spins = 0_usize;
-        while !shared.state.is_empty() {
+        while !shared.state.0.is_empty() {
             spins += 1;
             if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
@@ -236,9 +245,8 @@ impl Part {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.shared.state.open();
-        drop(lock(&self.shared.sleepers));
-        self.shared.wake.notify_all();
+        self.shared.state.0.open();
+        self.shared.wake_sleepers();
         for worker in self.workers.drain(..) {
             let _ended = worker.join();
         }
@@ -249,21 +257,49 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn take_tasks(shared: &Shared, task: &(dyn Fn(usize) + Sync), tasks: usize) {
-    loop {
-        let index = shared.next_task.fetch_add(1, Ordering::Relaxed);
-        if index >= tasks {
-            return;
+impl Shared {
+    /// After a job was opened.
+    fn wake_sleepers(&self) {
+        // Either this sees who lies down, or who lies down sees the job.
+        fence(Ordering::SeqCst);
+        if self.sleepers.0.load(Ordering::Relaxed) > 0 {
+            drop(lock(&self.bed));
+            self.wake.notify_all();
         }
-        task(index);
+    }
+
+    fn wait_for_job(&self, seen: u64) {
+        for _ in 0..SPINS {
+            if self.state.0.is_new(seen) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut bed = lock(&self.bed);
+        self.sleepers.0.fetch_add(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        while !self.state.0.is_new(seen) {
+            bed = self.wake.wait(bed).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        self.sleepers.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn work(shared: &Shared) {
+/// Runs tasks until none is left: a share of what is left at a time, which becomes smaller, so that threads seldom meet at
+/// the counter and end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
+fn take_tasks(shared: &Shared, task: &(dyn Fn(usize) + Sync), tasks: usize, threads: usize) {
+    let share = |next: usize| (tasks - next).div_ceil(2 * threads);
+    let taken = |next: usize| (next < tasks).then(|| next + share(next));
+    while let Ok(first) = shared.next_task.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken) {
+        (first..first + share(first)).for_each(task);
+    }
+}
+
+fn work(shared: &Shared, threads: usize) {
     let mut seen = 0;
     loop {
-        wait_for_job(shared, seen);
-        let (epoch, entered) = shared.state.enter(seen);
+        shared.wait_for_job(seen);
+        let (epoch, entered) = shared.state.0.enter(seen);
         seen = epoch;
         if shared.stop.load(Ordering::Acquire) {
             return;
@@ -271,34 +307,19 @@ fn work(shared: &Shared) {
         if !entered {
             continue; // it was over before this thread came
         }
-        // Inside, the job is this one until `leave`.
-        let job = *lock(&shared.job);
+        // SAFETY: inside, the job is this one until `leave`, and nobody writes it.
+        let job = unsafe { *shared.job.0.get() };
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             if let Some((job, tasks)) = job {
                 // SAFETY: `Pool::run` keeps the closure alive until the job is closed and nobody is inside.
-                take_tasks(shared, unsafe { &*job }, tasks);
+                take_tasks(shared, unsafe { &*job }, tasks, threads);
             }
         }));
         if run.is_err() {
             shared.panicked.store(true, Ordering::Relaxed);
         }
-        shared.state.leave();
+        shared.state.0.leave();
     }
-}
-
-fn wait_for_job(shared: &Shared, seen: u64) {
-    for _ in 0..SPINS {
-        if shared.state.is_new(seen) {
-            return;
-        }
-        std::hint::spin_loop();
-    }
-    let mut sleepers = lock(&shared.sleepers);
-    *sleepers += 1;
-    while !shared.state.is_new(seen) {
-        sleepers = shared.wake.wait(sleepers).unwrap_or_else(std::sync::PoisonError::into_inner);
-    }
-    *sleepers -= 1;
 }
 
 #[cfg(test)]
@@ -345,14 +366,14 @@ mod tests {
     #[test]
     fn a_job_that_is_over_cannot_be_entered() {
         let pool = Pool::new(2);
-        assert!(!pool.shared.state.enter(u64::MAX).1, "no job is open");
+        assert!(!pool.shared.state.0.enter(u64::MAX).1, "no job is open");
         for _ in 0..2000 {
             let sum = AtomicUsize::new(0);
             pool.run(2, &|index| {
                 sum.fetch_add(index + 1, Ordering::Relaxed);
             });
             assert_eq!(sum.load(Ordering::Relaxed), 3);
-            assert!(pool.shared.state.is_empty() && !pool.shared.state.enter(u64::MAX).1, "closed and empty");
+            assert!(pool.shared.state.0.is_empty() && !pool.shared.state.0.enter(u64::MAX).1, "closed and empty");
         }
     }
 
