@@ -1,4 +1,8 @@
-"""llama.cpp's part of `speed`: MODEL THREADS. Prints a JSON object: tokens per second of each stage, the better of two settings."""
+"""llama.cpp's part of `speed`.
+
+    measure.py MODEL THREADS          a JSON object: tokens per second of each stage, the better of two settings
+    measure.py MODEL THREADS first    seconds from a mapped file to the first token of an answer, the library in memory already
+"""
 
 import json
 import sys
@@ -65,4 +69,23 @@ def main(path, threads):
     print(json.dumps(best))
 
 
-main(sys.argv[1], int(sys.argv[2]))
+def first(path, threads):
+    quiet = L.llama_log_callback(lambda level, text, data: None)
+    L.llama_log_set(quiet, None)
+    L.llama_backend_init()
+    begun = time.perf_counter()
+    model = L.llama_model_load_from_file(path.encode(), L.llama_model_default_params())
+    settings = L.llama_context_default_params()
+    settings.n_ctx = 512
+    settings.n_threads = settings.n_threads_batch = threads
+    context = L.llama_init_from_model(model, settings)
+    text = b"Hello"
+    ids = (L.llama_token * 16)()
+    count = L.llama_tokenize(L.llama_model_get_vocab(model), text, len(text), ids, len(ids), True, False)
+    if L.llama_decode(context, L.llama_batch_get_one(ids, count)) != 0:
+        sys.exit("llama_decode failed")
+    L.llama_get_logits_ith(context, -1)
+    print(json.dumps({"first token": time.perf_counter() - begun}))
+
+
+(first if sys.argv[3:] == ["first"] else main)(sys.argv[1], int(sys.argv[2]))

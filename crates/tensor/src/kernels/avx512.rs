@@ -103,6 +103,41 @@ impl Simd for Avx512 {
     fn sqrt(self, a: __m512) -> __m512 {
         unsafe { _mm512_sqrt_ps(a) }
     }
+    #[inline(always)]
+    fn fours(self, rows: [&[u8; 32]; 16]) -> [[u8; 64]; 8] {
+        unsafe {
+            // The halves of a row and of the one four behind it, in the four lanes of a register.
+            let mut both = [[_mm512_setzero_si512(); 4]; 2];
+            for (row, both) in both.as_flattened_mut().iter_mut().enumerate() {
+                let row = row + row / 4 * 4;
+                let first = _mm256_loadu_si256(rows[row].as_ptr().cast());
+                let second = _mm256_loadu_si256(rows[row + 4].as_ptr().cast());
+                *both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
+            }
+            // In each lane, four rows of four become four columns.
+            for both in &mut both {
+                let [a, b, c, d] = *both;
+                let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+                let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+                *both = [
+                    _mm512_unpacklo_epi64(ab, cd),
+                    _mm512_unpackhi_epi64(ab, cd),
+                    _mm512_unpacklo_epi64(ab_high, cd_high),
+                    _mm512_unpackhi_epi64(ab_high, cd_high),
+                ];
+            }
+            let [upper, lower] = both;
+            let mut to = [[0; 64]; 8];
+            for i in 0..4 {
+                // Lanes 0 and 2 hold four `i`, lanes 1 and 3 four `i + 4`.
+                let near = _mm512_shuffle_i32x4::<0b10_00_10_00>(upper[i], lower[i]);
+                let far = _mm512_shuffle_i32x4::<0b11_01_11_01>(upper[i], lower[i]);
+                _mm512_storeu_si512(to[i].as_mut_ptr().cast(), near);
+                _mm512_storeu_si512(to[i + 4].as_mut_ptr().cast(), far);
+            }
+            to
+        }
+    }
 }
 
 /// A mask of the first `n` lanes.

@@ -82,4 +82,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn sum(self, a: Self::F32) -> f32;
     /// The largest lane.
     fn largest(self, a: Self::F32) -> f32;
+    /// Four bytes of each row side by side: `to[i][4 row ..]` is `rows[row][4 i ..]`.
+    fn fours(self, rows: [&[u8; 32]; 16]) -> [[u8; 64]; 8] {
+        let mut to = [[0; 64]; 8];
+        for (row, fours) in rows.iter().enumerate() {
+            for (to, four) in to.iter_mut().zip(fours.as_chunks::<4>().0) {
+                to[4 * row..][..4].copy_from_slice(four);
+            }
+        }
+        to
+    }
 }

@@ -6,24 +6,25 @@ use crate::quant::block::Block;
 use crate::quant::{STEP, TILE_ROWS, TileLayout, WeightKind};
 
 kernel!(
-    /// Puts up to 16 rows of a file into a tile, from the first lane on. Lanes of empty rows stay as they are: zero.
+    /// Puts up to 16 rows of a file into a tile, from the first lane on. Lanes of empty rows have scales of zero.
     pub(crate) fn pack_tile(kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) = pack_tile_body
 );
 
 #[inline(always)]
-fn pack_tile_body<S: Simd>(_: S, kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
+fn pack_tile_body<S: Simd>(simd: S, kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
     use WeightKind as K;
     // One copy of the code for each kind, so that its shifts are constants.
     macro_rules! of_kind {
         ($($kind:ident)*) => {
             match kind {
-                $(K::$kind => pack_blocks(K::$kind, rows, tile),)*
+                $(K::$kind => pack_blocks(simd, K::$kind, rows, tile),)*
+                K::Q8_0 => pack_bytes(simd, rows, tile),
                 K::F32 => pack_numbers::<4>(rows, tile),
                 K::F16 | K::BF16 => pack_numbers::<2>(rows, tile),
             }
         };
     }
-    of_kind!(Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K);
+    of_kind!(Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K);
 }
 
 /// Numbers of `BYTES` bytes: `[columns][16]`. Sixteen columns at a time stay in the first-level cache.
@@ -40,8 +41,26 @@ fn pack_numbers<const BYTES: usize>(rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) 
     }
 }
 
+/// Q8_0: a scale and 32 signed bytes.
 #[inline(always)]
-fn pack_blocks(kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
+fn pack_bytes<S: Simd>(simd: S, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
+    const BLOCK: usize = 2 + STEP;
+    let rows = rows.map(|row| row.as_chunks::<BLOCK>().0);
+    for (index, step) in tile.chunks_exact_mut((STEP + 2) * TILE_ROWS).enumerate() {
+        let blocks = rows.map(|row| row.get(index).unwrap_or(&[0; BLOCK]));
+        let (codes, scales) = step.split_at_mut(STEP * TILE_ROWS);
+        let fours = simd.fours(blocks.map(|block| block[2..].first_chunk().unwrap_or(&[0; STEP])));
+        for (to, codes) in codes.iter_mut().zip(fours.as_flattened()) {
+            *to = codes ^ 0x80;
+        }
+        for (to, block) in scales.as_chunks_mut::<2>().0.iter_mut().zip(blocks) {
+            to.copy_from_slice(&block[..2]);
+        }
+    }
+}
+
+#[inline(always)]
+fn pack_blocks<S: Simd>(simd: S, kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
     let Some(layout) = kind.layout() else { return };
     let present = rows.iter().take_while(|row| !row.is_empty()).count();
     let count = rows[0].len() / kind.block_bytes();
@@ -57,7 +76,7 @@ fn pack_blocks(kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
             }
             let step = &mut tile[at..][..layout.step_bytes()];
             let (packed, scales) = step.split_at_mut(layout.code_bytes());
-            put_codes(&blocks, &layout, within, packed);
+            put_codes(simd, &blocks, &layout, within, packed);
             if layout.super_steps == 1 {
                 put_units(&blocks, &layout, scales);
             } else {
@@ -69,14 +88,9 @@ fn pack_blocks(kind: WeightKind, rows: &[&[u8]; TILE_ROWS], tile: &mut [u8]) {
 
 /// The codes of a step: those of four columns of each row side by side, then eight of these registers in fewer bits.
 #[inline(always)]
-fn put_codes(blocks: &[Block; TILE_ROWS], layout: &TileLayout, within: usize, packed: &mut [u8]) {
-    let mut registers = [[0u8; 64]; STEP / 4];
-    for (lane, block) in blocks.iter().enumerate() {
-        let fours = block.codes[within * STEP..][..STEP].as_chunks::<4>().0;
-        for (register, four) in registers.iter_mut().zip(fours) {
-            register[4 * lane..][..4].copy_from_slice(four);
-        }
-    }
+fn put_codes<S: Simd>(simd: S, blocks: &[Block; TILE_ROWS], layout: &TileLayout, within: usize, packed: &mut [u8]) {
+    let codes = |lane: usize| &blocks[lane].codes.as_chunks::<STEP>().0[within];
+    let registers = simd.fours(std::array::from_fn(codes));
     let (low, high) = packed.split_at_mut(layout.low_bits * 64);
     put_bits(&registers, 0, layout.low_bits, low);
     if layout.high_bits > 0 {
