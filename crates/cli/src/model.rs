@@ -9,7 +9,7 @@ use tsumugi_base::units;
 use tsumugi_files::{Admitted, FilesError, Gate as _, ModelFiles, OpenFolder};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, TextModel};
 use tsumugi_serve::Model;
-use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
+use tsumugi_tokenizer::{ChatTemplate, RowRules, Tokenizer};
 
 use crate::flags::{Trust, mapped_text};
 use crate::output::{Failure, tell};
@@ -55,6 +55,22 @@ pub fn admit(model: &str, trust: &Trust) -> Result<Admitted<ModelFiles>, Failure
 
 /// The tokenizer of a model, or of a vocabulary file of any kind; with the chat template, if there is one.
 pub fn tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
+    let (tokenizer, files) = open_tokenizer(model, trust)?;
+    Ok((tokenizer, files.and_then(|files| ChatTemplate::of_model(&files).unwrap_or(None))))
+}
+
+/// The same with what the files say about rows of a batch.
+pub fn tokenizer_with_rules(model: &str, trust: &Trust) -> Result<(Tokenizer, RowRules), Failure> {
+    let (tokenizer, files) = open_tokenizer(model, trust)?;
+    let rules = match files {
+        Some(files) => RowRules::of_model(&files, &tokenizer)?,
+        None => tokenizer.row_rules(),
+    };
+    Ok((tokenizer, rules))
+}
+
+/// The tokenizer, and the files of the model if it is one.
+fn open_tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<Admitted<ModelFiles>>), Failure> {
     let path = Path::new(model);
     if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
         let folder = OpenFolder::of_file(path)?;
@@ -70,7 +86,7 @@ pub fn tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<ChatTe
             "give a model, a vocabulary file, or what `tsumugi tokenizer train` left",
         ));
     };
-    Ok((tokenizer, ChatTemplate::of_model(&model).unwrap_or(None)))
+    Ok((tokenizer, Some(model)))
 }
 
 /// Puts the path in front: the reader of a text does not know where it came from.

@@ -8,7 +8,7 @@ use super::hugging_face::{checked, checked_id, token_bytes};
 use crate::pipeline::Pipeline;
 use crate::token_bytes::Spelling;
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
-use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
+use crate::{RowRules, SpecialToken, TokenId, Tokenizer, TokenizerError};
 
 /// What such a file describes; tokens are spelled as GPT-2 spells bytes.
 pub(super) struct ByteLevel {
@@ -45,6 +45,7 @@ impl ByteLevel {
             special_tokens,
             decoding: Decoding::Bytes(LeadingSpace::Kept),
             unknown: None,
+            rows: RowRules::default(),
         })
     }
 }
