@@ -252,6 +252,29 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
 }
 
 #[test]
+fn what_more_ranks_left_in_a_killed_run_is_removed() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let out = folder.path().join("out");
+    let (work, mut stops, mut looked) = (out.join("work/pass-0"), 0, 0);
+    let decided = work.join("decided.json");
+    while !decided.exists() || looked == 0 {
+        if work.exists() && !decided.exists() {
+            fs::create_dir_all(work.join("scratch/7")).unwrap();
+            fs::write(work.join("scratch/7/sets"), "of a rank that is no more").unwrap();
+        }
+        let observer = StopAfter(AtomicU64::new(150 + 31 * stops));
+        assert!(run_whole(folder.path(), &out, options(&observer)).unwrap_err().is_stop());
+        stops += 1;
+        if decided.exists() {
+            looked += 1;
+            assert!(!work.join("scratch").exists());
+        }
+    }
+    assert!(stops > 1, "something was left");
+}
+
+#[test]
 fn another_recipe_is_refused_with_its_keys() {
     let folder = temporary_folder();
     write_sources(folder.path());
