@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, FilesError, Gate as _, ModelFiles, OpenFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, TextModel};
 use tsumugi_serve::Model;
 use tsumugi_tokenizer::{ChatTemplate, RowRules, Tokenizer};
@@ -71,30 +70,15 @@ pub fn tokenizer_with_rules(model: &str, trust: &Trust) -> Result<(Tokenizer, Ro
 
 /// The tokenizer, and the files of the model if it is one.
 fn open_tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<Admitted<ModelFiles>>), Failure> {
-    let path = Path::new(model);
-    if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
-        let folder = OpenFolder::of_file(path)?;
-        trust.check(&folder).map_err(FilesError::from)?;
-        let bytes =
-            folder.only_file().map(|file| file.bytes(TOKENIZER_FILE_BYTES_MAX)).transpose()?.unwrap_or_default();
-        return Ok((in_file(path, Tokenizer::from_vocabulary(&bytes, path))?, None));
-    }
-    let model = admit(model, trust)?;
-    let Some(tokenizer) = Tokenizer::of_model(&model)? else {
-        return Err(Failure::new(
-            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", model.path().display()),
+    let path = path_of(model)?;
+    let (tokenizer, files) = Tokenizer::admit(&path, trust)?;
+    let tokenizer = tokenizer.ok_or_else(|| {
+        Failure::new(
+            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", path.display()),
             "give a model, a vocabulary file, or what `tsumugi tokenizer train` left",
-        ));
-    };
-    Ok((tokenizer, Some(model)))
-}
-
-/// Puts the path in front: the reader of a text does not know where it came from.
-fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -> Result<T, Failure> {
-    read.map_err(|error| match Failure::from(error) {
-        Failure::Error { message, hint } => Failure::Error { message: format!("{}: {message}", path.display()), hint },
-        other => other,
-    })
+        )
+    })?;
+    Ok((tokenizer, files))
 }
 
 /// A model of either kind, one of `beside` that share the memory: what says that it is for vectors makes vectors.

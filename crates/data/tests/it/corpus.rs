@@ -16,6 +16,7 @@ use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::{ranks, repository_root, temporary_folder};
 use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
 use tsumugi_data::{TokenShards, pack_text};
+use tsumugi_files::NoScan;
 use tsumugi_tokenizer::train::byte_tokenizer;
 
 pub fn options(observer: &dyn Observer) -> Options<'_> {
@@ -24,6 +25,7 @@ pub fn options(observer: &dyn Observer) -> Options<'_> {
         memory_bytes: Some(1 << 30),
         strict: false,
         command: Vec::new(),
+        gate: &NoScan { reason: "the tests wrote it" },
         tokenizer: None,
         ranks: &Alone,
         observer,
