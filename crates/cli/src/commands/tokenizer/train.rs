@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tsumugi_base::io::create_folder;
+use tsumugi_base::limits::TEXT_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_data::corpus::CorpusError;
 use tsumugi_data::source::Texts;
@@ -132,7 +133,7 @@ impl Command for Train {
                 "name another folder with `--out`, or remove this file",
             ));
         }
-        let texts = Texts::find(&self.texts, &self.text_field)?;
+        let texts = Texts::find(&self.texts, &self.text_field, memory.document_bytes_max)?;
         let sample = String::with_capacity(memory.sample_bytes);
         let mut reader = Reader { texts: &texts, sample, sample_bytes: memory.sample_bytes, failed: None };
         let tokenizer = self.train(memory.learning_bytes, &mut reader)?;
@@ -152,6 +153,9 @@ const SAMPLE_BYTES_MAX: u64 = 16 << 20;
 /// The share of the memory that the sample has.
 const SAMPLE_SHARE: u64 = 32;
 
+/// The share of the memory that a document may have; its line takes as much again.
+const DOCUMENT_SHARE: u64 = 16;
+
 /// Of the sample at a time: an encoder takes many times its text.
 const PIECE_BYTES: usize = 1 << 16;
 
@@ -167,6 +171,8 @@ const LEARNING_BYTES_MIN: u64 = 16 << 20;
 /// How the memory is used: beside the program and the sample first for counting and learning, then for the tokenizer.
 struct Memory {
     sample_bytes: usize,
+    /// A document of JSON lines and the like is held as a whole.
+    document_bytes_max: u64,
     learning_bytes: u64,
 }
 
@@ -267,7 +273,8 @@ impl Train {
                 format!("give at least {}M", (enough >> 20) + 1),
             ));
         }
-        Ok(Memory { sample_bytes: sample as usize, learning_bytes: left })
+        let document_bytes_max = (given / DOCUMENT_SHARE).min(TEXT_BYTES_MAX);
+        Ok(Memory { sample_bytes: sample as usize, document_bytes_max, learning_bytes: left })
     }
 
     fn learn(&self, learning_bytes: u64, corpus: Corpus<'_>, progress: &Progress) -> Result<Tokenizer, TokenizerError> {
