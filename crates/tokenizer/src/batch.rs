@@ -31,17 +31,7 @@ pub fn pad(row: &mut Vec<TokenId>, padding: TokenId, length: usize, side: Side) 
     mask
 }
 
-/// What vocabularies call the token that fills rows.
-const PADDING_NAMES: [&str; 3] = ["[PAD]", "<pad>", "<|pad|>"];
-
 impl Tokenizer {
-    /// What fills rows: the vocabulary's padding token, or the token that begins texts, or the first of all. It is masked, so
-    /// any will do.
-    pub fn padding(&self) -> TokenId {
-        let named = PADDING_NAMES.iter().find_map(|name| self.special(name));
-        named.or_else(|| self.prefix().first().copied()).unwrap_or(0)
-    }
-
     /// The ids of a text with the bytes of it that each token stands for. Only where tokens' bytes behind each other are the
     /// text, as in byte-level vocabularies: others change the text before they cut it, and are refused.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(TokenId, Range<usize>)>, TokenizerError> {
@@ -88,14 +78,6 @@ mod tests {
             truncate(&mut ids, 2, side);
             assert_eq!(ids, kept);
         }
-    }
-
-    #[test]
-    fn padding_is_the_token_of_that_name_or_what_begins_a_text() {
-        let padding = |names: &[String]| byte_tokenizer(names).unwrap().padding();
-        assert_eq!(padding(&["<s>".into(), "<pad>".into()]), 257);
-        assert_eq!(padding(&crate::special_tokens::all()), 256, "<|endoftext|>");
-        assert_eq!(padding(&[]), 0);
     }
 
     #[test]

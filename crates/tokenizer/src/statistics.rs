@@ -34,10 +34,18 @@ pub struct Statistics {
 impl Statistics {
     /// Counts over `text`; lists of at most `listed` tokens, ties in the order of ids.
     pub fn of(tokenizer: &Tokenizer, text: &str, listed: usize) -> Self {
-        let ids = tokenizer.encode(text);
+        Self::of_pieces(tokenizer, [text], listed)
+    }
+
+    /// The same over a text in pieces, each encoded by itself.
+    pub fn of_pieces<'a>(tokenizer: &Tokenizer, pieces: impl IntoIterator<Item = &'a str>, listed: usize) -> Self {
         let mut counts = vec![0u64; tokenizer.vocabulary_size()];
-        for &id in &ids {
-            counts[id as usize] += 1;
+        let (mut bytes, mut characters, mut words) = (0, 0, 0);
+        for piece in pieces {
+            tokenizer.encode(piece).into_iter().for_each(|id| counts[id as usize] += 1);
+            bytes += piece.len() as u64;
+            characters += piece.chars().count() as u64;
+            words += piece.split_whitespace().count() as u64;
         }
         let used = || (0..counts.len() as TokenId).filter(|&id| counts[id as usize] > 0);
         let shown = |id: TokenId| String::from_utf8_lossy(&tokenizer.token_bytes(id)).into_owned();
@@ -47,10 +55,10 @@ impl Statistics {
         longest.sort_by_key(|&id| (Reverse(tokenizer.token_bytes(id).len()), id));
         let single = used().filter(|&id| tokenizer.token_bytes(id).len() == 1);
         Self {
-            bytes: text.len() as u64,
-            characters: text.chars().count() as u64,
-            words: text.split_whitespace().count() as u64,
-            tokens: ids.len() as u64,
+            bytes,
+            characters,
+            words,
+            tokens: counts.iter().sum(),
             vocabulary_size: counts.len(),
             tokens_used: used().count(),
             single_byte_tokens: single.map(|id| counts[id as usize]).sum(),

@@ -11,7 +11,7 @@ use crate::pipeline::Pipeline;
 use crate::sentencepiece::{Model, SentencePiece};
 use crate::special_tokens::find_all;
 use crate::token_bytes::TokenBytes;
-use crate::{StreamDecoder, TokenId, TokenizerError};
+use crate::{RowRules, StreamDecoder, TokenId, TokenizerError};
 
 /// A token that text never becomes by itself, or a word that is always one token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub decoding: Decoding,
     pub unknown: Option<TokenId>,
     pub frame: Frame,
+    pub rows: RowRules,
 }
 
 /// What it was read from.
@@ -182,6 +183,11 @@ impl Tokenizer {
     /// What belongs around two texts that are read together, as a cross-encoder does.
     pub fn pair_frame(&self) -> &PairFrame {
         &self.inner.frame.pair
+    }
+
+    /// What the file says about rows of a batch, unchecked.
+    pub(crate) fn stored_rules(&self) -> RowRules {
+        self.inner.rows
     }
 
     /// The bytes of a token; a control token gives its text, an id out of range U+FFFD.

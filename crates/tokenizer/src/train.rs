@@ -67,11 +67,15 @@ pub fn train_bpe_on(
 ) -> Result<Tokenizer, TokenizerError> {
     check_special_tokens(&config.special_tokens)?;
     let token_room = token_room(config.vocabulary_size, config.special_tokens.len())?;
-    let words = corpus.count(&config.split, &config.counting, observer)?;
+    let words = corpus.count(&config.split, &config.counting, MERGING_BYTES, observer)?;
     let merges = merges(&words, &Alphabet::bytes(), token_room, config.minimum_pair_count, observer)?;
     drop(words);
     tokenizer_from_merges(&merges, config.split, &config.special_tokens)
 }
+
+/// What learning merges takes in memory for a byte of a distinct word: its entry, a place in four arrays, and one in the list of
+/// its pair.
+const MERGING_BYTES: u64 = 40;
 
 /// Learns merges, and tells how far it is.
 fn merges(
@@ -133,8 +137,16 @@ pub fn byte_tokenizer(special_tokens: &[String]) -> Result<Tokenizer, TokenizerE
 /// The vocabulary is the sorted characters of `text`, then U+FFFD (the replacement character), which stands for every
 /// character that `text` does not have, then the special tokens.
 pub fn character_tokenizer(text: &str, special_tokens: &[String]) -> Result<Tokenizer, TokenizerError> {
+    tokenizer_of_characters(text.chars(), special_tokens)
+}
+
+/// The same of characters that were collected from texts.
+pub fn tokenizer_of_characters(
+    characters: impl IntoIterator<Item = char>,
+    special_tokens: &[String],
+) -> Result<Tokenizer, TokenizerError> {
     check_special_tokens(special_tokens)?;
-    let characters: BTreeSet<char> = text.chars().filter(|&c| c != char::REPLACEMENT_CHARACTER).collect();
+    let characters: BTreeSet<char> = characters.into_iter().filter(|&c| c != char::REPLACEMENT_CHARACTER).collect();
     if characters.is_empty() {
         return Err(TokenizerError::EmptyCorpus);
     }

@@ -1,6 +1,6 @@
 //! `tsumugi tokenizer ...`
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tsumugi_base::testing::temporary_folder;
 
 use crate::support::{drama, tsumugi};
@@ -75,13 +75,48 @@ fn rows_are_cut_and_filled_at_the_given_side() {
 }
 
 #[test]
+fn rows_are_as_the_files_of_the_model_say_where_no_flag_does() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    std::fs::write(path.join("lines.txt"), "abcdef\nab\n").unwrap();
+    tsumugi(path, &["tokenizer", "train", "lines.txt", "--kind", "bytes", "--out", "t"]);
+    let file = path.join("t/tokenizer.json");
+    let mut stored: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    stored["padding"] = json!({"strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": 4, "pad_id": 42,
+        "pad_type_id": 0, "pad_token": "*"});
+    stored["truncation"] = json!({"direction": "Left", "max_length": 3, "strategy": "LongestFirst", "stride": 0});
+    std::fs::write(path.join("stored.json"), stored.to_string()).unwrap();
+    let rows = |model: &str, flags: &[&str]| {
+        let command = ["tokenizer", "encode", model, "--file", "lines.txt", "--lines"];
+        tsumugi(path, &[&command[..], flags].concat())
+    };
+    rows("stored.json", &[]).is("exit 0\n---- stdout\n97 98 99 100 101 102\n97 98");
+    rows("stored.json", &["--truncate", "stored", "--pad"]).is("exit 0\n---- stdout\n42 100 101 102\n42 42 97 98");
+    rows("stored.json", &["--pad=3", "--side", "right", "--pad-token", "<|user|>"])
+        .is("exit 0\n---- stdout\n97 98 99 100 101 102\n97 98 258 258 258 258");
+    // A lone vocabulary that names none, and no length.
+    std::fs::copy(&file, path.join("lone.json")).unwrap();
+    let refused = rows("lone.json", &["--pad"]);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--pad-token '<|endoftext|>'"), "{}", refused.stderr);
+    rows("lone.json", &["--pad", "--pad-token", "7"]).is("exit 0\n---- stdout\n97 98 99 100 101 102\n97 98 7 7 7 7");
+    assert!(rows("lone.json", &["--pad", "--pad-token", "no token"]).stderr.contains("an id below 261"));
+    assert!(rows("lone.json", &["--truncate", "stored"]).stderr.contains("give the length"));
+}
+
+#[test]
 fn too_little_memory_for_the_vocabulary_is_refused() {
     let folder = temporary_folder();
     std::fs::write(folder.path().join("abc.txt"), "abcabc").unwrap();
     let train = ["tokenizer", "train", "abc.txt", "--vocabulary", "32768", "--memory", "64M", "--out", "t"];
     let ran = tsumugi(folder.path(), &train);
-    assert!(ran.stderr.contains("at least 128"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("give at least 91M"), "{}", ran.stderr);
     assert!(!folder.path().join("t").exists());
+    assert_eq!(tsumugi(folder.path(), &train.map(|word| if word == "64M" { "91M" } else { word })).code, 0);
+    // Bytes and characters need none.
+    let ran =
+        tsumugi(folder.path(), &["tokenizer", "train", "abc.txt", "--kind", "bytes", "--memory", "1G", "--out", "b"]);
+    assert!(ran.stderr.contains("`--memory` has no effect"), "{}", ran.stderr);
 }
 
 #[test]

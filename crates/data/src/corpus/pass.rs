@@ -105,15 +105,18 @@ impl PassRun<'_> {
             return Ok(());
         }
         let rank = workers.ranks.rank();
-        let scratch = work.join(format!("scratch-{rank}"));
-        workers.agree(remove_folder(&scratch).and_then(|()| Ok(create_folder(&scratch)?)))?;
+        // Of all ranks: a run that was killed may have had more of them.
+        let of_all = work.join("scratch");
+        workers.first(|| remove_folder(&of_all))?;
+        let scratch = of_all.join(rank.to_string());
+        workers.agree(create_folder(&scratch).map_err(CorpusError::from))?;
         let counts: Vec<u64> = files.iter().map(|file| file.amount.documents).collect();
         let sketches = SketchReader::new(paths(files, &work, sketch_of), counts.clone());
         let name = format!("{:02}-{}.json", stage + 1, self.stages[stage].kind.name);
         let context = Context {
             memory_bytes,
             threads: workers.threads,
-            scratch: scratch.clone(),
+            scratch,
             report: self.folder.path("stages").join(name),
             ranks: workers.ranks,
             observer: workers.observer,
@@ -124,8 +127,11 @@ impl PassRun<'_> {
             decisions.finish()
         };
         let done = if rank == 0 { decide() } else { corpus.help(&sketches, &context) };
-        workers.agree(done.and_then(|()| remove_folder(&scratch)))?;
-        workers.first(|| mark(&decided, &true))
+        workers.agree(done)?;
+        workers.first(|| {
+            remove_folder(&of_all)?;
+            mark(&decided, &true)
+        })
     }
 
     fn marker(&self, shard: usize) -> PathBuf {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use tsumugi_base::io::read_to_string_limited;
 use tsumugi_base::limits::RECIPE_BYTES_MAX;
 
+use tsumugi_files::Gate;
+
 use super::stages::{self, StageKind};
 use super::{CorpusError, Stage};
 use crate::source::Source;
@@ -130,8 +132,8 @@ impl Recipe {
         Ok(())
     }
 
-    /// The stages, ready to work.
-    pub(super) fn build_stages(&self) -> Result<Vec<BuiltStage>, CorpusError> {
+    /// The stages, ready to work. `gate` decides about the vocabularies that they name.
+    pub(super) fn build_stages(&self, gate: &dyn Gate) -> Result<Vec<BuiltStage>, CorpusError> {
         let build = |(index, settings): (usize, &toml::Table)| {
             let number = index + 1;
             let wrong = |kind: &str, problem| CorpusError::Stage { number, kind: kind.to_owned(), problem };
@@ -144,7 +146,7 @@ impl Recipe {
                 let known = stages::ALL.iter().map(|known| known.name).collect();
                 return Err(CorpusError::UnknownStage { number, kind, known });
             };
-            let stage = finite(&settings).and_then(|()| found.build(settings));
+            let stage = finite(&settings).and_then(|()| found.build(settings, gate));
             let stage = stage.map_err(|problem| wrong(&kind, problem))?;
             Ok(BuiltStage { kind: found, stage })
         };

@@ -7,6 +7,7 @@ use tsumugi_base::communicator::Communicator;
 use tsumugi_base::machine::{Machine, available_memory_bytes};
 use tsumugi_base::progress::Observer;
 use tsumugi_base::run_record::{InputHash, RunRecord};
+use tsumugi_files::Gate;
 use tsumugi_tokenizer::Tokenizer;
 
 use super::folder::{Folder, INPUTS};
@@ -30,6 +31,8 @@ pub struct Options<'a> {
     pub strict: bool,
     /// The words of the command, for the record.
     pub command: Vec<String>,
+    /// Decides about the vocabularies that stages name.
+    pub gate: &'a dyn Gate,
     /// The tokenizer that `[pack]` names.
     pub tokenizer: Option<&'a Tokenizer>,
     /// The processes that share the work and the output folder.
@@ -56,7 +59,7 @@ const COPIES: u64 = 4;
 pub fn run(recipe: &Recipe, out: &Path, options: &Options<'_>) -> Result<Outcome, CorpusError> {
     let memory_bytes = options.memory_bytes.unwrap_or_else(|| available_memory_bytes().unwrap_or(8 << 30) / 2);
     let mut workers = Workers { threads: 1, observer: options.observer, ranks: options.ranks };
-    let stages = recipe.build_stages()?;
+    let stages = recipe.build_stages(options.gate)?;
     workers.threads = threads(recipe, false, options, memory_bytes)?;
     let inputs = plan::inputs(recipe, &workers)?;
     let has_tables = inputs.iter().any(|input| input.file.format == Format::Parquet);

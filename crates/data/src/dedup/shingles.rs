@@ -1,5 +1,6 @@
-//! Shingles: hashes of a text's n-grams of words, after all that does not tell texts apart is taken out, as datatrove does.
+//! Shingles: hashes of a text's n-grams of words, after what does not tell texts apart is taken out.
 
+use serde::{Deserialize, Serialize};
 use unicode_normalization::char::{canonical_combining_class, decompose_canonical};
 
 use crate::clean::characters::{Characters, Class};
@@ -19,11 +20,32 @@ pub fn ngrams(words: &[u64], n: usize) -> impl Iterator<Item = u64> + '_ {
     words.windows(n.max(1)).map(|ngram| ngram.iter().fold(FIRST, |state, &word| mix(state ^ word, FACTOR)))
 }
 
+/// What the words of a text are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cutting {
+    /// Those of the simplified text ([`simplify`]), as in datatrove: long texts are not told apart by numbers, accents and
+    /// punctuation.
+    #[default]
+    Simplified,
+    /// What stands between two characters that are neither letters nor digits, in small letters, as in text-dedup: numbers
+    /// tell texts apart, and between two marks there is an empty word, so that n-grams reach over fewer real ones.
+    Plain,
+}
+
 /// The shingles of a text, in its order: none if it has fewer than `n` words. What lies behind its first 256 MiB is not looked at.
-pub fn shingles(text: &str, n: usize) -> Vec<u64> {
-    let text = simplify(&text[..text.floor_char_boundary(TEXT_BYTES_MAX / 4)]);
-    let words: Vec<u64> = Words::of(&text).iter().map(|word| hash(word.as_bytes())).collect();
+pub fn shingles(text: &str, n: usize, cutting: Cutting) -> Vec<u64> {
+    let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX / 4)];
+    let words: Vec<u64> = match cutting {
+        Cutting::Simplified => Words::of(&simplify(text)).iter().map(|word| hash(word.as_bytes())).collect(),
+        Cutting::Plain => plain_words(&text.to_lowercase()).map(|word| hash(word.as_bytes())).collect(),
+    };
     ngrams(&words, n).collect()
+}
+
+/// Cuts at every character that Python's `\W` matches; but vowel signs, which are marks, belong to words.
+fn plain_words(lower: &str) -> impl Iterator<Item = &str> {
+    lower.split(|character: char| !character.is_alphanumeric() && character != '_')
 }
 
 /// In small letters without accents, every number a 0, white space for punctuation, one blank for white space: datatrove's
@@ -125,11 +147,26 @@ mod tests {
 
     #[test]
     fn there_is_a_shingle_for_each_ngram() {
-        let one = shingles("The cat sat on the mat, the cat sat on the mat.", 5);
+        let one = shingles("The cat sat on the mat, the cat sat on the mat.", 5, Cutting::Simplified);
         assert_eq!(one.len(), 8);
         assert_eq!(one[0], one[6], "the cat sat on the");
         assert_eq!(one.iter().collect::<HashSet<_>>().len(), 6);
-        assert!(shingles("one two three four", 5).is_empty());
+        assert!(shingles("one two three four", 5, Cutting::Simplified).is_empty());
+    }
+
+    #[test]
+    fn plain_words_stand_between_any_two_marks() {
+        // `re.split(r"\W", text.lower())`, which text-dedup 0.4.0 does.
+        for (text, expected) in [
+            ("A (b), c_d 1.5\n", &["a", "", "b", "", "", "c_d", "1", "5", ""][..]),
+            ("É½ Ⅳ²!", &["é½", "ⅳ²", ""]),
+            ("", &[""]),
+        ] {
+            assert_eq!(plain_words(&text.to_lowercase()).collect::<Vec<_>>(), expected, "{text:?}");
+        }
+        let [one, other] = ["house 12", "house 13"].map(|text| shingles(text, 2, Cutting::Plain));
+        assert_ne!(one, other);
+        assert_eq!(shingles("house 12", 2, Cutting::Simplified), shingles("house 13", 2, Cutting::Simplified));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use tsumugi_base::FileError;
 use tsumugi_base::io::{NotText, TextError};
-use tsumugi_base::limits::TEXT_BYTES_MAX;
 use tsumugi_tokenizer::bpe::border;
 
 use super::{Format, Item, Part, Source, SourceFile, find, input, read};
@@ -17,6 +16,7 @@ use crate::corpus::{CorpusError, Fault};
 pub struct Texts {
     source: Source,
     files: Vec<SourceFile>,
+    document_bytes_max: u64,
 }
 
 /// Of a plain text at a time.
@@ -27,8 +27,9 @@ const TAIL_BYTES: usize = 1 << 16;
 
 impl Texts {
     /// Files, folders and patterns. A file that is named itself and has no known ending is plain text; of tables and
-    /// JSON lines the field `text_field` is taken.
-    pub fn find(paths: &[PathBuf], text_field: &str) -> Result<Self, CorpusError> {
+    /// JSON lines the field `text_field` is taken. A document, which is held as a whole, has at most `document_bytes_max`; a
+    /// larger one is a fault. Plain text may have any length.
+    pub fn find(paths: &[PathBuf], text_field: &str, document_bytes_max: u64) -> Result<Self, CorpusError> {
         let mut source = Source::new("texts", text_field);
         let mut files = Vec::new();
         for path in paths {
@@ -42,7 +43,7 @@ impl Texts {
             let format = Format::of(path).unwrap_or(Format::Text);
             files.push(SourceFile::new(path.clone(), shown.into_owned(), format, bytes));
         }
-        Ok(Self { source, files })
+        Ok(Self { source, files, document_bytes_max })
     }
 
     /// The size of all files; 0 if one is packed, whose text is larger.
@@ -64,7 +65,7 @@ impl Texts {
                 continue;
             }
             let mut refused = None;
-            let done = read(&self.source, file, Part::All, TEXT_BYTES_MAX, &mut |item| {
+            let done = read(&self.source, file, Part::All, self.document_bytes_max, &mut |item| {
                 match item {
                     Item::Fault(found) => fault(&found),
                     Item::Document(document) => {
@@ -146,7 +147,7 @@ mod tests {
 
     fn all(path: &Path) -> Result<Vec<String>, CorpusError> {
         let mut found = Vec::new();
-        let texts = Texts::find(&[path.to_owned()], "text")?;
+        let texts = Texts::find(&[path.to_owned()], "text", 1 << 20)?;
         let keep = |text: &str| -> Result<(), CorpusError> {
             found.push(text.to_owned());
             Ok(())
@@ -166,6 +167,21 @@ mod tests {
             assert!(found.concat() == text[3..], "{unit}");
             assert_eq!(found.len() > 1, unit.is_ascii() || unit.contains(' '));
         }
+    }
+
+    #[test]
+    fn a_document_that_is_too_large_is_left_out_and_told() {
+        let folder = tsumugi_base::testing::temporary_folder();
+        let path = folder.path().join("a.jsonl");
+        std::fs::write(&path, format!("{{\"text\": \"{}\"}}\n{{\"text\": \"two\"}}\n", "long ".repeat(9000))).unwrap();
+        let (mut found, mut faults) = (Vec::new(), Vec::new());
+        let keep = |text: &str| -> Result<(), CorpusError> {
+            found.push(text.to_owned());
+            Ok(())
+        };
+        let texts = Texts::find(&[path], "text", 1000).unwrap();
+        texts.for_each(keep, |fault| faults.push(fault.to_string())).unwrap();
+        assert_eq!((found, faults.len()), (vec!["two".to_owned()], 1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::{ranks, repository_root, temporary_folder};
 use tsumugi_data::corpus::{self, CorpusError, Options, Outcome, Recipe};
 use tsumugi_data::{TokenShards, pack_text};
+use tsumugi_files::NoScan;
 use tsumugi_tokenizer::train::byte_tokenizer;
 
 pub fn options(observer: &dyn Observer) -> Options<'_> {
@@ -24,6 +25,7 @@ pub fn options(observer: &dyn Observer) -> Options<'_> {
         memory_bytes: Some(1 << 30),
         strict: false,
         command: Vec::new(),
+        gate: &NoScan { reason: "the tests wrote it" },
         tokenizer: None,
         ranks: &Alone,
         observer,
@@ -249,6 +251,29 @@ fn a_stopped_run_goes_on_to_the_same_bytes() {
     }
     assert!(stops >= 5, "it was stopped {stops} times");
     assert!(output(&out) == expected);
+}
+
+#[test]
+fn what_more_ranks_left_in_a_killed_run_is_removed() {
+    let folder = temporary_folder();
+    write_sources(folder.path());
+    let out = folder.path().join("out");
+    let (work, mut stops, mut looked) = (out.join("work/pass-0"), 0, 0);
+    let decided = work.join("decided.json");
+    while !decided.exists() || looked == 0 {
+        if work.exists() && !decided.exists() {
+            fs::create_dir_all(work.join("scratch/7")).unwrap();
+            fs::write(work.join("scratch/7/sets"), "of a rank that is no more").unwrap();
+        }
+        let observer = StopAfter(AtomicU64::new(150 + 31 * stops));
+        assert!(run_whole(folder.path(), &out, options(&observer)).unwrap_err().is_stop());
+        stops += 1;
+        if decided.exists() {
+            looked += 1;
+            assert!(!work.join("scratch").exists());
+        }
+    }
+    assert!(stops > 1, "something was left");
 }
 
 #[test]

@@ -9,7 +9,8 @@ use tsumugi_base::progress::Silent;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::temporary_folder;
 use tsumugi_data::corpus::{self, Options};
-use tsumugi_data::dedup::shingles::{jaccard, set, shingles};
+use tsumugi_data::dedup::shingles::{Cutting, jaccard, set, shingles};
+use tsumugi_files::{Gate, OpenFolder, Refusal};
 use tsumugi_tokenizer::train::byte_tokenizer;
 
 use crate::corpus::{documents, options, recipe, run};
@@ -125,7 +126,7 @@ fn near_copies(copies: usize, changed: &[u64]) -> Vec<Value> {
 }
 
 fn similarity(lines: &[Value], copy: usize) -> f64 {
-    let of = |line: &Value| set(&shingles(line["text"].as_str().unwrap(), 5));
+    let of = |line: &Value| set(&shingles(line["text"].as_str().unwrap(), 5, Cutting::Simplified));
     jaccard(&of(&lines[3 * copy]), &of(&lines[3 * copy + 2]))
 }
 
@@ -148,6 +149,14 @@ fn near_copies_are_found_and_nothing_else_is() {
         (0..copies).filter(|&copy| similarity(&lines, copy) >= 0.9).map(|copy| format!("{copy}-copy")).collect();
     assert_eq!(ran.dropped_ids(), alike.iter().map(String::as_str).collect());
     assert!(alike.len() < expected.len());
+}
+
+#[test]
+fn plain_words_tell_records_apart_by_their_numbers() {
+    let records = ["12 Low Street, Perth 6000", "97 Low Street, Perth 6158"].map(|record| line(&record[..2], record));
+    let dropped =
+        |words: &str| run_stage(&format!("kind = 'near-duplicates'\nngram = 2\n{words}"), &records).dropped.len();
+    assert_eq!([dropped(""), dropped("words = 'simplified'"), dropped("words = 'plain'")], [1, 1, 0]);
 }
 
 #[test]
@@ -176,7 +185,7 @@ fn clusters_are_told_and_the_longest_may_stay() {
 fn close_fingerprints_are_found_as_by_comparing_all() {
     use tsumugi_data::dedup::simhash::fingerprint;
     let lines = near_copies(60, &[0, 2, 6, 20]);
-    let print = |line: &Value| fingerprint(&shingles(line["text"].as_str().unwrap(), 3)).unwrap();
+    let print = |line: &Value| fingerprint(&shingles(line["text"].as_str().unwrap(), 3, Cutting::Simplified)).unwrap();
     let prints: Vec<u64> = lines.iter().map(print).collect();
     for distance in [0, 3, 8] {
         let ran = run_stage(&format!("kind = 'simhash-duplicates'\nkeep = 'all'\ndistance-max = {distance}"), &lines);
@@ -306,6 +315,36 @@ fn tokens_may_be_compared_and_the_length_follow_the_benchmark() {
         let text = format!("[[source]]\nname = 'a'\npaths = ['Cargo.toml']\nformat = 'text'\n[[stage]]\n{stage}");
         let error = run(&text, &folder.path().join("out")).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// A gate that lets nothing through.
+struct Closed;
+
+impl Gate for Closed {
+    fn check(&self, folder: &OpenFolder) -> Result<(), Refusal> {
+        let next_step = Some("sign it".into());
+        Err(Refusal { path: folder.path().to_owned(), reason: "nobody signed it".into(), next_step })
+    }
+}
+
+#[test]
+fn a_tokenizer_of_a_stage_passes_the_gate_as_any_model() {
+    let folder = temporary_folder();
+    fs::write(folder.path().join("benchmark.jsonl"), "{\"question\": \"a\"}").unwrap();
+    byte_tokenizer(&[]).unwrap().save(folder.path()).unwrap();
+    let path = folder.path().display();
+    for tokenizer in [format!("{path}"), format!("{path}/tokenizer.json")] {
+        let stage = DECONTAMINATE.replace("n = 6", &format!("n = 6\ntokenizer = '{tokenizer}'"));
+        let stage = stage.replace("FOLDER", &path.to_string());
+        let text = format!("[[source]]\nname = 'a'\npaths = ['Cargo.toml']\nformat = 'text'\n[[stage]]\n{stage}");
+        let out = folder.path().join("out");
+        let closed = Options { gate: &Closed, ..options(&Silent) };
+        let error = corpus::run(&recipe(&text), &out, &closed).unwrap_err().to_string();
+        assert!(error.contains("stage 1, `decontaminate`") && error.contains("nobody signed it (sign it)"), "{error}");
+        assert!(!out.exists());
+        run(&text, &out).unwrap();
+        fs::remove_dir_all(&out).unwrap();
     }
 }
 

@@ -70,14 +70,15 @@ impl Default for CountingOptions {
 /// Where texts are pushed, one after the other.
 pub type TextSink<'a> = &'a mut dyn FnMut(&str) -> Result<(), TokenizerError>;
 
-/// A thread takes so much text at a time; small enough to balance, large enough that handing over costs nothing.
-const BATCH_BYTES: usize = 1 << 20;
+/// A thread takes so much text at a time, if memory has room; small enough to balance, large enough that handing over costs
+/// nothing.
+const BATCH_BYTES_MAX: u64 = 1 << 20;
+/// The share of the memory that a thread's batch has. There are four for each thread, of twice the size if the text is
+/// without borders for long.
+const BATCH_SHARE: u64 = 64;
 
 /// What a word costs in a map besides its bytes.
 const ENTRY_BYTES: usize = 64;
-
-/// What learning needs in memory for a byte of a distinct word (a place in four arrays, and in the list of its pair).
-const LEARNING_BYTES: u64 = 40;
 
 /// Runs that a thread keeps before it merges them into one, so that files stay few.
 const RUNS_MAX: usize = 32;
@@ -86,17 +87,19 @@ const RUNS_MAX: usize = 32;
 pub fn count_words<T: AsRef<str>>(texts: &[T], split: Split, threads: usize) -> WordCounts {
     let options = CountingOptions { threads, memory_bytes: u64::MAX, ..CountingOptions::default() };
     let feed = |sink: TextSink<'_>| texts.iter().try_for_each(|text| sink(text.as_ref()));
-    count(&split, &options, feed).expect("nothing is written where memory is without limit")
+    count(&split, &options, 1, feed).expect("nothing is written where memory is without limit")
 }
 
-/// Counts the words of the texts that `feed` pushes.
+/// Counts the words of the texts that `feed` pushes, and keeps as many as can be learned from with `learning_bytes` for each byte.
 pub(crate) fn count<W: Words>(
     cut: &W,
     options: &CountingOptions,
+    learning_bytes: u64,
     feed: impl FnOnce(TextSink<'_>) -> Result<(), TokenizerError>,
 ) -> Result<WordCounts, TokenizerError> {
     let threads = options.threads.max(1);
     let map_bytes_max = usize::try_from(options.memory_bytes / 2 / threads as u64).unwrap_or(usize::MAX);
+    let batch_bytes = (options.memory_bytes / threads as u64 / BATCH_SHARE).clamp(1, BATCH_BYTES_MAX) as usize;
     let (send, receive) = sync_channel::<Batch>(2 * threads);
     let receive = Mutex::new(receive);
     let counted = std::thread::scope(|scope| {
@@ -104,10 +107,10 @@ pub(crate) fn count<W: Words>(
         let workers: Vec<_> = (0..threads).map(spawn).collect();
         let mut batch = Batch::default();
         let fed = feed(&mut |text| {
-            let piece_bytes = if cut.has_borders() { BATCH_BYTES } else { text.len().max(1) };
+            let piece_bytes = if cut.has_borders() { batch_bytes } else { text.len().max(1) };
             for piece in safe_pieces(text, piece_bytes) {
                 batch.push(piece);
-                if batch.text.len() >= BATCH_BYTES {
+                if batch.text.len() >= batch_bytes {
                     // A worker that failed takes no more; its error is told below.
                     let _ = send.send(std::mem::take(&mut batch));
                 }
@@ -122,7 +125,7 @@ pub(crate) fn count<W: Words>(
     })?;
     let scratch = |error| TokenizerError::from(FileError::write(&options.scratch_folder, error));
     let counters = counted.into_iter().collect::<io::Result<Vec<_>>>().map_err(scratch)?;
-    merged(counters, options.memory_bytes / LEARNING_BYTES, &options.scratch_folder).map_err(scratch)
+    merged(counters, options.memory_bytes / learning_bytes, &options.scratch_folder).map_err(scratch)
 }
 
 /// Some texts behind each other.

@@ -11,7 +11,7 @@ use crate::bpe::{BpeEncoder, Merge, Rules};
 use crate::pipeline::{Pipeline, never_made};
 use crate::token_bytes::TokenBytes;
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
-use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
+use crate::{RowRules, SpecialToken, TokenId, Tokenizer, TokenizerError};
 
 /// What such a file describes; tokens are spelled as GPT-2 spells bytes.
 pub(super) struct ByteLevel {
@@ -50,6 +50,7 @@ impl ByteLevel {
             special_tokens,
             decoding: Decoding::Bytes(LeadingSpace::Kept),
             unknown: None,
+            rows: RowRules::default(),
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::frame::Frame;
 use crate::pipeline::{Pipeline, unsupported};
 use crate::token_bytes::{Spelling, TokenBytes};
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
-use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
+use crate::{RowRules, SpecialToken, TokenId, Tokenizer, TokenizerError};
 
 impl Tokenizer {
     /// Reads a `tokenizer.json` of any version.
@@ -35,6 +35,7 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
     let special_tokens = read_special_tokens(&file)?;
     let vocabulary = read_vocabulary(&file)?;
     let unknown = read_unknown(&file, &vocabulary);
+    let rows = RowRules::of_file(&file);
     fill_defaults(&mut file);
     let plain_spelling = spelling(&file);
     let fused = file.pointer("/decoder/type").and_then(Value::as_str) == Some("Fuse");
@@ -50,7 +51,7 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
     let decoding = if byte_level || fused { Decoding::Bytes(LeadingSpace::Kept) } else { Decoding::Pipeline };
     let tokens = vocabulary.iter().map(|(content, id)| (*id, content));
     let bytes = TokenBytes::new(tokens, |content, bytes| spelling.append(content, bytes), &special_tokens);
-    checked(Inner { source: Source::Json(text), engine, special_tokens, bytes, decoding, unknown, frame })
+    checked(Inner { source: Source::Json(text), engine, special_tokens, bytes, decoding, unknown, frame, rows })
 }
 
 /// The tokenizer, if it splits text. A pattern that the splitter does not understand gives no words at all, and so no
@@ -95,6 +96,10 @@ fn fill_defaults(file: &mut Value) {
             model.entry("continuing_subword_prefix").or_insert("##".into());
             model.entry("max_input_chars_per_word").or_insert(100.into());
         }
+    }
+    // Rows of a batch are made by us; see `RowRules`.
+    for key in ["padding", "truncation"] {
+        file.as_object_mut().and_then(|file| file.remove(key));
     }
     for token in file.get_mut("added_tokens").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(token) = token.as_object_mut() {

@@ -1,11 +1,11 @@
 //! What a model on disk says about its text: vocabulary and chat template, whether it is a folder or a GGUF file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tsumugi_base::Hint;
 use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
-use tsumugi_files::{FilesError, ModelFiles, gguf};
+use tsumugi_files::{Admitted, FilesError, Gate, ModelFiles, OpenFolder, gguf};
 
 use super::detect::vocabulary_file;
 use crate::{ChatTemplate, Tokenizer, TokenizerError};
@@ -41,6 +41,20 @@ fn in_file(file: impl Into<PathBuf>) -> impl FnOnce(TokenizerError) -> ModelText
 }
 
 impl Tokenizer {
+    /// The vocabulary of a model, or of a vocabulary file of any kind, once `gate` has let the files through; none if a model
+    /// has none. With the files of the model, if it is one.
+    pub fn admit(path: &Path, gate: &dyn Gate) -> Result<(Option<Self>, Option<Admitted<ModelFiles>>), ModelTextError> {
+        if path.is_file() && path.extension().is_none_or(|extension| extension != "gguf") {
+            let folder = OpenFolder::of_file(path)?;
+            gate.check(&folder).map_err(FilesError::from)?;
+            let bytes = folder.only_file().map(|file| file.bytes(TOKENIZER_FILE_BYTES_MAX)).transpose()?;
+            let tokenizer = Self::from_vocabulary(&bytes.unwrap_or_default(), path).map_err(in_file(path))?;
+            return Ok((Some(tokenizer), None));
+        }
+        let model = ModelFiles::admit(path, gate)?;
+        Ok((Self::of_model(&model)?, Some(model)))
+    }
+
     /// The vocabulary of a model; none if there is no file of one.
     pub fn of_model(model: &ModelFiles) -> Result<Option<Self>, ModelTextError> {
         if let Some(metadata) = model.gguf() {

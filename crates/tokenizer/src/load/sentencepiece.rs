@@ -4,7 +4,7 @@ use crate::frame::Frame;
 use crate::sentencepiece::{Model, SentencePiece, shown, special_tokens};
 use crate::token_bytes::TokenBytes;
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
-use crate::{Tokenizer, TokenizerError};
+use crate::{RowRules, Tokenizer, TokenizerError};
 
 impl Tokenizer {
     /// Reads a SentencePiece model, BPE or Unigram. A text begins with its BOS if it has one, as its users do it.
@@ -28,6 +28,7 @@ impl Tokenizer {
             special_tokens,
             decoding: Decoding::Bytes(leading_space),
             frame: Frame::without_pairs(model.begins_with.into_iter().collect(), model.ends_with.into_iter().collect()),
+            rows: RowRules { padding: model.padding, ..RowRules::default() },
             source: Source::SentencePiece(Box::new(model)),
         }))
     }

@@ -36,7 +36,7 @@ pub(crate) fn to_protobuf(model: &Model) -> Vec<u8> {
     trainer.integer(41, model.begins_with.map_or(absent, u64::from));
     let end = model.pieces.iter().position(|piece| piece.kind == PieceKind::Control && piece.text == "</s>");
     trainer.integer(42, end.map_or(absent, |id| id as u64));
-    trainer.integer(43, absent);
+    trainer.integer(43, model.padding.map_or(absent, u64::from));
     trainer.bytes(44, model.unknown_surface.as_bytes());
     file.bytes(2, &trainer.0);
     let mut normalizer = Message::default();

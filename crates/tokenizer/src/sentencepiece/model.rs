@@ -75,6 +75,8 @@ pub(crate) struct Model {
     /// Before and after a text.
     pub begins_with: Option<TokenId>,
     pub ends_with: Option<TokenId>,
+    /// What fills rows of a batch.
+    pub padding: Option<TokenId>,
 }
 
 impl Default for Model {
@@ -90,6 +92,7 @@ impl Default for Model {
             unknown_surface: " \u{2047} ".into(),
             begins_with: None,
             ends_with: None,
+            padding: None,
         }
     }
 }
@@ -144,6 +147,7 @@ impl Model {
                 24 => set(&mut self.whitespace_as_suffix, value.truth()),
                 35 => set(&mut self.byte_fallback, value.truth()),
                 41 => set(&mut trainer.begin_id, value.integer()),
+                43 => self.padding = value.integer().and_then(|id| id.try_into().ok()),
                 44 => set(&mut self.unknown_surface, value.text().map(str::to_owned)),
                 _ => {}
             }

@@ -19,11 +19,12 @@ pub struct Corpus<'a> {
 const PROGRESS_BYTES: u64 = 1 << 24;
 
 impl Corpus<'_> {
-    /// The words of all texts; at least one.
+    /// The words of all texts; at least one. Learning will take `learning_bytes` of memory for each byte of them.
     pub(super) fn count<W: Words>(
         self,
         cut: &W,
         options: &CountingOptions,
+        learning_bytes: u64,
         observer: &dyn Observer,
     ) -> Result<WordCounts, TokenizerError> {
         let Self { bytes: total, feed } = self;
@@ -38,7 +39,7 @@ impl Corpus<'_> {
             observer.event(&Event::Step { stage, done, total, unit, rate_per_second, seconds_left, details });
         };
         let mut done = 0;
-        let words = count(cut, options, |sink| {
+        let words = count(cut, options, learning_bytes, |sink| {
             feed(&mut |text| {
                 let before = done;
                 done += text.len() as u64;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use tsumugi_base::progress::Observer;
 use unicode_script::{Script, UnicodeScript};
 
-use super::{Corpus, merges, unigram};
+use super::{Corpus, MERGING_BYTES, merges, unigram};
 use crate::bpe::{Alphabet, CountingOptions, WordCounts, Words, text};
 use crate::sentencepiece::{Algorithm, Model, Piece, PieceKind, SPACE};
 use crate::{Tokenizer, TokenizerError};
@@ -62,7 +62,11 @@ pub fn train_sentence_piece(
     config: &SentencePieceConfig,
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
-    let mut words = corpus.count(&SentencePieceWords, &config.counting, observer)?;
+    let learning_bytes = match config.algorithm {
+        SentencePieceAlgorithm::Bpe => MERGING_BYTES,
+        SentencePieceAlgorithm::Unigram => unigram::LEARNING_BYTES,
+    };
+    let mut words = corpus.count(&SentencePieceWords, &config.counting, learning_bytes, observer)?;
     let covered = covered_characters(&words, config.character_coverage);
     cut_at_uncovered(&mut words, &covered);
     let mut model = Model { byte_fallback: config.byte_fallback, begins_with: Some(1), ..Model::default() };
@@ -81,9 +85,10 @@ pub fn train_sentence_piece(
     let learned = match config.algorithm {
         SentencePieceAlgorithm::Bpe => merged_pieces(&words, &covered, room, config.minimum_pair_count, observer)?,
         SentencePieceAlgorithm::Unigram => {
-            unigram::learn(&words, &covered, room, PIECE_CHARACTERS_MAX, config.counting.threads, observer)?
+            unigram::learn(&words, room, PIECE_CHARACTERS_MAX, &config.counting, observer)?
         }
     };
+    drop(words);
     model.algorithm = match config.algorithm {
         SentencePieceAlgorithm::Bpe => Algorithm::Bpe,
         SentencePieceAlgorithm::Unigram => Algorithm::Unigram,

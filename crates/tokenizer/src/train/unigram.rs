@@ -3,7 +3,7 @@
 //! at a time, until as many are left as were asked for. Constants are those of SentencePiece's trainer.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,17 @@ use std::time::Instant;
 use tsumugi_base::progress::{Event, Observer};
 
 use crate::TokenizerError;
-use crate::bpe::{WordCounts, text};
+use crate::bpe::{CountingOptions, WordCounts, text};
 use crate::sentencepiece::DoubleArray;
 
-/// The most candidates.
-const SEEDS_MAX: usize = 1_000_000;
+/// The most candidates, if memory holds so many.
+const SEEDS_MAX: u64 = 1_000_000;
+/// What a candidate takes in memory: its text, twice while they are sorted out, its place in the trie and in what builds it,
+/// its expectation in each part.
+const SEED_BYTES: u64 = 448;
+/// What learning takes for a byte of a distinct word: its entry, and while candidates are looked for its suffix and the
+/// common prefixes.
+pub(super) const LEARNING_BYTES: u64 = 100;
 /// What is left after a pruning.
 const KEPT_SHARE: f64 = 0.75;
 /// Pruning ends at so many pieces over what was asked for; the rest goes by probability.
@@ -25,24 +31,21 @@ const SURPLUS: f64 = 1.1;
 const ROUNDS: usize = 2;
 /// Pieces that are expected less often go.
 const EXPECTED_MIN: f64 = 0.5;
-/// How much less likely than the least likely piece a character without a piece is, as a logarithm.
-const UNKNOWN_PENALTY: f64 = 10.0;
 /// Words are summed in so many parts, whatever the number of threads, so that rounding is the same.
 const PARTS: usize = 16;
 
-/// Learns at most `size` pieces, among them all of `characters`; the most likely first, with the logarithms of their
-/// probabilities.
+/// Learns at most `size` pieces of at most `length_max` characters, among them every character of the words; the most likely
+/// first, with the logarithms of their probabilities.
 pub(super) fn learn(
     words: &WordCounts,
-    characters: &[char],
     size: usize,
     length_max: usize,
-    threads: usize,
+    options: &CountingOptions,
     observer: &dyn Observer,
 ) -> Result<Vec<(String, f32)>, TokenizerError> {
-    let started = Instant::now();
-    let required: HashSet<char> = characters.iter().copied().collect();
-    let mut pieces = Pieces::new(seeds(words, &required, length_max));
+    let (started, threads) = (Instant::now(), options.threads);
+    let seeds_max = (options.memory_bytes / SEED_BYTES).min(SEEDS_MAX) as usize;
+    let mut pieces = Pieces::new(seeds(words, length_max, seeds_max));
     let (first, last) = (pieces.texts.len(), (size as f64 * SURPLUS) as usize);
     loop {
         for _ in 0..ROUNDS {
@@ -63,7 +66,7 @@ pub(super) fn learn(
             break;
         }
     }
-    Ok(pieces.finish(characters, size))
+    Ok(pieces.finish(size))
 }
 
 fn tell(observer: &dyn Observer, first: usize, now: usize, last: usize, started: Instant) {
@@ -82,18 +85,15 @@ fn tell(observer: &dyn Observer, first: usize, now: usize, last: usize, started:
 
 /// Candidates with how much of the text they would cover: the single characters, and substrings of two or more that repeat
 /// and that no longer one always stands for. From the sorted suffixes of all words and their common prefixes.
-fn seeds(words: &WordCounts, required: &HashSet<char>, length_max: usize) -> Vec<(String, u64)> {
+fn seeds(words: &WordCounts, length_max: usize, seeds_max: usize) -> Vec<(String, u64)> {
     // A suffix: its text to the end of the word, at most `length_max` characters; how often the word occurs; whether it is
     // the whole word, which needs no second word to be frequent.
     let mut suffixes: Vec<(&str, u64, bool)> = Vec::new();
     for (word, count) in &words.words {
         let word = text(word);
-        // What has no piece of its own is in none.
-        for stretch in word.split(|c| !required.contains(&c)) {
-            for (at, _) in stretch.char_indices() {
-                let end = stretch[at..].char_indices().nth(length_max).map_or(stretch.len(), |(end, _)| at + end);
-                suffixes.push((&stretch[at..end], *count, at == 0 && end == stretch.len()));
-            }
+        for (at, _) in word.char_indices() {
+            let end = word[at..].char_indices().nth(length_max).map_or(word.len(), |(end, _)| at + end);
+            suffixes.push((&word[at..end], *count, at == 0 && end == word.len()));
         }
     }
     suffixes.sort_unstable();
@@ -124,10 +124,10 @@ fn seeds(words: &WordCounts, required: &HashSet<char>, length_max: usize) -> Vec
         .map(|(piece, count)| (piece, count * piece.chars().count() as u64))
         .collect();
     seeds.sort_by_key(|&(piece, score)| (Reverse(score), piece));
-    seeds.truncate(SEEDS_MAX);
-    let mut singles = std::collections::BTreeMap::<char, u64>::new();
+    seeds.truncate(seeds_max);
+    let mut singles = BTreeMap::<char, u64>::new();
     for (word, count) in &words.words {
-        text(word).chars().filter(|c| required.contains(c)).for_each(|c| *singles.entry(c).or_default() += count);
+        text(word).chars().for_each(|character| *singles.entry(character).or_default() += count);
     }
     let singles = singles.into_iter().map(|(character, count)| (character.to_string(), count));
     singles.chain(seeds.into_iter().map(|(piece, score)| (piece.to_owned(), score))).collect()
@@ -147,9 +147,6 @@ struct Pieces {
     trie: DoubleArray,
 }
 
-/// A piece by its place in the list; none for a character without one.
-type Edge = Option<u32>;
-
 impl Pieces {
     fn new(seeds: Vec<(String, u64)>) -> Self {
         let all: f64 = seeds.iter().map(|&(_, score)| score as f64).sum();
@@ -162,31 +159,21 @@ impl Pieces {
         Self { texts, scores, trie }
     }
 
-    fn unknown_score(&self) -> f64 {
-        self.scores.iter().copied().fold(f64::MAX, f64::min) - UNKNOWN_PENALTY
-    }
-
-    /// Calls `edge` with the end, the piece and the score of all that can begin at `start`.
-    fn edges(&self, word: &str, start: usize, unknown: f64, mut edge: impl FnMut(usize, Edge, f64)) {
-        let single = word[start..].chars().next().map_or(0, char::len_utf8);
-        let mut has_single = false;
+    /// Calls `edge` with the end, the place in the list and the score of all pieces that can begin at `start`: at least the
+    /// character there.
+    fn edges(&self, word: &str, start: usize, mut edge: impl FnMut(usize, u32, f64)) {
         for (length, id) in self.trie.prefixes(&word.as_bytes()[start..]) {
-            has_single |= length == single;
-            edge(start + length, Some(id), self.scores[id as usize]);
-        }
-        if !has_single {
-            edge(start + single, None, unknown);
+            edge(start + length, id, self.scores[id as usize]);
         }
     }
 
     /// How often each piece is expected in the text, over all ways to cut it (the forward-backward algorithm).
     fn expected(&self, words: &WordCounts, threads: usize) -> Vec<f64> {
-        let unknown = self.unknown_score();
         let sums = in_parts(words.words.len(), threads, |part| {
             let mut expected = vec![0.0; self.texts.len()];
             let (mut forward, mut backward) = (Vec::new(), Vec::new());
             for (word, count) in &words.words[part] {
-                self.expect(text(word), *count as f64, unknown, (&mut forward, &mut backward), &mut expected);
+                self.expect(text(word), *count as f64, (&mut forward, &mut backward), &mut expected);
             }
             expected
         });
@@ -201,7 +188,6 @@ impl Pieces {
         &self,
         word: &str,
         count: f64,
-        unknown: f64,
         (forward, backward): (&mut Vec<f64>, &mut Vec<f64>),
         expected: &mut [f64],
     ) {
@@ -213,19 +199,17 @@ impl Pieces {
         backward[word.len()] = 0.0;
         for (start, _) in word.char_indices() {
             let here = forward[start];
-            self.edges(word, start, unknown, |end, _, score| forward[end] = log_add(forward[end], here + score));
+            self.edges(word, start, |end, _, score| forward[end] = log_add(forward[end], here + score));
         }
         for (start, _) in word.char_indices().rev() {
             let mut sum = f64::NEG_INFINITY;
-            self.edges(word, start, unknown, |end, _, score| sum = log_add(sum, score + backward[end]));
+            self.edges(word, start, |end, _, score| sum = log_add(sum, score + backward[end]));
             backward[start] = sum;
         }
         let all = forward[word.len()];
         for (start, _) in word.char_indices() {
-            self.edges(word, start, unknown, |end, piece, score| {
-                if let Some(piece) = piece {
-                    expected[piece as usize] += count * (forward[start] + score + backward[end] - all).exp();
-                }
+            self.edges(word, start, |end, piece, score| {
+                expected[piece as usize] += count * (forward[start] + score + backward[end] - all).exp();
             });
         }
     }
@@ -247,13 +231,13 @@ impl Pieces {
     }
 
     /// The best way to cut a word; `but` may not be used.
-    fn best(&self, word: &str, unknown: f64, but: Edge) -> Vec<Edge> {
-        let mut best: Vec<(f64, usize, Edge)> = vec![(f64::NEG_INFINITY, 0, None); word.len() + 1];
+    fn best(&self, word: &str, but: Option<u32>) -> Vec<u32> {
+        let mut best: Vec<(f64, usize, u32)> = vec![(f64::NEG_INFINITY, 0, 0); word.len() + 1];
         best[0].0 = 0.0;
         for (start, _) in word.char_indices() {
             let here = best[start].0;
-            self.edges(word, start, unknown, |end, piece, score| {
-                if here + score > best[end].0 && (but.is_none() || piece != but) {
+            self.edges(word, start, |end, piece, score| {
+                if here + score > best[end].0 && but != Some(piece) {
                     best[end] = (here + score, start, piece);
                 }
             });
@@ -272,11 +256,10 @@ impl Pieces {
     /// Keeps `size` pieces: the characters, and those without which the text would lose most likelihood, each with its next
     /// best spelling in its place.
     fn prune(&mut self, words: &WordCounts, size: usize, threads: usize) {
-        let unknown = self.unknown_score();
         let parts = in_parts(words.words.len(), threads, |part| {
             let mut counts = vec![0u64; self.texts.len()];
             for (word, count) in &words.words[part] {
-                for piece in self.best(text(word), unknown, None).into_iter().flatten() {
+                for piece in self.best(text(word), None) {
                     counts[piece as usize] += count;
                 }
             }
@@ -288,7 +271,7 @@ impl Pieces {
         }
         let all = counts.iter().sum::<u64>() as f64;
         let losses = in_parts(self.texts.len(), threads, |part| {
-            part.map(|piece| self.loss(piece, &counts, all, unknown)).collect::<Vec<f64>>()
+            part.map(|piece| self.loss(piece, &counts, all)).collect::<Vec<f64>>()
         });
         let mut order: Vec<(usize, f64)> = losses.into_iter().flatten().enumerate().collect();
         order.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -301,7 +284,7 @@ impl Pieces {
     }
 
     /// How much likelihood the text loses without a piece: infinite for characters, less than any for unused pieces.
-    fn loss(&self, piece: usize, counts: &[u64], all: f64, unknown: f64) -> f64 {
+    fn loss(&self, piece: usize, counts: &[u64], all: f64) -> f64 {
         let word = &self.texts[piece];
         if word.chars().nth(1).is_none() {
             return f64::INFINITY;
@@ -310,19 +293,17 @@ impl Pieces {
         if count == 0.0 {
             return f64::NEG_INFINITY;
         }
-        let other = self.best(word, unknown, Some(piece as u32));
+        let other = self.best(word, Some(piece as u32));
         let all_then = (all + count * (other.len() as f64 - 1.0)).ln();
-        let instead: f64 =
-            other.iter().flatten().map(|&part| (counts[part as usize] as f64 + count).ln() - all_then).sum();
+        let instead: f64 = other.iter().map(|&part| (counts[part as usize] as f64 + count).ln() - all_then).sum();
         count / all * (count.ln() - all.ln() - instead)
     }
 
     /// All characters, then the most likely pieces up to `size`; characters that EM gave up score just below the rest.
-    fn finish(self, characters: &[char], size: usize) -> Vec<(String, f32)> {
+    fn finish(self, size: usize) -> Vec<(String, f32)> {
         let is_single = |text: &str| text.chars().nth(1).is_none();
         let (mut kept, mut others): (Vec<_>, Vec<_>) =
             self.texts.into_iter().zip(self.scores).partition(|(text, _)| is_single(text));
-        debug_assert_eq!(kept.len(), characters.len(), "no character was pruned");
         let by_score = |a: &(String, f64), b: &(String, f64)| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0));
         others.sort_by(by_score);
         others.truncate(size.saturating_sub(kept.len()));

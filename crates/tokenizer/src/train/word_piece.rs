@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::pipeline::{PipelineTokenizer, PreTokenizer, PreTokenizerScratch, Span, normalize_all};
 use tsumugi_base::progress::Observer;
 
-use super::{Corpus, merges};
+use super::{Corpus, MERGING_BYTES, merges};
 use crate::bpe::{Alphabet, CountingOptions, TOKEN_BYTES_MAX, Words};
 use crate::{Tokenizer, TokenizerError};
 
@@ -44,7 +44,7 @@ pub fn train_word_piece(
     observer: &dyn Observer,
 ) -> Result<Tokenizer, TokenizerError> {
     let cut = BertWords::new(config.lowercase)?;
-    let words = corpus.count(&cut, &config.counting, observer)?;
+    let words = corpus.count(&cut, &config.counting, MERGING_BYTES, observer)?;
     let alphabet = Alphabet::characters(&words, CONTINUATION, TOKEN_BYTES_MAX, |_| true);
     let needed = SPECIAL_TOKENS.len() + alphabet.tokens().len();
     if config.vocabulary_size < needed {
@@ -52,6 +52,7 @@ pub fn train_word_piece(
     }
     let room = config.vocabulary_size - SPECIAL_TOKENS.len();
     let pairs = merges(&words, &alphabet, room, config.minimum_pair_count, observer)?;
+    drop(words);
     let mut tokens = alphabet.tokens().to_vec();
     let mut known: HashSet<Vec<u8>> = tokens.iter().cloned().collect();
     for (left, right) in pairs {

@@ -65,6 +65,7 @@ impl Command for Run {
             memory_bytes: self.memory,
             strict: self.strict,
             command: std::env::args().skip(1).collect(),
+            gate: &self.trust,
             tokenizer: tokenizer.as_ref().map(|(tokenizer, _)| tokenizer),
             ranks,
             observer: &progress,

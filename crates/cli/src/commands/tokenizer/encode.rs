@@ -5,16 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use tsumugi_tokenizer::{Side, TokenId, Tokenizer, pad, truncate};
+use tsumugi_tokenizer::{RowRules, Side, TokenId, Tokenizer, pad, truncate};
 
 use super::inspect::shown;
 use crate::commands::Command;
 use crate::flags::{Json, Trust};
 use crate::model;
 use crate::output::{Answer, Failure, print, print_json, print_line};
-
-/// The most that the length of rows is made a multiple of: the longest context of today's models.
-const MULTIPLE_MAX: i64 = 1 << 20;
 
 /// Turn text into token ids
 ///
@@ -32,16 +29,19 @@ pub struct Encode {
     /// Every line is a text of its own, and a row of the answer
     #[arg(long)]
     lines: bool,
-    /// Keep only N tokens of each text
-    #[arg(long, value_name = "N")]
-    truncate: Option<usize>,
-    /// Make all texts equally long with padding tokens, and that length a multiple of N; with --json a mask is 1 where a
-    /// token is of the text
-    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1", value_parser = clap::value_parser!(u32).range(1..=MULTIPLE_MAX))]
-    pad: Option<u32>,
-    /// Where tokens are taken away and padding is put
-    #[arg(long, value_enum, default_value = "right", value_name = "SIDE")]
-    side: End,
+    /// Keep only N tokens of each text; `stored`: as many as the files of the model say
+    #[arg(long, value_name = "N|stored", value_parser = Truncation::parse)]
+    truncate: Option<Truncation>,
+    /// Make all texts equally long with padding tokens, and that length a multiple of N [default: what the files of the model
+    /// say, or 1]; with --json a mask is 1 where a token is of the text
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u32).range(1..=RowRules::LENGTH_MAX as i64))]
+    pad: Option<Option<u32>>,
+    /// The padding token or its id [default: what the files of the model name]
+    #[arg(long, value_name = "TOKEN|ID", requires = "pad")]
+    pad_token: Option<String>,
+    /// Where tokens are taken away and padding is put [default: where the files of the model say, or right]
+    #[arg(long, value_enum, value_name = "SIDE")]
+    side: Option<End>,
     /// Say also which bytes of the text each token stands for (with --json)
     #[arg(long, requires = "json")]
     offsets: bool,
@@ -59,18 +59,20 @@ impl Command for Encode {
         tsumugi tokenizer encode runs/tokenizer --file input.txt --lines --truncate 512 --pad=8 --json";
 
     fn run(self) -> Result<Answer, Failure> {
-        let (tokenizer, _) = model::tokenizer(&self.model, &self.trust)?;
+        let (tokenizer, rules) = model::tokenizer_with_rules(&self.model, &self.trust)?;
+        let rules = self.asked(&tokenizer, rules)?;
         let text = match &self.file {
             Some(path) => tsumugi_data::read_text(path)?,
             None => self.text.clone().unwrap_or_default(),
         };
         let texts: Vec<&str> = if self.lines { text.lines().collect() } else { vec![&text] };
-        let rows = texts.iter().map(|text| self.row(&tokenizer, text)).collect::<Result<Vec<Row>, Failure>>()?;
-        let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
-        let length = self.pad.map(|multiple| longest.next_multiple_of(multiple as usize));
+        let rows =
+            texts.iter().map(|text| self.row(&tokenizer, text, &rules)).collect::<Result<Vec<Row>, Failure>>()?;
+        let longest = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0).max(rules.length_min.unwrap_or(0));
+        let length = longest.next_multiple_of(rules.multiple.unwrap_or(1));
         // One filled row at a time: short texts beside a long one would take much more memory than all of them.
-        let rows = rows.into_iter().map(|row| match length {
-            Some(length) => row.padded(tokenizer.padding(), length, self.side.into()),
+        let rows = rows.into_iter().map(|row| match rules.padding {
+            Some(padding) => row.padded(padding, length, rules.padding_side.unwrap_or(Side::Right)),
             None => row,
         });
         match self.json.json {
@@ -78,6 +80,22 @@ impl Command for Encode {
             false => rows.map(|row| row.to_line()).try_for_each(|line| print_line(&line))?,
         }
         Ok(Answer::Done)
+    }
+}
+
+/// How many tokens of a text are kept.
+#[derive(Debug, Clone, Copy)]
+enum Truncation {
+    To(usize),
+    Stored,
+}
+
+impl Truncation {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "stored" => Ok(Self::Stored),
+            _ => text.parse().map(Self::To).map_err(|_| "neither a number nor `stored`".into()),
+        }
     }
 }
 
@@ -137,8 +155,59 @@ impl Row {
 }
 
 impl Encode {
-    fn row(&self, tokenizer: &Tokenizer, text: &str) -> Result<Row, Failure> {
-        let (side, length) = (self.side.into(), self.truncate.unwrap_or(usize::MAX));
+    /// What is to be done with rows: by the flags, and where these leave it open by the files. What was not asked for is none.
+    fn asked(&self, tokenizer: &Tokenizer, stored: RowRules) -> Result<RowRules, Failure> {
+        let mut rules = RowRules::default();
+        let side = self.side.map(Side::from);
+        if let Some(truncation) = self.truncate {
+            rules.truncation_side = side.or(stored.truncation_side);
+            rules.length_max = match truncation {
+                Truncation::To(length) => Some(length),
+                Truncation::Stored => Some(stored.length_max.ok_or_else(|| {
+                    Failure::new(
+                        format!("{} does not say how long a text may be", self.model),
+                        "give the length: `--truncate N`",
+                    )
+                })?),
+            };
+        }
+        if let Some(multiple) = self.pad {
+            rules.padding_side = side.or(stored.padding_side);
+            rules.padding = Some(self.padding(tokenizer, stored.padding)?);
+            match multiple {
+                Some(multiple) => rules.multiple = Some(multiple as usize),
+                None => (rules.multiple, rules.length_min) = (stored.multiple, stored.length_min),
+            }
+        }
+        Ok(rules)
+    }
+
+    /// The token that fills rows.
+    fn padding(&self, tokenizer: &Tokenizer, stored: Option<TokenId>) -> Result<TokenId, Failure> {
+        let Some(name) = &self.pad_token else {
+            return stored.ok_or_else(|| {
+                let hint = match tokenizer.special_tokens().iter().find(|token| token.control) {
+                    Some(token) => {
+                        format!("name one, as `--pad-token '{}'`: it is masked, so any will do", token.content)
+                    }
+                    None => "give the id of one, as `--pad-token 0`: it is masked, so any will do".into(),
+                };
+                Failure::new(format!("{} names no padding token", self.model), hint)
+            });
+        };
+        let size = tokenizer.vocabulary_size();
+        let id = name.parse().ok().filter(|&id: &TokenId| (id as usize) < size);
+        tokenizer.special(name).or(id).or_else(|| tokenizer.token(name)).ok_or_else(|| {
+            Failure::new(
+                format!("`--pad-token {name}` is no token of {}", self.model),
+                format!("give a token of it or an id below {size}; `tsumugi tokenizer inspect` lists control tokens"),
+            )
+        })
+    }
+
+    fn row(&self, tokenizer: &Tokenizer, text: &str, rules: &RowRules) -> Result<Row, Failure> {
+        let length = rules.length_max.unwrap_or(usize::MAX);
+        let side = rules.truncation_side.unwrap_or(Side::Right);
         let (mut ids, mut offsets) = match self.offsets {
             true => {
                 let (ids, offsets) = tokenizer.encode_with_offsets(text)?.into_iter().unzip();

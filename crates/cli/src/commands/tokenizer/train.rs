@@ -1,17 +1,19 @@
 //! `tsumugi tokenizer train`: a vocabulary from text.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use tsumugi_base::io::create_folder;
+use tsumugi_base::limits::TEXT_BYTES_MAX;
 use tsumugi_base::units;
 use tsumugi_data::corpus::CorpusError;
 use tsumugi_data::source::Texts;
-use tsumugi_tokenizer::bpe::{CountingOptions, Split, TextSink};
+use tsumugi_tokenizer::bpe::{CountingOptions, Split, TextSink, safe_pieces};
 use tsumugi_tokenizer::train::{
     Corpus, SentencePieceAlgorithm, SentencePieceConfig, TrainingConfig, WordPieceConfig, byte_tokenizer,
-    character_tokenizer, train_bpe_on, train_sentence_piece, train_word_piece,
+    tokenizer_of_characters, train_bpe_on, train_sentence_piece, train_word_piece,
 };
 use tsumugi_tokenizer::{Statistics, Tokenizer, TokenizerError, special_tokens};
 
@@ -53,9 +55,9 @@ pub struct Train {
     /// The field of JSON lines and tables that holds the text
     #[arg(long, value_name = "FIELD", default_value = "text")]
     text_field: String,
-    /// About the most that is held in memory at once
-    #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = byte_count)]
-    memory: u64,
+    /// About the most that is held in memory at once (not of bytes and characters, which need little) [default: 4G]
+    #[arg(long, value_name = "SIZE", value_parser = byte_count)]
+    memory: Option<u64>,
     #[command(flatten)]
     threads: Threads,
     #[command(flatten)]
@@ -123,7 +125,7 @@ impl Command for Train {
 
     fn run(self) -> Result<Answer, Failure> {
         self.refuse_inert()?;
-        let memory_bytes = self.counting_bytes()?;
+        let memory = self.memory()?;
         let file = self.out.join("tokenizer.json");
         if file.exists() {
             return Err(Failure::new(
@@ -131,10 +133,10 @@ impl Command for Train {
                 "name another folder with `--out`, or remove this file",
             ));
         }
-        let texts = Texts::find(&self.texts, &self.text_field)?;
-        let sample_bytes = (self.memory / SAMPLE_SHARE).min(SAMPLE_BYTES_MAX) as usize;
-        let mut reader = Reader { texts: &texts, sample: String::new(), sample_bytes, failed: None };
-        let tokenizer = self.train(memory_bytes, &mut reader)?;
+        let texts = Texts::find(&self.texts, &self.text_field, memory.document_bytes_max)?;
+        let sample = String::with_capacity(memory.sample_bytes);
+        let mut reader = Reader { texts: &texts, sample, sample_bytes: memory.sample_bytes, failed: None };
+        let tokenizer = self.train(memory.learning_bytes, &mut reader)?;
         create_folder(&self.out)?;
         tokenizer.save(&self.out)?;
         self.show(&tokenizer, &reader.sample)?;
@@ -142,20 +144,37 @@ impl Command for Train {
     }
 }
 
+/// What is held if not said.
+const MEMORY_BYTES: u64 = 4 << 30;
+
 /// The beginning of the text is encoded to see how well the tokenizer does: so much of it, if memory has room.
 const SAMPLE_BYTES_MAX: u64 = 16 << 20;
 
-/// The share of the memory that the sample has; its ids take more than the text.
+/// The share of the memory that the sample has.
 const SAMPLE_SHARE: u64 = 32;
 
-/// What the program and reading take, whatever the text.
-const PROGRAM_BYTES: u64 = 64 << 20;
+/// The share of the memory that a document may have; its line takes as much again.
+const DOCUMENT_SHARE: u64 = 16;
 
-/// What a token of the finished tokenizer takes.
-const TOKEN_BYTES: u64 = 1 << 10;
+/// Of the sample at a time: an encoder takes many times its text.
+const PIECE_BYTES: usize = 1 << 16;
+
+/// What the program and a block of text take, whatever the text: 14 MB on an empty one, a block of 4 MiB as it grows.
+const PROGRAM_BYTES: u64 = 24 << 20;
+
+/// What a token of the finished tokenizer takes, while it is made too: 1.3 kB of byte-level BPE, 1.8 of Unigram.
+const TOKEN_BYTES: u64 = 2 << 10;
 
 /// The least that is worth counting in.
-const COUNTING_BYTES_MIN: u64 = 32 << 20;
+const LEARNING_BYTES_MIN: u64 = 16 << 20;
+
+/// How the memory is used: beside the program and the sample first for counting and learning, then for the tokenizer.
+struct Memory {
+    sample_bytes: usize,
+    /// A document of JSON lines and the like is held as a whole.
+    document_bytes_max: u64,
+    learning_bytes: u64,
+}
 
 /// Longest tokens that are shown.
 const LONGEST: usize = 5;
@@ -195,28 +214,30 @@ impl Reader<'_> {
         }
     }
 
-    /// All of it, for what needs no more than its characters.
-    fn whole(&mut self) -> Result<String, TokenizerError> {
-        let mut whole = String::new();
+    /// Those that the text has.
+    fn characters(&mut self) -> Result<BTreeSet<char>, TokenizerError> {
+        let mut found = BTreeSet::new();
         self.feed(&mut |text| {
-            whole.push_str(text);
+            found.extend(text.chars());
             Ok(())
         })?;
-        Ok(whole)
+        Ok(found)
     }
 }
 
 impl Train {
-    fn train(&self, memory_bytes: u64, reader: &mut Reader<'_>) -> Result<Tokenizer, Failure> {
+    fn train(&self, learning_bytes: u64, reader: &mut Reader<'_>) -> Result<Tokenizer, Failure> {
         interrupt::listen("stopping")?;
         let progress = Progress::new();
         let bytes = reader.texts.bytes();
         let trained = match self.kind {
-            Kind::Bytes => reader.whole().and_then(|_| byte_tokenizer(&special_tokens::all())),
-            Kind::Characters => reader.whole().and_then(|text| character_tokenizer(&text, &special_tokens::all())),
+            Kind::Bytes => reader.feed(&mut |_| Ok(())).and_then(|()| byte_tokenizer(&special_tokens::all())),
+            Kind::Characters => {
+                reader.characters().and_then(|found| tokenizer_of_characters(found, &special_tokens::all()))
+            }
             _ => {
                 let mut feed = |sink: TextSink<'_>| reader.feed(sink);
-                self.learn(memory_bytes, Corpus { bytes, feed: &mut feed }, &progress)
+                self.learn(learning_bytes, Corpus { bytes, feed: &mut feed }, &progress)
             }
         };
         drop(progress);
@@ -233,20 +254,31 @@ impl Train {
         self.vocabulary.unwrap_or(TrainingConfig::default().vocabulary_size)
     }
 
-    /// What is left of the memory for counting and learning.
-    fn counting_bytes(&self) -> Result<u64, Failure> {
-        let fixed = PROGRAM_BYTES.saturating_add(TOKEN_BYTES.saturating_mul(self.vocabulary_size() as u64));
-        let left = self.memory.checked_sub(fixed).filter(|&left| left >= COUNTING_BYTES_MIN);
-        left.ok_or_else(|| {
-            Failure::new(
-                format!("`--memory` is {}: too little to train a tokenizer of this size in", units::bytes(self.memory)),
-                format!("give at least {}", units::bytes(fixed.saturating_add(COUNTING_BYTES_MIN))),
-            )
-        })
+    /// What of the memory is for what; an error if it is too little for the vocabulary.
+    fn memory(&self) -> Result<Memory, Failure> {
+        let given = self.memory.unwrap_or(MEMORY_BYTES);
+        let sample = (given / SAMPLE_SHARE).min(SAMPLE_BYTES_MAX);
+        let tokens_bytes = match self.kind {
+            // Neither is counted or learned.
+            Kind::Bytes | Kind::Characters => 0,
+            _ => TOKEN_BYTES.saturating_mul(self.vocabulary_size() as u64),
+        };
+        let left = given.saturating_sub(PROGRAM_BYTES).saturating_sub(sample);
+        let least = LEARNING_BYTES_MIN.max(tokens_bytes);
+        if left < least {
+            // Whole megabytes above what with a share for the sample is enough.
+            let enough = PROGRAM_BYTES.saturating_add(least) / (SAMPLE_SHARE - 1) * SAMPLE_SHARE;
+            return Err(Failure::new(
+                format!("`--memory` is {}: too little to train a tokenizer of this size in", units::bytes(given)),
+                format!("give at least {}M", (enough >> 20) + 1),
+            ));
+        }
+        let document_bytes_max = (given / DOCUMENT_SHARE).min(TEXT_BYTES_MAX);
+        Ok(Memory { sample_bytes: sample as usize, document_bytes_max, learning_bytes: left })
     }
 
-    fn learn(&self, memory_bytes: u64, corpus: Corpus<'_>, progress: &Progress) -> Result<Tokenizer, TokenizerError> {
-        let mut counting = CountingOptions { memory_bytes, ..CountingOptions::default() };
+    fn learn(&self, learning_bytes: u64, corpus: Corpus<'_>, progress: &Progress) -> Result<Tokenizer, TokenizerError> {
+        let mut counting = CountingOptions { memory_bytes: learning_bytes, ..CountingOptions::default() };
         counting.threads = self.threads.get().unwrap_or(counting.threads);
         let vocabulary_size = self.vocabulary_size();
         let sentence_piece = |algorithm| SentencePieceConfig {
@@ -280,6 +312,7 @@ impl Train {
         let learned: &[Kind] = &[Bpe, Wordpiece, Unigram, SentencepieceBpe];
         let given = [
             ("vocabulary", self.vocabulary.is_some(), learned),
+            ("memory", self.memory.is_some(), learned),
             ("split", self.split.is_some(), &[Bpe][..]),
             ("cased", self.cased, &[Wordpiece]),
             ("no-byte-fallback", self.no_byte_fallback, &[Unigram, SentencepieceBpe]),
@@ -297,7 +330,7 @@ impl Train {
     }
 
     fn show(&self, tokenizer: &Tokenizer, sample: &str) -> Result<(), Failure> {
-        let statistics = Statistics::of(tokenizer, sample, LONGEST);
+        let statistics = Statistics::of_pieces(tokenizer, safe_pieces(sample, PIECE_BYTES), LONGEST);
         let unreachable = tokenizer.unreachable_tokens();
         let Statistics { bytes, tokens, vocabulary_size, .. } = statistics;
         let (bytes_per_token, tokens_per_word) = (statistics.bytes_per_token(), statistics.tokens_per_word());

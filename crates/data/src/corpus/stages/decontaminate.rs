@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use tsumugi_base::io::read_to_string_limited;
-use tsumugi_base::limits::TOKENIZER_FILE_BYTES_MAX;
-use tsumugi_tokenizer::Tokenizer;
+use tsumugi_base::Hint;
+use tsumugi_files::Gate;
+use tsumugi_tokenizer::{ModelTextError, Tokenizer, vocabulary_file};
 
 use super::pieces::numbers;
 use crate::Document;
@@ -16,8 +16,6 @@ use crate::decontaminate::{Benchmark, Cut, Index, Length, Units, cut};
 
 /// A sketch is three numbers for each n-gram of a benchmark (its number, its first byte, the one behind its last), how many these are
 /// before them, and the document's id behind. A decision is the bytes of those that count.
-#[derive(Deserialize)]
-#[serde(try_from = "Settings")]
 pub(super) struct Decontaminate {
     settings: Settings,
     index: Index,
@@ -30,11 +28,11 @@ pub(super) struct Decontaminate {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {
+pub(super) struct Settings {
     benchmarks: Vec<Benchmark>,
     /// Words of an n-gram, 13 if not said; `percentile` is GPT-3's rule.
     n: Option<toml::Value>,
-    /// A `tokenizer.json`, or a folder with one, whose tokens are compared instead of words.
+    /// A model or a vocabulary file, whose tokens are compared instead of words.
     tokenizer: Option<PathBuf>,
     #[serde(default)]
     action: Action,
@@ -55,12 +53,16 @@ impl Settings {
     }
 
     /// What is compared, and the file that says how.
-    fn units(&self) -> Result<(Units, Option<PathBuf>), String> {
+    fn units(&self, gate: &dyn Gate) -> Result<(Units, Option<PathBuf>), String> {
         let Some(path) = &self.tokenizer else { return Ok((Units::Words, None)) };
-        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.clone() };
-        let text = read_to_string_limited(&file, TOKENIZER_FILE_BYTES_MAX).map_err(|error| error.to_string())?;
-        let tokenizer = Tokenizer::from_json(&text).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok((Units::Tokens(Box::new(tokenizer)), Some(file)))
+        let said = |error: ModelTextError| match error.hint() {
+            Some(hint) => format!("{error} ({hint})"),
+            None => error.to_string(),
+        };
+        let (tokenizer, model) = Tokenizer::admit(path, gate).map_err(said)?;
+        let tokenizer = tokenizer.ok_or_else(|| format!("{} has no vocabulary", path.display()))?;
+        let name = model.as_deref().filter(|model| model.gguf().is_none()).and_then(vocabulary_file);
+        Ok((Units::Tokens(Box::new(tokenizer)), Some(name.map_or_else(|| path.clone(), |name| path.join(name)))))
     }
 }
 
@@ -76,12 +78,11 @@ enum Action {
     Cut,
 }
 
-impl TryFrom<Settings> for Decontaminate {
-    type Error = String;
-
-    fn try_from(settings: Settings) -> Result<Self, String> {
+impl Decontaminate {
+    /// The stage, its benchmarks read. `gate` decides about the tokenizer.
+    pub(super) fn new(settings: Settings, gate: &dyn Gate) -> Result<Self, String> {
         let length = settings.length()?;
-        let (units, file) = settings.units()?;
+        let (units, file) = settings.units(gate)?;
         let mut index = Index::new(units);
         let (mut lengths, mut items, mut files) = (Vec::new(), Vec::new(), Vec::from_iter(file));
         for (number, benchmark) in settings.benchmarks.iter().enumerate() {

@@ -22,6 +22,7 @@ mod threshold;
 mod topic;
 
 use serde::de::DeserializeOwned;
+use tsumugi_files::Gate;
 
 use super::{CorpusStage, DocumentStage, Stage};
 
@@ -32,7 +33,7 @@ pub struct StageKind {
     pub name: &'static str,
     /// One line.
     pub about: &'static str,
-    build: fn(toml::Table) -> Result<Stage, String>,
+    build: fn(toml::Table, &dyn Gate) -> Result<Stage, String>,
 }
 
 /// Every kind, in alphabetical order.
@@ -42,10 +43,11 @@ pub const ALL: &[StageKind] = &[
         "Keeps the first of equal texts, paragraphs or lines, in little memory",
     ),
     document::<classifier::Classify>("classifier", "Drops documents by what a trained classifier says"),
-    corpus::<decontaminate::Decontaminate>(
-        "decontaminate",
-        "Finds n-grams of benchmarks: reports, drops or cuts them out",
-    ),
+    StageKind {
+        name: "decontaminate",
+        about: "Finds n-grams of benchmarks: reports, drops or cuts them out",
+        build: |settings, gate| Ok(Stage::Corpus(Box::new(decontaminate::Decontaminate::new(read(settings)?, gate)?))),
+    },
     corpus::<exact_duplicates::ExactDuplicates>("exact-duplicates", "Keeps one of equal texts, paragraphs or lines"),
     document::<filters::Filters>("filters", "Drops documents by the rules of Gopher, C4 and FineWeb"),
     document::<language::Language>("language", "Drops documents in other languages"),
@@ -67,18 +69,18 @@ pub const ALL: &[StageKind] = &[
 ];
 
 impl StageKind {
-    /// The stage with these settings, or what is wrong with them.
-    pub(super) fn build(&self, settings: toml::Table) -> Result<Stage, String> {
-        (self.build)(settings)
+    /// The stage with these settings, or what is wrong with them. `gate` decides about the vocabularies that they name.
+    pub(super) fn build(&self, settings: toml::Table, gate: &dyn Gate) -> Result<Stage, String> {
+        (self.build)(settings, gate)
     }
 }
 
 const fn document<S: DocumentStage + DeserializeOwned + 'static>(name: &'static str, about: &'static str) -> StageKind {
-    StageKind { name, about, build: |settings| Ok(Stage::Document(Box::new(read::<S>(settings)?))) }
+    StageKind { name, about, build: |settings, _| Ok(Stage::Document(Box::new(read::<S>(settings)?))) }
 }
 
 const fn corpus<S: CorpusStage + DeserializeOwned + 'static>(name: &'static str, about: &'static str) -> StageKind {
-    StageKind { name, about, build: |settings| Ok(Stage::Corpus(Box::new(read::<S>(settings)?))) }
+    StageKind { name, about, build: |settings, _| Ok(Stage::Corpus(Box::new(read::<S>(settings)?))) }
 }
 
 fn read<S: DeserializeOwned>(settings: toml::Table) -> Result<S, String> {

@@ -16,7 +16,7 @@ use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchRea
 use crate::dedup::clusters::Clusters;
 use crate::dedup::keep::Keep;
 use crate::dedup::minhash::MinHash;
-use crate::dedup::shingles::{jaccard, set, shingles};
+use crate::dedup::shingles::{Cutting, jaccard, set, shingles};
 use crate::dedup::sorter::Sorter;
 
 /// A sketch is what the document is worth, a key for each bucket, and with `jaccard-min` the set of its shingles.
@@ -34,6 +34,8 @@ pub(super) struct NearDuplicates {
 struct Settings {
     /// Words of a shingle.
     ngram: usize,
+    /// What a word is.
+    words: Cutting,
     /// Of which two documents must share one.
     buckets: usize,
     /// Hashes of a bucket, which must all be equal.
@@ -54,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ngram: 5,
+            words: Cutting::default(),
             buckets: 14,
             hashes: 8,
             seed: 1,
@@ -78,9 +81,10 @@ impl TryFrom<Settings> for NearDuplicates {
         }
         let keep = settings.keep.as_deref().map_or(Ok(Keep::First), str::parse)?;
         let functions = MinHash::new(settings.buckets, settings.hashes, settings.seed);
-        let Settings { ngram, buckets, hashes, seed, jaccard_min, against, save_keys, .. } = settings.clone();
+        let Settings { ngram, words, buckets, hashes, seed, jaccard_min, against, save_keys, .. } = settings.clone();
         let made_by = json!({
-            "ngram": ngram, "buckets": buckets, "hashes": hashes, "seed": seed, "has_sets": jaccard_min.is_some(),
+            "ngram": ngram, "words": words, "buckets": buckets, "hashes": hashes, "seed": seed,
+            "has_sets": jaccard_min.is_some(),
         });
         let others = OtherRuns::open(against, save_keys, "near-duplicates", made_by)?;
         Ok(Self { settings, keep, functions, others })
@@ -90,7 +94,7 @@ impl TryFrom<Settings> for NearDuplicates {
 impl CorpusStage for NearDuplicates {
     fn sketch(&self, document: &Document, sketch: &mut Vec<u8>) {
         sketch.extend_from_slice(&self.keep.worth(document).to_le_bytes());
-        let shingles = shingles(document.text(), self.settings.ngram);
+        let shingles = shingles(document.text(), self.settings.ngram, self.settings.words);
         self.functions.keys(&shingles).iter().for_each(|key| sketch.extend_from_slice(&key.to_le_bytes()));
         if self.settings.jaccard_min.is_some() {
             set(&shingles).iter().for_each(|shingle| sketch.extend_from_slice(&shingle.to_le_bytes()));

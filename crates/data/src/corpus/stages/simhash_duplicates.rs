@@ -10,7 +10,7 @@ use super::other_runs::OtherRuns;
 use crate::Document;
 use crate::corpus::{Context, CorpusError, CorpusStage, DecisionWriter, SketchReader, Verdict};
 use crate::dedup::keep::Keep;
-use crate::dedup::shingles::shingles;
+use crate::dedup::shingles::{Cutting, shingles};
 use crate::dedup::simhash::{DISTANCE_MAX, fingerprint, masks, pairs_within};
 use crate::dedup::sorter::Sorter;
 
@@ -65,7 +65,7 @@ impl TryFrom<Settings> for SimHashDuplicates {
 impl CorpusStage for SimHashDuplicates {
     fn sketch(&self, document: &Document, sketch: &mut Vec<u8>) {
         sketch.extend_from_slice(&self.keep.worth(document).to_le_bytes());
-        if let Some(print) = fingerprint(&shingles(document.text(), self.settings.ngram)) {
+        if let Some(print) = fingerprint(&shingles(document.text(), self.settings.ngram, Cutting::Simplified)) {
             sketch.extend_from_slice(&print.to_le_bytes());
         }
     }

@@ -10,32 +10,30 @@ use super::*;
 /// The logarithm of each piece's probability.
 type Model = BTreeMap<String, f64>;
 
-/// Texts of pieces; of a character without one, none.
-type Path<'a> = Vec<Option<&'a str>>;
+/// Texts of pieces.
+type Path<'a> = Vec<&'a str>;
 
 fn is_single(piece: &str) -> bool {
     piece.chars().count() == 1
 }
 
 /// All substrings of two characters or more that repeat, unless always the same character comes behind; and whole words.
-fn candidates(words: &[(String, u64)], required: &HashSet<char>, length_max: usize) -> Vec<(String, u64)> {
+fn candidates(words: &[(String, u64)], length_max: usize) -> Vec<(String, u64)> {
     // What comes behind each place of a substring; nothing at the end of what a suffix may have.
     let mut places: BTreeMap<String, Vec<Option<char>>> = BTreeMap::new();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut whole = BTreeSet::new();
     for (word, count) in words {
-        for stretch in word.split(|c| !required.contains(&c)) {
-            let letters: Vec<char> = stretch.chars().collect();
-            if letters.len() <= length_max {
-                whole.insert(stretch.to_owned());
-            }
-            for start in 0..letters.len() {
-                let longest = letters.len().min(start + length_max);
-                for end in start + 1..=longest {
-                    let piece: String = letters[start..end].iter().collect();
-                    places.entry(piece.clone()).or_default().push((end < longest).then(|| letters[end]));
-                    *counts.entry(piece).or_default() += count;
-                }
+        let letters: Vec<char> = word.chars().collect();
+        if letters.len() <= length_max {
+            whole.insert(word.to_owned());
+        }
+        for start in 0..letters.len() {
+            let longest = letters.len().min(start + length_max);
+            for end in start + 1..=longest {
+                let piece: String = letters[start..end].iter().collect();
+                places.entry(piece.clone()).or_default().push((end < longest).then(|| letters[end]));
+                *counts.entry(piece).or_default() += count;
             }
         }
     }
@@ -51,20 +49,15 @@ fn candidates(words: &[(String, u64)], required: &HashSet<char>, length_max: usi
 }
 
 /// All ways to cut a word, with the logarithms of their probabilities.
-fn ways<'a>(word: &'a str, model: &Model, unknown: f64, without: Option<&str>) -> Vec<(f64, Path<'a>)> {
+fn ways<'a>(word: &'a str, model: &Model, without: Option<&str>) -> Vec<(f64, Path<'a>)> {
     if word.is_empty() {
         return vec![(0.0, Vec::new())];
     }
     let mut found = Vec::new();
     for end in word.char_indices().map(|(at, letter)| at + letter.len_utf8()) {
         let piece = &word[..end];
-        let (piece, score) = match model.get(piece) {
-            Some(_) if without == Some(piece) => continue,
-            Some(&score) => (Some(piece), score),
-            None if is_single(piece) => (None, unknown),
-            None => continue,
-        };
-        for (rest, mut path) in ways(&word[end..], model, unknown, without) {
+        let Some(&score) = model.get(piece).filter(|_| without != Some(piece)) else { continue };
+        for (rest, mut path) in ways(&word[end..], model, without) {
             path.insert(0, piece);
             found.push((score + rest, path));
         }
@@ -72,22 +65,18 @@ fn ways<'a>(word: &'a str, model: &Model, unknown: f64, without: Option<&str>) -
     found
 }
 
-fn best<'a>(word: &'a str, model: &Model, unknown: f64, without: Option<&str>) -> Path<'a> {
-    ways(word, model, unknown, without).into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("there is a way").1
-}
-
-fn unknown_of(model: &Model) -> f64 {
-    model.values().copied().fold(f64::MAX, f64::min) - UNKNOWN_PENALTY
+fn best<'a>(word: &'a str, model: &Model, without: Option<&str>) -> Path<'a> {
+    ways(word, model, without).into_iter().max_by(|a, b| a.0.total_cmp(&b.0)).expect("there is a way").1
 }
 
 /// One round of expectation and maximization.
 fn round(words: &[(String, u64)], model: &Model) -> Model {
     let mut expected: BTreeMap<&str, f64> = model.keys().map(|piece| (piece.as_str(), 0.0)).collect();
     for (word, count) in words {
-        let all = ways(word, model, unknown_of(model), None);
+        let all = ways(word, model, None);
         let total: f64 = all.iter().map(|(score, _)| score.exp()).sum();
         for (score, path) in &all {
-            for piece in path.iter().flatten() {
+            for piece in path {
                 *expected.get_mut(piece).unwrap() += *count as f64 * score.exp() / total;
             }
         }
@@ -107,10 +96,9 @@ fn plain_digamma(x: f64) -> f64 {
 /// The text's logarithm of likelihood (each word cut in its best way, frequencies for probabilities) that is lost per token when a
 /// piece goes and its next best spelling takes its place.
 fn losses(words: &[(String, u64)], model: &Model) -> BTreeMap<String, f64> {
-    let unknown = unknown_of(model);
     let mut counts: BTreeMap<&str, f64> = BTreeMap::new();
     for (word, count) in words {
-        for piece in best(word, model, unknown, None).into_iter().flatten() {
+        for piece in best(word, model, None) {
             *counts.entry(piece).or_default() += *count as f64;
         }
     }
@@ -120,17 +108,17 @@ fn losses(words: &[(String, u64)], model: &Model) -> BTreeMap<String, f64> {
             return f64::INFINITY;
         }
         let Some(&count) = counts.get(piece.as_str()) else { return f64::NEG_INFINITY };
-        let other = best(piece, model, unknown, Some(piece));
+        let other = best(piece, model, Some(piece));
         let all_then = all + count * (other.len() as f64 - 1.0);
         let count_then = |part: &str| counts.get(part).copied().unwrap_or(0.0) + count;
-        let instead: f64 = other.into_iter().flatten().map(|part| (count_then(part) / all_then).ln()).sum();
+        let instead: f64 = other.into_iter().map(|part| (count_then(part) / all_then).ln()).sum();
         count / all * ((count / all).ln() - instead)
     };
     model.keys().map(|piece| (piece.clone(), loss(piece))).collect()
 }
 
-fn learn_plainly(words: &[(String, u64)], characters: &[char], size: usize, length_max: usize) -> Model {
-    let seeds = candidates(words, &characters.iter().copied().collect(), length_max);
+fn learn_plainly(words: &[(String, u64)], size: usize, length_max: usize) -> Model {
+    let seeds = candidates(words, length_max);
     let all: f64 = seeds.iter().map(|(_, score)| *score as f64).sum();
     let mut model: Model = seeds.into_iter().map(|(piece, score)| (piece, (score as f64 / all).ln())).collect();
     let last = (size as f64 * SURPLUS) as usize;
@@ -177,20 +165,19 @@ fn pieces_and_scores_are_those_of_the_definition() {
         let mut stream = Stream::new(Key::from_seed(seed));
         let words = random_words(&mut stream);
         let characters: BTreeSet<char> = words.iter().flat_map(|(word, _)| word.chars()).collect();
-        // In every third text a character has no piece.
-        let characters: Vec<char> = characters.into_iter().skip(usize::from(seed % 3 == 0)).collect();
         let length_max = 2 + stream.below(5) as usize;
         let counted = words.iter().map(|(word, count)| (word.clone().into_bytes(), *count)).collect();
         let counts = WordCounts { words: counted, dropped: 0 };
-        let seeds = candidates(&words, &characters.iter().copied().collect(), length_max);
-        let mut fast_seeds = super::seeds(&counts, &characters.iter().copied().collect(), length_max);
+        let seeds = candidates(&words, length_max);
+        let mut fast_seeds = super::seeds(&counts, length_max, usize::MAX);
         fast_seeds.sort_unstable();
         assert_eq!(fast_seeds, seeds, "{words:?}");
         for size in [characters.len() + 2, characters.len() + 6, 1000] {
             pruned += usize::from(seeds.len() > size);
-            let plain = learn_plainly(&words, &characters, size, length_max);
+            let plain = learn_plainly(&words, size, length_max);
+            let options = CountingOptions { threads: 3, ..CountingOptions::default() };
             let fast: BTreeMap<String, f32> =
-                learn(&counts, &characters, size, length_max, 3, &Silent).unwrap().into_iter().collect();
+                learn(&counts, size, length_max, &options, &Silent).unwrap().into_iter().collect();
             assert_eq!(fast.keys().collect::<Vec<_>>(), plain.keys().collect::<Vec<_>>(), "{seed} {size} {words:?}");
             for (piece, score) in &plain {
                 assert!((f64::from(fast[piece]) - score).abs() < 1e-5 * score.abs().max(1.0), "{seed} {size} {piece}");
@@ -198,4 +185,18 @@ fn pieces_and_scores_are_those_of_the_definition() {
         }
     }
     assert!(pruned > 60, "pieces were pruned in {pruned} cases");
+}
+
+#[test]
+fn little_memory_means_fewer_candidates_the_best_ones() {
+    let words: Vec<_> = random_words(&mut Stream::new(Key::from_seed(1)));
+    let words = words.into_iter().map(|(word, count)| (word.into_bytes(), count)).collect();
+    let counts = WordCounts { words, dropped: 0 };
+    let all = super::seeds(&counts, 4, usize::MAX);
+    let few = super::seeds(&counts, 4, 3);
+    let singles = all.iter().filter(|(piece, _)| is_single(piece)).count();
+    assert!(all.len() > singles + 3);
+    assert_eq!(few, all[..singles + 3]);
+    let options = CountingOptions { memory_bytes: 3 * SEED_BYTES, ..CountingOptions::default() };
+    assert!(learn(&counts, 1000, 4, &options, &Silent).unwrap().len() <= singles + 3);
 }
