@@ -105,10 +105,10 @@ impl Judgement {
     /// Whether it is a text that has the name of a pickle and is none: nothing loads, and where nothing is imported or got from the
     /// loader there is nothing to call.
     fn is_mere_text(&self, bytes: &[u8]) -> bool {
-        const BYTES_MAX: usize = 64 << 20;
         let acts = self.imports || self.asks_loader && self.calls_at_all || self.is_whole || self.limit.is_some();
-        let is_control = |byte: &u8| *byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C);
-        !acts && bytes.len() <= BYTES_MAX && std::str::from_utf8(bytes).is_ok() && !bytes.iter().any(is_control)
+        // In whatever letters: Latin-1, too. A pickle with the mark of one is no text.
+        let is_letter = |byte: &u8| *byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C);
+        !acts && bytes.first() != Some(&opcode::PROTO) && bytes.iter().all(is_letter)
     }
 
     /// The worst that was found by names alone: of what is denied, and in whole pickles of what is called unknown.

@@ -298,6 +298,7 @@ fn a_text_named_like_a_pickle_is_a_text() {
             assert_eq!(found(text.as_bytes(), name), [("format-mismatch", Severity::Low)], "{name} {text}");
         }
     }
+    assert_eq!(found(b"Li\xE7\xE3o um\n", "tutor.pt"), [("format-mismatch", Severity::Low)], "Latin-1");
     // What acts is no mere text, wherever it begins; nor is a pickle that was cut in what is no text.
     assert_eq!(worst(b"=\ncos\nsystem\n(S'a'\ntR.", "a.pt"), Some(Severity::Critical));
     assert_eq!(worst(b"cmy\nf\n(S'a'\ntRx", "a.pkl"), Some(Severity::Medium));
