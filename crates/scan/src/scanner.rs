@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -179,6 +180,10 @@ impl Scanner {
 
     fn opened(&self, path: &Path) -> Result<Scanned, FileError> {
         let failed = |source| FileError::read(path, source);
+        // It was a file when it was listed, minutes ago; opening a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no plain file any more")));
+        }
         let file = File::open(path).map_err(failed)?;
         let stamp = |file: &File| Ok(Stamp::of(&file.metadata().map_err(failed)?));
         let before = stamp(&file)?;
@@ -299,10 +304,12 @@ mod tests {
     #[test]
     fn a_file_that_is_gone_again_does_not_keep_from_the_others() {
         let folder = temporary_folder();
-        let files = ["a.pkl", "b.pkl"].map(|name| folder.path().join(name));
+        let files = ["a.pkl", "b.pkl", "c.pkl"].map(|name| folder.path().join(name));
         fs::write(&files[1], b"cos\nsystem\n(S'ls'\ntR.").expect("it is written");
+        fs::create_dir(&files[2]).expect("it is made");
         let report = Scanner::new(Limits::default(), 2).scan_files(&files, Vec::new(), &Silent).expect("no cache");
-        assert_eq!(report.files.iter().map(|file| file.unread.is_some()).collect::<Vec<_>>(), [true, false]);
+        let unread = |file: usize| report.files[file].unread.as_deref().unwrap_or_default();
+        assert!(unread(0).contains("no such file") && unread(1).is_empty() && unread(2).contains("no plain file"));
         assert_eq!(report.files[1].worst(), Some(crate::Severity::Critical));
     }
 }
