@@ -392,6 +392,23 @@ pub fn read_opened_limited(mut file: &File, path: &Path, bytes_max: u64) -> Resu
     Ok(bytes)
 }
 
+/// [`read_limited`] of a plain file: opening a pipe by its name would wait for its writer. One that is open already
+/// (`/dev/stdin`, a shell's `<(…)`) is read.
+pub fn read_plain(path: &Path, bytes_max: u64) -> Result<Vec<u8>, TextError> {
+    let about = fs::metadata(path).map_err(|source| FileError::read(path, source))?;
+    if !about.is_file() && !about.is_dir() && !is_open_pipe(path) {
+        return Err(FileError::read(path, io::Error::other("it is no plain file")).into());
+    }
+    read_limited(path, bytes_max)
+}
+
+/// Whether a path that leads to a pipe has no name behind it, but a handle of a process: links of `/dev/fd` lead to
+/// `pipe:[123]`, which is no path.
+fn is_open_pipe(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|about| about.is_symlink())
+        && fs::canonicalize(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// Reads a UTF-8 text of at most `bytes_max` bytes. A missing, empty, binary and too large file, and a folder, are
 /// distinct errors. A UTF-8 byte-order mark is dropped.
 pub fn read_to_string_limited(path: &Path, bytes_max: u64) -> Result<String, TextError> {

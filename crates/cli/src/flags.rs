@@ -1,9 +1,13 @@
 //! Flags that several commands share. A command takes a group only if it uses all of it.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 
-use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, Args, Command, ValueEnum};
 use tsumugi_base::{error_chain, units};
 use tsumugi_files::{Admitted, Gate, ModelFiles, OpenFolder, Refusal};
 use tsumugi_infer::text::{Options, Placement, SamplingParameters, TooLarge, ranges};
@@ -55,13 +59,38 @@ pub struct Trust {
     allow_unsafe: bool,
     /// Whose signature a model must have, and which findings are known (TOML; docs/scan.md). Where a signature is demanded,
     /// `--allow-unsafe` does not replace it
-    #[arg(long, value_name = "FILE", env = "TSUMUGI_POLICY", value_parser = policy())]
+    #[arg(long, value_name = "FILE", env = "TSUMUGI_POLICY", value_parser = PolicyParser)]
     policy: Option<Arc<Policy>>,
 }
 
 /// Reads a policy while the command line is read: what is wrong with it is said before anything is done.
-fn policy() -> impl TypedValueParser<Value = Arc<Policy>> {
-    PathBufValueParser::new().try_map(|file| Policy::read(&file).map(Arc::new).map_err(|error| error_chain(&error)))
+#[derive(Debug, Clone)]
+struct PolicyParser;
+
+impl TypedValueParser for PolicyParser {
+    type Value = Arc<Policy>;
+
+    fn parse_ref(&self, command: &Command, flag: Option<&Arg>, value: &OsStr) -> Result<Arc<Policy>, clap::Error> {
+        self.parse_ref_(command, flag, value, ValueSource::CommandLine)
+    }
+
+    /// Says where the policy was named: who set a variable looks for no flag.
+    fn parse_ref_(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+        source: ValueSource,
+    ) -> Result<Arc<Policy>, clap::Error> {
+        Policy::read(Path::new(value)).map(Arc::new).map_err(|error| {
+            let place = match source {
+                ValueSource::EnvVariable => "in the environment variable TSUMUGI_POLICY",
+                _ => "for '--policy <FILE>'",
+            };
+            let message = format!("invalid value '{}' {place}: {}\n", value.display(), error_chain(&error));
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 impl Gate for Trust {

@@ -150,9 +150,9 @@ impl OpenFolder {
         &self.path
     }
 
-    /// The file, if only one is open.
+    /// The file, if one was opened and not a folder.
     pub fn only_file(&self) -> Option<&OpenFile> {
-        self.files.values().next().filter(|_| self.files.len() == 1)
+        self.files.values().next().filter(|_| self.files.len() == 1 && !self.is_whole)
     }
 
     /// Names and files, in alphabetical order.

@@ -9,6 +9,7 @@ use crate::admission::Refusal;
 use crate::checkpoint_index::IndexError;
 use crate::element_type::ElementType;
 use crate::gguf::GgufError;
+use crate::looks_like::LooksLike;
 use crate::safetensors::SafetensorsError;
 use crate::torch::TorchError;
 
@@ -100,6 +101,8 @@ pub enum FilesError {
         file: PathBuf,
         /// What the parser said.
         reason: String,
+        /// What the file seems to be instead.
+        looks_like: Option<LooksLike>,
     },
     /// One tensor in two parts of a model.
     #[error("tensor `{tensor}` is in {first} and in {second}", first = .first.display(), second = .second.display())]
@@ -217,6 +220,7 @@ impl Hint for FilesError {
             Self::WhichGguf { path, files } => {
                 Some(format!("give one of them: {}", path.join(files.first()?).display()))
             }
+            Self::NotJson { looks_like: Some(kind), .. } => Some(kind.hint().into()),
             Self::NotJson { .. } => Some("the file is cut short or damaged; fetch or copy it again".into()),
             Self::TensorInTwoFiles { .. } => Some("the parts are not of one model; fetch them again together".into()),
             Self::NotWidened { .. } => {

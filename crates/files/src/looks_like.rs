@@ -23,10 +23,15 @@ impl LooksLike {
         Self::of(bytes).filter(|&found| found != expected)
     }
 
-    fn of(bytes: &[u8]) -> Option<Self> {
+    /// What the first bytes are, where they are known.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         let start = bytes.get(..bytes.len().min(64)).unwrap_or_default().trim_ascii_start();
         let starts = |words: &[u8]| start.len() >= words.len() && start[..words.len()].eq_ignore_ascii_case(words);
-        if starts(b"version https://git-lfs") {
+        let is_pointer =
+            [b"version https://git-lfs".as_slice(), b"version https://hawser", b"version http://git-media"]
+                .into_iter()
+                .any(starts);
+        if is_pointer {
             Some(Self::GitLfsPointer)
         } else if starts(b"<!doctype") || starts(b"<html") {
             Some(Self::WebPage)
@@ -44,7 +49,7 @@ impl LooksLike {
     }
 
     /// What it is and what to do.
-    pub(crate) fn hint(self) -> &'static str {
+    pub fn hint(self) -> &'static str {
         match self {
             Self::GitLfsPointer => "it is a Git LFS pointer, not the file: run `git lfs pull` there",
             Self::WebPage => "it is a web page, usually an error of the server; fetch the file again",

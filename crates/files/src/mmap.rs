@@ -23,7 +23,7 @@ pub use lost::tell_lost_mappings;
 pub struct MappedFile {
     path: PathBuf,
     // Before the mapping, so that it is dropped first.
-    _watched: Watched,
+    watched: Watched,
     map: Mmap,
 }
 
@@ -36,6 +36,21 @@ impl MappedFile {
 
     /// Maps a file that is already open; `path` is for messages only. The handle may be closed afterwards.
     pub fn of(file: &File, path: &Path) -> Result<Self, FileError> {
+        Self::mapped(file, path, false)
+    }
+
+    /// The same for whoever looks at many files and can do without one: where [`tell_lost_mappings`] is in force, a page that
+    /// is gone reads as zeros, and [`is_whole`](Self::is_whole) says so afterwards.
+    pub fn of_fleeting(file: &File, path: &Path) -> Result<Self, FileError> {
+        Self::mapped(file, path, true)
+    }
+
+    /// Whether all that was read of it up to now was the file's.
+    pub fn is_whole(&self) -> bool {
+        !self.watched.is_lost()
+    }
+
+    fn mapped(file: &File, path: &Path, goes_on: bool) -> Result<Self, FileError> {
         let failed = |source| FileError::read(path, source);
         if file.metadata().map_err(failed)?.is_dir() {
             return Err(failed(std::io::ErrorKind::IsADirectory.into()));
@@ -46,8 +61,8 @@ impl MappedFile {
         // it checked itself, so that changed bytes may give wrong numbers but never an access out of bounds.
         let map = unsafe { Mmap::map(file) }.map_err(failed)?;
         let addresses = map.as_ptr_range();
-        let watched = Watched::new(addresses.start as usize..addresses.end as usize, path);
-        Ok(Self { path: path.to_owned(), _watched: watched, map })
+        let watched = Watched::new(addresses.start as usize..addresses.end as usize, path, goes_on);
+        Ok(Self { path: path.to_owned(), watched, map })
     }
 
     /// Gives the memory of these bytes back to the system, which reads them again when they are touched. For what was

@@ -15,6 +15,7 @@ use crate::admission::{Admitted, Gate, OpenFolder};
 use crate::checkpoint_index::parse_index;
 use crate::error::FilesError;
 use crate::gguf::{GgufModel, Metadata, files_of};
+use crate::looks_like::LooksLike;
 use crate::safetensors::{MODEL_FILE, MODEL_INDEX_FILE};
 use crate::tensor_file::{ReadContents, TensorFile, safetensors_contents, torch_contents};
 
@@ -108,6 +109,7 @@ impl ModelFiles {
         let not_json = |error: serde_json::Error| FilesError::NotJson {
             file: self.folder.path().join(name),
             reason: error.to_string(),
+            looks_like: LooksLike::of(text.as_bytes()),
         };
         serde_json::from_str(text).map(Some).map_err(not_json)
     }

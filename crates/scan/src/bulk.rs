@@ -14,7 +14,7 @@ const BLOCK: usize = 256 << 10;
 /// Bytes of a block that are searched with the next one, too: the longest sign, and the longest key.
 const OVERLAP: usize = 512;
 
-/// Bytes of a pickle or program that are looked at.
+/// Bytes of a program that are looked at.
 const LOOKED_AT: usize = 1 << 20;
 
 /// What a pickle begins with: `PROTO` and the protocol; in older ones the import of what runs code.
@@ -47,7 +47,7 @@ pub fn look(bytes: &[u8], scan: &mut Scan<'_>) {
         // What a file begins with is judged by its format.
         for at in pickles.iter().flat_map(starts).filter(|at| *at > 0) {
             if pickle::may_begin(&bytes[at..]) {
-                pickle::scan_embedded(&bytes[..bytes.len().min(at + LOOKED_AT)], at, scan);
+                pickle::scan_embedded(bytes, at, scan);
             }
         }
         for at in programs.iter().flat_map(starts).filter(|at| *at > 0) {

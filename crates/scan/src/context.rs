@@ -88,7 +88,7 @@ impl Input<'_> {
 
     /// The same of what is not a pointer of Git LFS, which has the name of the file that it stands for.
     pub fn is_named(&self, extensions: &[&str]) -> bool {
-        self.has_extension(extensions) && !self.bytes.starts_with(formats::POINTER)
+        self.has_extension(extensions) && !formats::is_pointer(self.bytes)
     }
 }
 

@@ -7,13 +7,12 @@ use std::thread;
 use std::time::SystemTime;
 
 use tsumugi_base::error_chain;
-use tsumugi_base::io::{TextError, text_from_bytes};
+use tsumugi_base::io::{TextError, read_plain, text_from_bytes};
 use tsumugi_base::progress::Silent;
 use tsumugi_files::{Gate, OpenFolder, Refusal};
 
 use crate::context::{Limits, Reach};
 use crate::finding::{FileReport, Finding, Severity};
-use crate::plain::read_plain;
 use crate::policy::{Policy, Signatures};
 use crate::provenance::{HashError, SIGNATURE_BYTES_MAX, SIGNATURE_FILE, Trust, Verdict, VerifyOptions, verify_open};
 use crate::rules::{self, Rule};
@@ -50,8 +49,11 @@ impl ScanGate<'_> {
                     return Ok(());
                 }
                 let (policy, path) = (signatures.policy.display(), path.display());
-                let next_step =
-                    format!("fetch it with its signature, or `tsumugi sign {} --key FILE`", model.display());
+                let next_step = format!(
+                    "get the signature from whoever published the model and lay it there; `tsumugi sign` is for models of \
+                     your own; `[signatures]` in {policy} says who is believed, and with `required = false` that a \
+                     model may have none"
+                );
                 return refused(format!("{policy} demands a signature, and there is no {path}"), next_step);
             }
             Err(error) => {

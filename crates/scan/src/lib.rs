@@ -24,7 +24,6 @@ mod hdf5;
 mod listing;
 mod path_pattern;
 mod pickle;
-mod plain;
 mod policy;
 pub mod provenance;
 pub mod rules;

@@ -28,14 +28,13 @@ use std::time::SystemTime;
 
 use serde::Deserialize;
 use toml::value::Datetime;
-use tsumugi_base::io::{TextError, text_from_bytes};
+use tsumugi_base::io::{TextError, read_plain, text_from_bytes};
 use tsumugi_base::limits::{PEM_BYTES_MAX, RECIPE_BYTES_MAX};
 use tsumugi_base::run_record::utc_timestamp;
 use tsumugi_base::{Hint, error_chain};
 
 use crate::finding::{FileReport, Severity, Suppressed};
 use crate::path_pattern::PathPattern;
-use crate::plain::read_plain;
 use crate::provenance::{Certificate, PublicKey, roots_from_pem};
 use crate::rules::{self, LIMIT};
 

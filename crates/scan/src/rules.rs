@@ -169,6 +169,10 @@ rules! {
         "Whoever has the file can use it.",
         "revoke it, and publish the file without it",
         [];
+    EXTERNAL_PATH "config-path" High "a configuration names files outside of its model's folder",
+        "Whoever loads the model reads the path that the file gives, and may load weights from there.",
+        "do not load the model; take it from its author again",
+        [];
     LIMIT "limit" Medium "not everything was looked at",
         "The file is larger or deeper than the scanner's limits, or could not be read.",
         "scan its parts one by one, or raise the limit",

@@ -1,7 +1,9 @@
-//! Files and folders, over threads.
+//! Files and folders, over threads. A file that another program takes away or writes to meanwhile is a finding of its own, and
+//! the others are looked at.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -178,6 +180,10 @@ impl Scanner {
 
     fn opened(&self, path: &Path) -> Result<Scanned, FileError> {
         let failed = |source| FileError::read(path, source);
+        // It was a file when it was listed, minutes ago; opening a pipe would wait for its writer.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::other("it is no plain file any more")));
+        }
         let file = File::open(path).map_err(failed)?;
         let stamp = |file: &File| Ok(Stamp::of(&file.metadata().map_err(failed)?));
         let before = stamp(&file)?;
@@ -186,10 +192,39 @@ impl Scanner {
             return Ok(Scanned { file, stamp: before, is_remembered: true });
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let bytes = MappedFile::of(&file, path)?;
-        let report = FileReport { path: path.to_owned(), ..scan_bytes(&bytes, &name, &self.limits) };
+        let state = Written::of(&file);
+        let bytes = MappedFile::of_fleeting(&file, path)?;
+        let report = FileReport { path: path.to_owned(), ..self.mapped(&bytes, &name, &file, state) };
         let stamp = before.filter(|before| stamp(&file).is_ok_and(|after| after == Some(*before)));
         Ok(Scanned { file: report, stamp, is_remembered: false })
+    }
+
+    /// Looks at a mapped file. One that another program shortened or wrote to, so that it is no longer as it was `before`, was not
+    /// looked at as a whole, whatever was found.
+    fn mapped(&self, bytes: &MappedFile, name: &str, file: &File, before: Option<Written>) -> FileReport {
+        let mut scan = Scan::new(&self.limits);
+        scan.input(&Input { bytes, name, expectation: Expectation::File });
+        if !bytes.is_whole() {
+            scan.unread(None, "it was shortened, or its disk failed, while it was looked at");
+        } else if Written::of(file) != before {
+            scan.unread(None, "it was written to while it was looked at");
+        }
+        FileReport { bytes: bytes.len() as u64, ..scan.into_report() }
+    }
+}
+
+/// What changes when somebody writes to a file; a new name or owner is no matter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    bytes: u64,
+    time: Option<SystemTime>,
+}
+
+impl Written {
+    /// None if the system does not say.
+    fn of(file: &File) -> Option<Self> {
+        let about = file.metadata().ok()?;
+        Some(Self { bytes: about.len(), time: about.modified().ok() })
     }
 }
 
@@ -230,5 +265,51 @@ fn beside_weights(reports: &mut [FileReport], with_weights: &mut BTreeSet<PathBu
         if is_python(&report.path) && report.path.parent().is_some_and(|folder| with_weights.contains(folder)) {
             formats::tell_python(report);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules;
+    use tsumugi_base::progress::Silent;
+    use tsumugi_base::testing::temporary_folder;
+
+    /// Looks at a file of a megabyte that `change` is done to once it is mapped.
+    #[cfg(unix)]
+    fn looked_at(change: impl FnOnce(&File)) -> FileReport {
+        tsumugi_files::mmap::tell_lost_mappings().expect("nobody else takes the signal");
+        let folder = temporary_folder();
+        let path = folder.path().join("a.bin");
+        fs::write(&path, vec![b'a'; 1 << 20]).expect("it is written");
+        let file = File::options().read(true).write(true).open(&path).expect("it is there");
+        let before = Written::of(&file);
+        let bytes = MappedFile::of_fleeting(&file, &path).expect("it is mapped");
+        change(&file);
+        let limits = Limits { reach: crate::Reach::Everything, ..Limits::default() };
+        Scanner::new(limits, 1).mapped(&bytes, "a.bin", &file, before)
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_that_changes_meanwhile_was_not_looked_at() {
+        let report = looked_at(|file| file.set_len(10).expect("it is ours"));
+        assert_eq!(report.findings.iter().map(|finding| finding.rule.id).collect::<Vec<_>>(), [rules::LIMIT.id]);
+        assert!(report.unread.is_some_and(|why| why.contains("shortened")));
+        let report = looked_at(|file| file.set_len(2 << 20).expect("it is ours"));
+        assert!(report.unread.is_some_and(|why| why.contains("written to")));
+        assert_eq!(looked_at(|_| {}).unread, None);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_again_does_not_keep_from_the_others() {
+        let folder = temporary_folder();
+        let files = ["a.pkl", "b.pkl", "c.pkl"].map(|name| folder.path().join(name));
+        fs::write(&files[1], b"cos\nsystem\n(S'ls'\ntR.").expect("it is written");
+        fs::create_dir(&files[2]).expect("it is made");
+        let report = Scanner::new(Limits::default(), 2).scan_files(&files, Vec::new(), &Silent).expect("no cache");
+        let unread = |file: usize| report.files[file].unread.as_deref().unwrap_or_default();
+        assert!(unread(0).contains("no such file") && unread(1).is_empty() && unread(2).contains("no plain file"));
+        assert_eq!(report.files[1].worst(), Some(crate::Severity::Critical));
     }
 }

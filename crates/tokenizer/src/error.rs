@@ -1,6 +1,7 @@
 //! What can go wrong with a tokenizer or a chat template.
 
 use tsumugi_base::{FileError, Hint};
+use tsumugi_files::LooksLike;
 
 /// An error of this crate, holding the values that disagreed.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,10 @@ pub enum TokenizerError {
     },
     /// A file that is no vocabulary, by its first bytes.
     #[error("no vocabulary that is known: neither JSON, nor ranks of tiktoken, nor a SentencePiece model, nor GGUF")]
-    UnknownFile,
+    UnknownFile {
+        /// What the file seems to be instead.
+        looks_like: Option<LooksLike>,
+    },
     /// A component we do not have.
     #[error("tokenizer.json asks for something this version does not support: {reason}")]
     Unsupported {
@@ -141,7 +145,8 @@ impl Hint for TokenizerError {
                 Some("write the model as a folder, whose tokenizer.json holds any vocabulary".into())
             }
             Self::Unsupported { .. } => Some("supported are the models BPE, WordPiece, Unigram and WordLevel".into()),
-            Self::UnknownFile => Some(
+            Self::UnknownFile { looks_like: Some(kind) } => Some(kind.hint().into()),
+            Self::UnknownFile { looks_like: None } => Some(
                 "give a tokenizer.json, tokenizer.model, tekken.json, *.tiktoken or *.gguf, or a folder with one"
                     .into(),
             ),

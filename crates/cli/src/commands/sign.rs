@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use tsumugi_base::io::{read_limited, write_atomic};
+use tsumugi_base::io::{read_plain, write_atomic};
 use tsumugi_base::limits::PEM_BYTES_MAX;
 use tsumugi_base::{Hint, error_chain};
 use tsumugi_scan::provenance::{
@@ -118,7 +118,7 @@ pub fn read_with<T, E: Hint + std::error::Error + 'static>(
     path: &Path,
     parse: impl Fn(&[u8]) -> Result<T, E>,
 ) -> Result<T, Failure> {
-    let bytes = read_limited(path, PEM_BYTES_MAX)?;
+    let bytes = read_plain(path, PEM_BYTES_MAX)?;
     parse(&bytes).map_err(|error| Failure::Error {
         message: format!("{}: {}", path.display(), error_chain(&error)),
         hint: error.hint(),

@@ -1,11 +1,12 @@
 //! `tsumugi verify`: whether a model is what was signed.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::Args;
 use serde_json::json;
-use tsumugi_base::io::read_to_string_limited;
+use tsumugi_base::io::{TextError, read_plain, text_from_bytes};
 use tsumugi_base::run_record::seconds_of_day;
 use tsumugi_scan::provenance::{
     Certificate, Problem, PublicKey, SIGNATURE_BYTES_MAX, Trust, Verdict, VerifyOptions, roots_from_pem, verify,
@@ -64,7 +65,7 @@ impl Command for Verify {
     fn run(self) -> Result<Answer, Failure> {
         let model = model::path_of(&self.model)?;
         let path = self.signature.unwrap_or_else(|| signature_of(&model));
-        let signature = read_to_string_limited(&path, SIGNATURE_BYTES_MAX)?;
+        let signature = signature_text(&path)?;
         let mut roots: Vec<Certificate> = Vec::new();
         for path in &self.root {
             roots.extend(read_with(path, roots_from_pem)?);
@@ -88,6 +89,18 @@ impl Command for Verify {
             print(&harmless(&text(&verdict)))?;
         }
         Ok(answer)
+    }
+}
+
+/// The text of a signature. That there is none says nothing of the model, but whom to ask.
+fn signature_text(path: &Path) -> Result<String, Failure> {
+    match read_plain(path, SIGNATURE_BYTES_MAX).and_then(|bytes| text_from_bytes(bytes, path)) {
+        Err(TextError::File(error)) if error.kind() == io::ErrorKind::NotFound => Err(Failure::new(
+            format!("there is no signature {}", path.display()),
+            "get it from whoever published the model, or say where it is with `--signature FILE`; `tsumugi sign` makes \
+             one for a model of your own",
+        )),
+        read => Ok(read?),
     }
 }
 

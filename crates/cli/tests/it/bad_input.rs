@@ -179,6 +179,19 @@ fn a_config_that_disagrees_with_the_weights() {
     assert!(ran.code == 2 && ran.stderr.contains("model/config.json is not JSON"), "{}", ran.stderr);
 }
 
+#[test]
+fn pointers_in_place_of_small_files_say_what_they_are() {
+    let folder = temporary_folder();
+    let model = folder.path().join("model");
+    for name in ["config.json", "tokenizer.json"] {
+        tiny_model(&model, false);
+        std::fs::write(model.join(name), "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+            .unwrap();
+        let ran = tsumugi(folder.path(), &["generate", "model", "--prompt", "a"]);
+        assert!(ran.code == 2 && ran.stderr.contains(name) && ran.stderr.contains("git lfs pull"), "{}", ran.stderr);
+    }
+}
+
 /// Root may write anywhere, so there the folder is a file's child instead, which nobody can write to.
 #[cfg(unix)]
 #[test]

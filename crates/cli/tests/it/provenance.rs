@@ -4,7 +4,7 @@ use std::fs;
 
 use tsumugi_base::testing::temporary_folder;
 
-use crate::support::{tiny_model, tsumugi};
+use crate::support::{tiny_model, tsumugi, tsumugi_with_input};
 
 #[test]
 fn a_model_is_signed_and_a_change_is_named() {
@@ -126,4 +126,55 @@ fn configurations_are_judged() {
     assert_eq!(tsumugi(path, &["audit", "good.sh"]).code, 0);
     assert_eq!(tsumugi(path, &["audit", "other.txt"]).code, 2, "what is not known is not clean");
     assert_eq!(tsumugi(path, &["audit", "start.sh", "other.txt"]).code, 1);
+}
+
+/// To open a pipe by its name waits for who writes into it.
+#[test]
+#[cfg(unix)]
+fn pipes_in_place_of_files_are_refused() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::create_dir(path.join("model")).unwrap();
+    fs::write(path.join("model/config.json"), "{}").unwrap();
+    assert_eq!(tsumugi(path, &["keygen", "a.key"]).code, 0);
+    assert_eq!(tsumugi(path, &["sign", "model", "--key", "a.key"]).code, 0);
+    assert!(std::process::Command::new("mkfifo").arg(path.join("pipe")).status().unwrap().success());
+    for arguments in [
+        ["verify", "model", "--key", "a.key.pub", "--signature", "pipe"].as_slice(),
+        &["verify", "model", "--key", "pipe"],
+        &["verify", "model", "--root", "pipe"],
+        &["sign", "model", "--key", "pipe"],
+        &["sign", "model", "--key", "a.key", "--certificate", "pipe"],
+        &["audit", "pipe"],
+        &["scan", "model", "--policy", "pipe"],
+    ] {
+        let ran = tsumugi(path, arguments);
+        assert!(ran.code == 2 && ran.stderr.contains("pipe: it is no plain file"), "{arguments:?}: {}", ran.stderr);
+    }
+    let read = tsumugi_with_input(path, &["audit", "/dev/stdin"], "mlflow server --host 0.0.0.0\n");
+    assert_eq!(read.code, 1, "a pipe that is open has its writer: {}", read.stderr);
+}
+
+#[test]
+fn where_there_is_no_signature_one_is_told_whom_to_ask() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    fs::create_dir(path.join("model")).unwrap();
+    fs::write(path.join("model/config.json"), "{}").unwrap();
+    assert_eq!(tsumugi(path, &["keygen", "a.key"]).code, 0);
+    tsumugi(path, &["verify", "model", "--key", "a.key.pub"]).is("
+        exit 2
+        ---- stderr
+        error: there is no signature model/model.sig
+
+        hint: get it from whoever published the model, or say where it is with `--signature FILE`; `tsumugi sign` makes one for a model of your own
+    ");
+    fs::write(path.join("policy.toml"), "[signatures]\nrequired = true\nkeys = ['a.key.pub']\n").unwrap();
+    tsumugi(path, &["generate", "model", "--prompt", "a", "--policy", "policy.toml"]).is("
+        exit 2
+        ---- stderr
+        error: model is not admitted: policy.toml demands a signature, and there is no model/model.sig
+
+        hint: get the signature from whoever published the model and lay it there; `tsumugi sign` is for models of your own; `[signatures]` in policy.toml says who is believed, and with `required = false` that a model may have none
+    ");
 }

@@ -267,7 +267,11 @@ fn no_command_loads_what_is_not_signed_where_a_policy_demands_it() {
     assert_eq!(ran.status.code(), Some(2), "a policy of the environment counts everywhere");
     fs::write(path.join("policy.toml"), "signatures = 1").unwrap();
     let ran = tsumugi(path, &generate);
-    assert!(ran.code == 2 && ran.stderr.contains("policy.toml: "), "{}", ran.stderr);
+    assert!(ran.code == 2 && ran.stderr.contains("for '--policy <FILE>': policy.toml: "), "{}", ran.stderr);
+    let ran = binary(path, &generate[..6]).env("TSUMUGI_POLICY", "policy.toml").output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let place = "invalid value 'policy.toml' in the environment variable TSUMUGI_POLICY: policy.toml: ";
+    assert!(ran.status.code() == Some(2) && said.contains(place) && !said.contains("--policy"), "{said}");
 }
 
 /// Words of a command line that are not the command's own name.

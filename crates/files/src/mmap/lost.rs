@@ -1,5 +1,6 @@
 //! A mapped file that is shortened while it is used, or whose disk fails. Touching a page that is gone is SIGBUS, which ends
-//! the process without a word; with [`tell_lost_mappings`] it ends with the file's name and exit code 2.
+//! the process without a word; with [`tell_lost_mappings`] it ends with the file's name and exit code 2, or, where whoever
+//! mapped the file can do without it, goes on with zeros and remembers that.
 //!
 //! All that the handler reads are atomic numbers that no lock guards and nobody frees; a page that is touched is of a mapping
 //! that is alive, so that its place in the table stands still meanwhile.
@@ -22,7 +23,16 @@ struct Place {
     end: AtomicUsize,
     name_len: AtomicUsize,
     name: [AtomicU8; NAME_BYTES_MAX],
+    /// What becomes of a process that touches a page that is gone: [`ENDS`], [`GOES_ON`], or [`LOST`] once it did.
+    on_loss: AtomicU8,
 }
+
+/// It ends.
+const ENDS: u8 = 0;
+/// It reads zeros.
+const GOES_ON: u8 = 1;
+/// It has read zeros.
+const LOST: u8 = 2;
 
 static PLACES: [Place; PLACES_MAX] = [const { Place::free() }; PLACES_MAX];
 
@@ -34,6 +44,7 @@ impl Place {
             end: AtomicUsize::new(0),
             name_len: AtomicUsize::new(0),
             name: [const { AtomicU8::new(0) }; NAME_BYTES_MAX],
+            on_loss: AtomicU8::new(ENDS),
         }
     }
 
@@ -49,7 +60,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn new(addresses: Range<usize>, path: &Path) -> Self {
+    /// `goes_on` where zeros may be read instead of what is gone, which [`is_lost`](Self::is_lost) says afterwards.
+    pub(super) fn new(addresses: Range<usize>, path: &Path, goes_on: bool) -> Self {
         let take = |place: &Place| !place.taken.swap(true, Ordering::SeqCst);
         let Some(index) = PLACES.iter().position(take) else { return Self { place: None } };
         let place = &PLACES[index];
@@ -60,9 +72,14 @@ impl Watched {
         for (to, &byte) in place.name.iter().zip(name) {
             to.store(byte, Ordering::SeqCst);
         }
+        place.on_loss.store(if goes_on { GOES_ON } else { ENDS }, Ordering::SeqCst);
         place.start.store(addresses.start, Ordering::SeqCst);
         place.end.store(addresses.end, Ordering::SeqCst);
         Self { place: Some(index) }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.place.is_some_and(|index| PLACES[index].on_loss.load(Ordering::SeqCst) == LOST)
     }
 }
 
@@ -80,7 +97,7 @@ mod handler {
     use std::io;
     use std::sync::OnceLock;
 
-    use super::{NAME_BYTES_MAX, Ordering, PLACES, Place};
+    use super::{AtomicUsize, ENDS, LOST, NAME_BYTES_MAX, Ordering, PLACES, Place};
 
     const BEFORE: &[u8] = b"error: ";
     const AFTER: &[u8] = b": it was shortened, or its disk failed, while it was mapped\n\n\
@@ -91,13 +108,19 @@ mod handler {
     /// What SIGBUS did before: the standard library's own handler, which knows overflowing stacks.
     static PREVIOUS: OnceLock<libc::sigaction> = OnceLock::new();
 
+    /// Bytes of a page, set before the handler is.
+    static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
     /// From now on, a process that loses what a [`MappedFile`](super::super::MappedFile) maps says so on standard error and
-    /// ends with code 2. For programs, not for libraries: it takes the signal SIGBUS.
+    /// ends with code 2, unless the file was mapped to go on. For programs, not for libraries: it takes the signal SIGBUS.
     pub fn tell_lost_mappings() -> io::Result<()> {
         let checked = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
         // SAFETY: both structures are plain numbers, for which zero is a value, and they outlive the calls. The handler does
-        // what a handler may: it reads atomic numbers, writes to a descriptor, ends the process, or sets a handler.
+        // what a handler may: it reads and sets atomic numbers, maps pages over those of a mapping of ours, writes to a
+        // descriptor, ends the process, or sets a handler.
         unsafe {
+            let page_bytes = libc::sysconf(libc::_SC_PAGESIZE);
+            PAGE_BYTES.store(usize::try_from(page_bytes).unwrap_or_default(), Ordering::SeqCst);
             let mut previous: libc::sigaction = std::mem::zeroed();
             checked(libc::sigaction(libc::SIGBUS, std::ptr::null(), &raw mut previous))?;
             if PREVIOUS.set(previous).is_err() {
@@ -115,6 +138,9 @@ mod handler {
         // SAFETY: the kernel gives a whole structure, and that of a fault has an address.
         let (is_fault, address) = unsafe { ((*info).si_code > 0, (*info).si_addr() as usize) };
         if let Some(place) = PLACES.iter().find(|place| is_fault && place.holds(address)) {
+            if place.on_loss.load(Ordering::SeqCst) != ENDS && put_zeros(place, address) {
+                return; // and the access is tried again
+            }
             end(place);
         }
         let previous = PREVIOUS.get().map_or(std::ptr::null(), std::ptr::from_ref);
@@ -129,6 +155,22 @@ mod handler {
                 libc::raise(libc::SIGBUS);
             }
         }
+    }
+
+    /// Puts pages of zeros in place of the mapping's pages from `address` on: of a file that was shortened all are gone.
+    fn put_zeros(place: &Place, address: usize) -> bool {
+        let page_bytes = PAGE_BYTES.load(Ordering::SeqCst);
+        if page_bytes == 0 {
+            return false;
+        }
+        let start = address - address % page_bytes;
+        let bytes = (place.end.load(Ordering::SeqCst) - start).next_multiple_of(page_bytes);
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        // SAFETY: the pages are those of one mapping, to its end, which stays as long as somebody reads in it, as the thread
+        // that was stopped here does; it is read-only before and after, and unmapped as a whole.
+        let mapped = unsafe { libc::mmap(start as *mut libc::c_void, bytes, libc::PROT_READ, flags, -1, 0) };
+        place.on_loss.store(LOST, Ordering::SeqCst);
+        mapped != libc::MAP_FAILED
     }
 
     /// Allocates nothing, takes no lock, runs no destructor.
@@ -162,7 +204,7 @@ mod tests {
         // Addresses that no other test maps.
         let at = |index: usize| usize::MAX - 16 * (index + 1)..usize::MAX - 16 * index;
         let holds = |address: usize| PLACES.iter().find(|place| place.holds(address));
-        let watched: Vec<Watched> = (0..PLACES_MAX + 1).map(|index| Watched::new(at(index), path)).collect();
+        let watched: Vec<Watched> = (0..PLACES_MAX + 1).map(|index| Watched::new(at(index), path, false)).collect();
         assert!(watched.last().is_some_and(|watched| watched.place.is_none()), "one more than there is room for");
         let place = holds(at(0).start).expect("it was the first");
         let name: Vec<u8> =
@@ -172,7 +214,7 @@ mod tests {
         drop(watched);
         assert!(holds(at(0).start).is_none());
         let long = "x".repeat(NAME_BYTES_MAX) + "end";
-        let watched = Watched::new(at(3), Path::new(&long));
+        let watched = Watched::new(at(3), Path::new(&long), false);
         let place = &PLACES[watched.place.expect("there is room again")];
         assert_eq!(place.name_len.load(Ordering::SeqCst), NAME_BYTES_MAX);
         assert_eq!(place.name[NAME_BYTES_MAX - 1].load(Ordering::SeqCst), b'd');

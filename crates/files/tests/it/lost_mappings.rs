@@ -58,3 +58,20 @@ fn it_ends_when_the_signal_is_sent() {
     let ended = child.output().unwrap();
     assert!(matches!(ended.status.signal(), Some(7 | 10)), "{}", String::from_utf8_lossy(&ended.stderr)); // SIGBUS of Linux, of others
 }
+
+#[test]
+fn whoever_can_do_without_the_file_reads_zeros_and_is_told() {
+    tell_lost_mappings().unwrap();
+    let folder = temporary_folder();
+    let path = folder.path().join("weights.bin");
+    std::fs::write(&path, vec![7; BYTES]).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let mapped = MappedFile::of_fleeting(&file, &path).unwrap();
+    assert!(mapped.iter().all(|&byte| byte == 7) && mapped.is_whole());
+    file.set_len(100).unwrap();
+    assert!(mapped[..100].iter().all(|&byte| byte == 7) && mapped.is_whole(), "what is left is the file's");
+    assert!(mapped[BYTES / 2..].iter().all(|&byte| byte == 0) && !mapped.is_whole());
+    drop(mapped);
+    let other = MappedFile::of_fleeting(&file, &path).unwrap();
+    assert!(other.len() == 100 && other.is_whole(), "its place in the table is as new");
+}

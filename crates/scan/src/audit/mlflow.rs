@@ -10,14 +10,15 @@ use crate::rules;
 /// The passwords of the administrator that versions of MLflow come with.
 const DEFAULT_PASSWORDS: [&str; 2] = ["password", "password1234"];
 
-/// Advisories, and the first release without each.
+/// Advisories, and the first release without each, as of November 2026.
 ///
-/// Confirmed for November 2026 from copies of the entries in GitHub's advisory database, or in Bitnami's and PyPI's at OSV:
-/// CVE-2023-6975, CVE-2024-0520, CVE-2024-3573, CVE-2024-1593, CVE-2025-11200, CVE-2025-11201, CVE-2025-14279, CVE-2026-2651
-/// and CVE-2026-4137. All other rows are assumptions: they were taken from reports and release notes, or, where these name
-/// no version (CVE-2024-1560), from the release that fixed the others of their kind. Where a candidate (`2.22.0rc0`) was
-/// the first to be fixed, its release stands here. Backports (a patched 2.9.1 of a distribution, fixes in an older
-/// series) and the first version that had a flaw are not known to this table: every version before the fixed one counts.
+/// From the entries in GitHub's advisory database, in PyPI's, or in Bitnami's at OSV. Where the published files of the
+/// releases say more than these, the code decides: CVE-2023-6568 is gone in 2.9.0 (PyPI's entry: 2.9.1), CVE-2024-1483 in
+/// 2.11.2 (GitHub's first: after 2.9.2), CVE-2026-0545 (GitHub names no fixed release) and CVE-2026-2652 in 3.10.0. Of
+/// CVE-2024-1560 only is known that 2.9.2 has it; the code that it names was the same in 2.12.1, so later releases may have it
+/// too. Where a candidate (`2.22.0rc0`) was the first to be fixed, its release stands here. Backports (a patched 2.9.1 of a
+/// distribution, fixes in an older series) and the first version that had a flaw are not known to this table: every version
+/// before the fixed one counts.
 const ADVISORIES: &[(&str, Version)] = &[
     ("CVE-2023-1177", Version::new(2, 2, 1)),
     ("CVE-2023-2780", Version::new(2, 3, 1)),
@@ -29,16 +30,16 @@ const ADVISORIES: &[(&str, Version)] = &[
     ("CVE-2024-27132", Version::new(2, 10, 0)),
     ("CVE-2024-27133", Version::new(2, 10, 0)),
     ("CVE-2024-3573", Version::new(2, 10, 0)),
+    ("CVE-2024-1560", Version::new(2, 10, 0)),
+    ("CVE-2024-1483", Version::new(2, 11, 2)),
     ("CVE-2024-1593", Version::new(2, 11, 3)),
-    ("CVE-2024-1483", Version::new(2, 12, 1)),
     ("CVE-2024-1558", Version::new(2, 12, 1)),
-    ("CVE-2024-1560", Version::new(2, 12, 1)),
     ("CVE-2025-11200", Version::new(2, 22, 0)),
     ("CVE-2025-11201", Version::new(2, 22, 4)),
     ("CVE-2025-14279", Version::new(3, 5, 0)),
     ("CVE-2026-2614", Version::new(3, 10, 0)),
-    ("CVE-2026-0545", Version::new(3, 10, 2)),
-    ("CVE-2026-2652", Version::new(3, 10, 2)),
+    ("CVE-2026-0545", Version::new(3, 10, 0)),
+    ("CVE-2026-2652", Version::new(3, 10, 0)),
     ("CVE-2026-2651", Version::new(3, 11, 0)),
     ("CVE-2026-4137", Version::new(3, 11, 0)),
 ];

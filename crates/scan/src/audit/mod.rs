@@ -17,7 +17,7 @@ mod words;
 use std::path::{Path, PathBuf};
 
 use tsumugi_base::FileError;
-use tsumugi_base::io::{TextError, read_to_string_limited};
+use tsumugi_base::io::{TextError, read_plain, text_from_bytes};
 
 use crate::context::{Limits, Scan};
 use crate::finding::{FileReport, Report};
@@ -30,7 +30,7 @@ const BYTES_MAX: u64 = 4 << 20;
 pub fn audit(paths: &[PathBuf]) -> Result<Report, FileError> {
     let mut report = Report::default();
     for path in paths {
-        report.files.push(match read_to_string_limited(path, BYTES_MAX) {
+        report.files.push(match read_plain(path, BYTES_MAX).and_then(|bytes| text_from_bytes(bytes, path)) {
             Ok(text) => audit_text(&text, path),
             Err(TextError::File(error)) => return Err(error),
             Err(other) => {

@@ -38,7 +38,8 @@ fn script(input: &Input<'_>) -> Option<&'static str> {
     }
 }
 
-/// Whether a text imports something as Python does it, and calls or defines something. No weights are such a text.
+/// Whether a text imports something as Python does it, and calls or defines something, or has a text run as Python. No weights
+/// are such a text.
 fn is_python(bytes: &[u8]) -> bool {
     const HEAD: usize = 64 << 10;
     let head = &bytes[..bytes.len().min(HEAD)];
@@ -48,7 +49,31 @@ fn is_python(bytes: &[u8]) -> bool {
     }
     let text = String::from_utf8_lossy(head);
     let statements = || text.split(['\n', '\r', ';']).map(str::trim);
-    statements().any(imports) && statements().any(acts)
+    statements().any(imports) && statements().any(acts) || evaluates(&text)
+}
+
+/// Whether a text calls what runs a text or imports by name, with an argument that Python would take: a text, or a name that goes
+/// on. Lists of words have the words alone.
+fn evaluates(text: &str) -> bool {
+    let is_part = |before: char| before.is_alphanumeric() || matches!(before, '_' | '.' | '"' | '\'' | '#');
+    ["exec", "eval", "execfile", "__import__"].iter().any(|word| {
+        text.match_indices(word).any(|(at, _)| {
+            let Some(argument) = text[at + word.len()..].trim_start_matches([' ', '\t']).strip_prefix('(') else {
+                return false;
+            };
+            let line = text[..at].rsplit(['\n', '\r']).next().unwrap_or_default();
+            !line.ends_with(is_part) && !line.trim_start().starts_with('#') && is_argument(argument)
+        })
+    })
+}
+
+/// Whether an argument of a call begins here.
+fn is_argument(text: &str) -> bool {
+    let text = text.trim_start();
+    let name = text.find(|letter: char| !letter.is_alphanumeric() && letter != '_').unwrap_or(text.len());
+    let (name, rest) = text.split_at(name);
+    let is_prefix = name.len() <= 2 && name.chars().all(|letter| "bBrRfFuU".contains(letter));
+    rest.starts_with(['"', '\'']) && is_prefix || !name.is_empty() && rest.starts_with(['(', '.', '[', ')', ','])
 }
 
 fn is_name(word: &str) -> bool {

@@ -30,7 +30,7 @@ impl Format for Gguf {
         };
         for (key, value) in header.metadata.iter() {
             let Value::String(text) = value else { continue };
-            if let Some((severity, what)) = pickle::hidden(text.as_bytes(), &mut pickle::Budget::default()) {
+            if let Some((severity, what)) = pickle::hidden_in(text.as_bytes(), scan) {
                 let message = format!("metadata `{key}` holds {what}");
                 scan.find_as(&rules::NESTED_PICKLE, severity, None, key, message);
             }

@@ -1,5 +1,7 @@
 //! JSON: configurations, tokenizers, Keras, skops. What they make a loader import, and templates.
 
+use std::collections::BTreeSet;
+
 use memchr::memmem;
 use serde_json::{Map, Value};
 
@@ -35,6 +37,9 @@ const LARGE_BYTES: usize = 1 << 20;
 /// Where sentence-transformers lists the parts of a model; its loader goes by the name.
 const MODULES_FILE: &str = "modules.json";
 
+/// Where the index of weights in several files lists them.
+const INDEX_ENDING: &str = ".index.json";
+
 /// Loaders of skops that call what the file names (CVE-2025-54412, -54413, -54886).
 const CALLING_LOADERS: &[&str] = &["MethodNode", "OperatorFuncNode", "JoblibNode"];
 
@@ -59,6 +64,9 @@ impl Format for Json {
         lint(input.bytes, scan);
         if input.name == MODULES_FILE {
             modules(input.bytes, scan);
+        }
+        if input.name.ends_with(INDEX_ENDING) {
+            shards(input.bytes, scan);
         }
         if input.has_extension(text::YAML) {
             text::yaml(&String::from_utf8_lossy(input.bytes), scan);
@@ -203,11 +211,34 @@ fn pipeline(fields: &Map<String, Value>, scan: &mut Scan<'_>) {
     }
 }
 
-/// What sentence-transformers imports for each part of a model.
+/// What sentence-transformers imports for each part of a model, and where it reads the part.
 fn modules(bytes: &[u8], scan: &mut Scan<'_>) {
     let parts = serde_json::from_slice::<Vec<Value>>(bytes).unwrap_or_default();
     for part in parts.iter().filter_map(|part| part["type"].as_str()) {
         imports("type", part, &["sentence_transformers"], scan);
+    }
+    for path in parts.iter().filter_map(|part| part["path"].as_str()) {
+        check_path("path", path, scan);
+    }
+}
+
+/// Where transformers reads the weights that an index lists.
+fn shards(bytes: &[u8], scan: &mut Scan<'_>) {
+    if bytes.len() > PARSED_BYTES_MAX {
+        return scan.unread(None, "an index of weights of more than 8 MiB is not parsed");
+    }
+    let index = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let files = index["weight_map"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_str);
+    for file in files.collect::<BTreeSet<_>>() {
+        check_path("weight_map", file, scan);
+    }
+}
+
+/// Tells a path that leads out of the model's folder.
+fn check_path(key: &str, path: &str, scan: &mut Scan<'_>) {
+    if archive::leads_out(path) {
+        let message = format!("`{key}` has {} read, out of the model's folder", archive::shown(path));
+        scan.find(&rules::EXTERNAL_PATH, None, path, message);
     }
 }
 

@@ -26,7 +26,7 @@ mod trees;
 mod ubjson;
 mod zip;
 
-pub(crate) use pointer::BEGINNING as POINTER;
+pub(crate) use pointer::is_pointer;
 pub(crate) use text::is_text;
 
 use crate::context::{Input, Scan};

@@ -29,6 +29,9 @@ pub const MODELS: &[&str] = &[
 /// Extensions of weights that are also those of anything else.
 pub const WEIGHTS: &[&str] = &["bin", "pb", "model", "weights", "params"];
 
+/// Extensions of settings and vocabularies, which loaders read beside weights.
+pub const SETTINGS: &[&str] = &["json", "jsonl", "yaml", "yml", "jinja", "tiktoken", "txt"];
+
 /// Extensions of pickles.
 pub const PICKLES: &[&str] = &["pkl", "pickle", "pck", "p", "joblib", "dill", "pt", "pth", "ckpt"];
 

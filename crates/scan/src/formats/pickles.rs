@@ -101,5 +101,5 @@ fn acts_as_pickle(bytes: &[u8]) -> bool {
         )
     );
     let head = &bytes[..bytes.len().min(PROBED_BYTES)];
-    could && pickle::judge(head, 0, PROBED_OPCODES, 1, &mut Budget { depth: 0, decoded_bytes: 0 }).calls
+    could && pickle::judge(head, 0, PROBED_OPCODES, 1, &mut Budget { depth: 0, decoded_bytes: 0, unread: None }).calls
 }

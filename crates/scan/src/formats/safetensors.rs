@@ -36,7 +36,7 @@ impl Format for Safetensors {
             Err(error) => return scan.find(&rules::BROKEN_FILE, Some(0), "safetensors", error.problem.to_string()),
         };
         for (key, value) in &header.metadata {
-            if let Some((severity, what)) = pickle::hidden(value.as_bytes(), &mut pickle::Budget::default()) {
+            if let Some((severity, what)) = pickle::hidden_in(value.as_bytes(), scan) {
                 let message = format!("metadata `{key}` holds {what}");
                 scan.find_as(&rules::NESTED_PICKLE, severity, Some(8), key, message);
             }

@@ -40,11 +40,7 @@ impl Format for Text {
             return;
         }
         secrets::look(input.bytes, scan);
-        if let Some((severity, what)) = pickle::hidden(input.bytes, &mut pickle::Budget::default())
-            && !pickle::may_begin(input.bytes)
-        {
-            scan.find_as(&rules::NESTED_PICKLE, severity, Some(0), &what, format!("the text is {what}"));
-        }
+        pickle::tell_hidden(input.bytes, scan);
         if is_python_path(input) && String::from_utf8_lossy(input.bytes).lines().any(|line| line.starts_with("import"))
         {
             let message = "Python runs its lines of `import` where it lies among installed packages";

@@ -18,7 +18,8 @@ use crate::rules::{self, Rule};
 
 use lookups::Lookups;
 pub use names::{Verdict, verdict};
-pub use nested::{hidden, may_begin};
+use nested::hidden;
+pub use nested::{hidden_in, may_begin};
 
 /// From how many bytes on a text or bytes of a pickle may hide another: `cos\nsystem\n(S'a'\ntR.` has 21.
 pub const HIDING_BYTES_MIN: usize = 16;
@@ -63,6 +64,12 @@ pub struct Judgement {
     pub calls: bool,
     /// Whether anything was called, whatever was wrong.
     calls_at_all: bool,
+    /// Whether anything was imported, whatever was wrong.
+    imports: bool,
+    /// Whether the loader is asked for anything, whatever was wrong.
+    asks_loader: bool,
+    /// Whether the bytes ended in the middle of the first pickle, of which nothing else was wrong.
+    runs_out: bool,
     limit: Option<Reached>,
 }
 
@@ -90,6 +97,20 @@ impl Judgement {
         }
     }
 
+    /// Whether a pickle was longer than its limits.
+    fn is_limited(&self) -> bool {
+        self.limit.as_ref().is_some_and(|reached| reached.is_pickle)
+    }
+
+    /// Whether it is a text that has the name of a pickle and is none: nothing loads, and where nothing is imported or got from the
+    /// loader there is nothing to call.
+    fn is_mere_text(&self, bytes: &[u8]) -> bool {
+        let acts = self.imports || self.asks_loader && self.calls_at_all || self.is_whole || self.limit.is_some();
+        // In whatever letters: Latin-1, too. A pickle with the mark of one is no text.
+        let is_letter = |byte: &u8| *byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C);
+        !acts && bytes.first() != Some(&opcode::PROTO) && bytes.iter().all(is_letter)
+    }
+
     /// The worst that was found by names alone: of what is denied, and in whole pickles of what is called unknown.
     fn worst_by_name(&self) -> Option<&Told> {
         let counts = |told: &&Told| {
@@ -107,17 +128,36 @@ pub struct Budget {
     pub depth: usize,
     /// Bytes that are decoded or unpacked.
     pub decoded_bytes: usize,
+    /// What was not looked at because it was spent.
+    pub unread: Option<&'static str>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { depth: 4, decoded_bytes: 256 << 20 }
+        Self { depth: 4, decoded_bytes: 256 << 20, unread: None }
     }
 }
 
-/// Looks at the pickles of `bytes` from `offset` on and tells what is wrong with them.
+impl Budget {
+    fn miss(&mut self, what: &'static str) {
+        self.unread.get_or_insert(what);
+    }
+}
+
+/// Why a pickle in a pickle is not looked at.
+const TOO_DEEP: &str = "pickles are nested deeper than the scanner goes";
+
+/// Looks at the pickles of `bytes` from `offset` on and tells what is wrong with them. Of a text that is no pickle at all nothing
+/// is told but that, and what does harm.
 pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Scan<'_>) {
-    let mut judgement = judge(bytes, offset, scan.limits.opcodes, usize::MAX, &mut Budget::default());
+    let mut budget = Budget::default();
+    let mut judgement = judge(bytes, offset, scan.limits.opcodes, usize::MAX, &mut budget);
+    let is_text = offset == 0 && expectation == Expectation::File && judgement.is_mere_text(bytes);
+    let expectation = if is_text { Expectation::Payload } else { expectation };
+    if is_text {
+        scan.find(&rules::FORMAT_MISMATCH, Some(0), "text", "it has the name of a pickle, but is a text");
+        tell_hidden(bytes, scan);
+    }
     if expectation == Expectation::Payload {
         judgement.doubt(bytes);
     }
@@ -130,15 +170,37 @@ pub fn scan(bytes: &[u8], offset: usize, expectation: Expectation, scan: &mut Sc
     if let Some(reached) = judgement.limit.filter(|reached| expectation == Expectation::File || reached.is_pickle) {
         scan.unread(Some(reached.offset), &reached.why);
     }
+    if let Some(why) = budget.unread.filter(|_| expectation == Expectation::File || judgement.is_whole) {
+        scan.unread(None, why);
+    }
+}
+
+/// Tells that a text is a pickle in digits.
+pub fn tell_hidden(text: &[u8], scan: &mut Scan<'_>) {
+    if may_begin(text) {
+        return;
+    }
+    if let Some((severity, what)) = hidden_in(text, scan) {
+        scan.find_as(&rules::NESTED_PICKLE, severity, Some(0), &what, format!("the text is {what}"));
+    }
 }
 
 /// Looks at the one pickle that may lie at `offset` among other bytes, as far as it is one, and tells what does harm and was
 /// not found before.
 pub fn scan_embedded(bytes: &[u8], offset: usize, scan: &mut Scan<'_>) {
     const OPCODES: u64 = 100_000;
+    const BYTES: usize = 1 << 20;
+    let end = bytes.len().min(offset + BYTES);
     let is_over = |judge: &Judge<'_>| judge.stops > 0 || judge.has_problem;
-    let mut judgement = judge_until(bytes, offset, OPCODES, &mut Budget::default(), is_over);
-    judgement.doubt(&bytes[offset..]);
+    let mut budget = Budget::default();
+    let mut judgement = judge_until(&bytes[..end], offset, OPCODES, &mut budget, is_over);
+    judgement.doubt(&bytes[offset..end]);
+    // Random bytes soon run out, but import nothing before.
+    if judgement.is_limited() || judgement.runs_out && judgement.imports && end < bytes.len() {
+        scan.unread(Some(offset), "bytes within it are a pickle that is longer than the scanner follows");
+    } else if let Some(why) = budget.unread.filter(|_| judgement.is_whole) {
+        scan.unread(Some(offset), why);
+    }
     let harms = |told: &Told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT) && told.is_sure;
     for told in judgement.told.into_iter().filter(harms) {
         if !scan.has_found(told.rule, &told.subject) {
@@ -307,6 +369,7 @@ impl Judge<'_> {
 
     fn import(&mut self, heap: &Heap<'_>, offset: usize, global: Value) {
         self.lookups.imported(heap, global);
+        self.result.imports = true;
         match self.verdict_of(heap, global) {
             Some(Verdict::Denied(severity, does)) => {
                 let name = full_name(heap, global);
@@ -418,6 +481,7 @@ impl Judge<'_> {
 
     /// PyTorch's ids are `('storage', type, key, location, elements)`; in legacy files also `('module', …)`.
     fn persistent(&mut self, heap: &Heap<'_>, offset: usize, value: Value) {
+        self.result.asks_loader = true;
         let is_of_torch = match heap.symbol(value) {
             Symbol::Persistent(id) => {
                 let first = heap.tuple(id).and_then(|items| heap.name(*items.first()?));
@@ -466,6 +530,8 @@ impl Judge<'_> {
                 self.tell(&rules::FRAME, rules::FRAME.severity, offset, "frame", message);
             }
             _ => {
+                let runs_out = matches!(problem, Problem::Ends { .. } | Problem::NoStop);
+                self.result.runs_out |= runs_out && self.stops == 0 && !self.has_problem;
                 let (rule, severity) = (&rules::BROKEN_PICKLE, rules::BROKEN_PICKLE.severity);
                 self.tell(rule, severity, offset, "broken", message);
                 self.has_problem = true;
@@ -479,11 +545,16 @@ impl Judge<'_> {
         let Some(mut inner) = self.inner(frame_end, OPCODES) else { return };
         inner.told.retain(|told| std::ptr::eq(told.rule, &rules::DANGEROUS_IMPORT));
         self.result.told.extend(inner.told);
+        self.result.limit = self.result.limit.take().or(inner.limit);
     }
 
     /// The one pickle at `offset`, unless there are too many in one another.
     fn inner(&mut self, offset: usize, opcodes: u64) -> Option<Judgement> {
-        self.budget.depth = self.budget.depth.checked_sub(1)?;
+        let Some(depth) = self.budget.depth.checked_sub(1) else {
+            self.budget.miss(TOO_DEEP);
+            return None;
+        };
+        self.budget.depth = depth;
         let judgement = judge(self.bytes, offset, opcodes, 1, self.budget);
         self.budget.depth += 1;
         Some(judgement)

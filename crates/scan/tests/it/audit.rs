@@ -101,16 +101,17 @@ fn ranges_of_mlflow_are_judged_by_what_is_certain() {
         ("mlflow>=2.0", vec![open]),
         ("mlflow<4", vec![open]),
         ("mlflow>=2.0,<3", vec![vulnerable, open]),
-        ("mlflow>=3.10.2,<3.11", vec![vulnerable]),
+        ("mlflow>=3.10.1,<3.11", vec![vulnerable]),
         ("mlflow<=2.2.0", vec![vulnerable]),
         ("  - mlflow=2.2.0=py39_0", vec![vulnerable]),
     ] {
         assert_eq!(found(text), expected, "{text}");
     }
-    let report = look("mlflow>=3.0,<=3.10.1");
+    assert_eq!(look("mlflow==3.10.1").findings[0].message, "MLflow 3.10.1 has CVE-2026-2651, CVE-2026-4137");
+    let report = look("mlflow>=3.0,<=3.9.0");
     assert_eq!(
         report.findings[0].message,
-        "every MLflow that `mlflow>=3.0,<=3.10.1` allows has CVE-2026-0545, CVE-2026-2652, CVE-2026-2651, CVE-2026-4137"
+        "every MLflow that `mlflow>=3.0,<=3.9.0` allows has CVE-2026-2614, CVE-2026-0545, CVE-2026-2652, CVE-2026-2651, CVE-2026-4137"
     );
     for text in ["azureml-mlflow==1.48.0", "kedro-mlflow==0.11.0", "# mlflow==2.2.0"] {
         assert_eq!(look(text).formats, [""; 0], "{text}: nothing of MLflow");

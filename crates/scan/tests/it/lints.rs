@@ -91,6 +91,15 @@ fn a_pointer_of_git_lfs_is_told_as_one() {
     for name in ["model.safetensors", "pytorch_model.bin", "a.pt", "a.pkl", "a.gguf", "saved_model.pb"] {
         assert_eq!(found(pointer, name), [("lfs-pointer", Severity::Medium)], "{name}");
     }
+    for name in ["config.json", "tokenizer.json", "modules.json", "model.safetensors.index.json", "a.yaml"] {
+        assert_eq!(found(pointer, name), [("lfs-pointer", Severity::Medium)], "{name}");
+    }
+    for old in ["https://hawser.github.com/spec/v1", "http://git-media.io/v/2"] {
+        let pointer = format!("version {old}\noid sha256:4d7a\nsize 12345\n");
+        for name in ["a.safetensors", "a.bin", "config.json"] {
+            assert_eq!(found(pointer.as_bytes(), name), [("lfs-pointer", Severity::Medium)], "{old} {name}");
+        }
+    }
     assert_eq!(found(pointer, "image.png"), [("lfs-pointer", Severity::Low)]);
     let longer = [pointer.as_slice(), &[b'x'; 2000]].concat();
     assert_eq!(found(&longer, "a.safetensors"), [("unknown-format", Severity::Medium)], "a pointer is short");
@@ -175,6 +184,12 @@ fn a_program_is_no_weights() {
             "import a as b, c\rb.f()\r",
             "import os; os.system(\"id\")",
             "import os\ndef f(): pass\n",
+            "exec(\"import os\")",
+            "# x\nx = eval( b'1' )\n",
+            "exec(\n'x'\n)",
+            "[exec(compile(x, '', 'exec')) for x in y]",
+            "__import__('os').system('true')",
+            "eval(input)",
         ] {
             assert!(found(text.as_bytes(), name).contains(&("executable", Severity::High)), "{name} {text}");
         }
@@ -183,6 +198,7 @@ fn a_program_is_no_weights() {
         ("word2vec.bin", "2 3\nimport 0.1 0.2 0.3\nfrom 0.4 0.5 0.6\n"),
         ("spiece.model", "a\t-1\nimport\t-2\nimport os and more\nfrom\n"),
         ("goods.bin", "import cars\nexport wine (red)\n"),
+        ("words.model", "exec\t-1\neval(\t-2\nexec(\nfoo\n.eval(x)\nretrieval(x)\n\"eval(\"\n# exec(x)\n"),
         ("a.py", "import os\n"),
         ("run.sh", "#!/bin/sh\n"),
     ] {
@@ -254,4 +270,38 @@ fn old_arrays_and_graphs_are_known() {
     {
         assert!(worst(&reduced(module, name), "a.pkl") >= Some(Severity::Medium), "{module}.{name}");
     }
+}
+
+#[test]
+fn configurations_that_lead_out_of_the_folder() {
+    let modules = |path: &str| format!(r#"[{{"path": "{path}", "type": "sentence_transformers.models.Pooling"}}]"#);
+    let index = |file: &str| format!(r#"{{"weight_map": {{"a": "model-00001.safetensors", "b": "{file}"}}}}"#);
+    for path in ["../../x", "/etc/x", "C:/x", "a/../../x"] {
+        assert_eq!(found(modules(path).as_bytes(), "modules.json"), [("config-path", Severity::High)], "{path}");
+        let name = "model.safetensors.index.json";
+        assert_eq!(found(index(path).as_bytes(), name), [("config-path", Severity::High)], "{path}");
+    }
+    for path in ["", "1_Pooling", "a/../b"] {
+        assert_eq!(found(modules(path).as_bytes(), "modules.json"), [], "{path}");
+        assert_eq!(found(index(path).as_bytes(), "pytorch_model.bin.index.json"), [], "{path}");
+    }
+}
+
+/// Zope's page templates, prose in Portuguese and Pascal have the names of pickles, too.
+#[test]
+fn a_text_named_like_a_pickle_is_a_text() {
+    let prose = "=====\n=  O tutor  =\n=====\n\nVamos l\u{e1}.\n";
+    for text in
+        [prose, "<html tal:content=\"a\">\n</html>\n", "program Hello;\nbegin\nend.\n", "Notes. See (2) below\n"]
+    {
+        for name in ["tutor.pt", "a.p", "a.pkl"] {
+            assert_eq!(found(text.as_bytes(), name), [("format-mismatch", Severity::Low)], "{name} {text}");
+        }
+    }
+    assert_eq!(found(b"Li\xE7\xE3o um\n", "tutor.pt"), [("format-mismatch", Severity::Low)], "Latin-1");
+    // What acts is no mere text, wherever it begins; nor is a pickle that was cut in what is no text.
+    assert_eq!(worst(b"=\ncos\nsystem\n(S'a'\ntR.", "a.pt"), Some(Severity::Critical));
+    assert_eq!(worst(b"cmy\nf\n(S'a'\ntRx", "a.pkl"), Some(Severity::Medium));
+    assert_eq!(worst(b"\x80\x02]q\x00(K\x01", "a.pkl"), Some(Severity::Medium));
+    assert_eq!(worst(b"Y29zCnN5c3RlbQooUydhJwp0Ui4=", "a.pkl"), Some(Severity::High), "a pickle in base64");
 }

@@ -1,6 +1,6 @@
 //! Each mechanism by which a file does harm or hides it, and the rule that finds it.
 
-use tsumugi_scan::{Limits, Severity, scan_bytes};
+use tsumugi_scan::{Limits, Reach, Severity, scan_bytes};
 
 use crate::samples::{Zip, call, call_4, field, gzip, npy, tar, zlib};
 
@@ -240,6 +240,25 @@ fn limits_are_told() {
     let report = scan_bytes(b"\x80\x02NNNNN.", "a.pkl", &limits);
     assert_eq!((report.unread.is_some(), report.worst()), (true, Some(Severity::Medium)));
     assert!(scan_bytes(&gzip(&[0; 1000]), "a.gz", &limits).unread.is_some());
+}
+
+#[test]
+fn limits_within_pickles_are_told() {
+    let bytes =
+        |content: &[u8]| [b"\x80\x04B".as_slice(), &(content.len() as u32).to_le_bytes(), content, b"."].concat();
+    let unread = |file: &[u8], reach| scan_bytes(file, "weights", &Limits { reach, ..Limits::default() }).unread;
+    let evil = call("os", "system");
+    let deep = (0..6).fold(evil.clone(), |inner, _| bytes(&inner));
+    assert!(unread(&deep, Reach::Headers).is_some_and(|why| why.contains("nested deeper")));
+    let long = [b"\x80\x02".as_slice(), &b"N0".repeat(100_000), &evil].concat();
+    assert!(unread(&bytes(&long), Reach::Headers).is_some_and(|why| why.contains("longer than")));
+    // Among other bytes: more opcodes than are followed, and more bytes.
+    let among = |pickle: &[u8]| unread(&[&[0xFF; 64], pickle].concat(), Reach::Everything);
+    assert!(among(&long).is_some_and(|why| why.contains("longer than")));
+    let large = [b"\x80\x04cmy\nf\n".as_slice(), &bytes(&vec![7; 2 << 20])[2..]].concat();
+    assert!(among(&large).is_some_and(|why| why.contains("longer than")));
+    assert_eq!(among(b"\x80\x04cmy\nf\n."), None);
+    assert_eq!(among(&bytes(&vec![7; 2 << 20])), None, "bytes that may be weights");
 }
 
 #[test]

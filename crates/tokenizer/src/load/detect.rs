@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use tsumugi_files::ModelFiles;
 use tsumugi_files::gguf::parse_header;
+use tsumugi_files::{LooksLike, ModelFiles};
 
 use crate::{Tokenizer, TokenizerError, base64};
 
@@ -28,7 +28,7 @@ impl Tokenizer {
             _ if is_rank_line(text.lines().next().unwrap_or_default()) => Self::from_tiktoken(text),
             // A `.model` begins with its first piece, field 1: a line feed. Few are UTF-8 as a whole.
             _ if bytes.first() == Some(&b'\n') => Self::from_sentencepiece(bytes),
-            _ => Err(TokenizerError::UnknownFile),
+            _ => Err(TokenizerError::UnknownFile { looks_like: LooksLike::of(bytes) }),
         }
     }
 }
