@@ -22,12 +22,18 @@ pub use write::{MODEL_FILE, MODEL_INDEX_FILE, write_model, write_safetensors, wr
 /// What is wrong with a safetensors file. Positions of tensors count from the first byte after the header, as the
 /// header itself does.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}: {problem}", file = .file.display())]
+#[error("{file}: {problem}{place}", file = .file.display(), place = place(*.offset))]
 pub struct SafetensorsError {
     /// The file.
     pub file: PathBuf,
     /// What is wrong with it.
     pub problem: Problem,
+    /// Where the header says it, from the start of the file.
+    pub offset: Option<u64>,
+}
+
+fn place(offset: Option<u64>) -> String {
+    offset.map(|offset| format!(" (header, at byte {offset} of the file)")).unwrap_or_default()
 }
 
 /// What is wrong with a safetensors file.
