@@ -48,8 +48,8 @@ impl Tokenizer {
         let size = size.max(self.vocabulary_size());
         let mut metadata = match self.source() {
             Source::SentencePiece(model) => of_pieces(model, size),
-            Source::Json(text) => {
-                let file: Json = serde_json::from_str(text).map_err(|error| unwritable(error.to_string()))?;
+            Source::Json(_) | Source::Lists(_) => {
+                let file: Json = serde_json::from_str(&self.to_json()).map_err(|error| unwritable(error.to_string()))?;
                 self.of_json(&file, size)?
             }
         };

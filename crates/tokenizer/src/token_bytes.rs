@@ -1,11 +1,14 @@
 //! The bytes that each token stands for.
 
+use std::ops::Range;
+
 use crate::{SpecialToken, TokenId, bpe};
 
-/// The bytes of every token, behind each other; token `i` is `all[starts[i]..starts[i + 1]]`.
+/// The bytes of every token, behind each other in the order in which they came.
 pub(crate) struct TokenBytes {
     all: Vec<u8>,
-    starts: Vec<u32>,
+    /// Where each token's are; empty for ids without a token.
+    places: Vec<Range<usize>>,
     is_control: Vec<bool>,
 }
 
@@ -24,22 +27,29 @@ pub(crate) enum Spelling {
 }
 
 impl Spelling {
-    /// The bytes that `content` spells.
-    pub fn bytes(self, content: &str) -> Vec<u8> {
+    /// Appends the bytes that `content` spells.
+    pub fn append(self, content: &str, bytes: &mut Vec<u8>) {
         match self {
-            Self::ByteLevel => byte_level_bytes(content),
+            Self::ByteLevel => append_byte_level(content, bytes),
             Self::SpacesMarked { byte_tokens } => match byte_token(content).filter(|_| byte_tokens) {
-                Some(byte) => vec![byte],
-                None => content.replace('\u{2581}', " ").into_bytes(),
+                Some(byte) => bytes.push(byte),
+                None => bytes.extend_from_slice(content.replace('\u{2581}', " ").as_bytes()),
             },
-            Self::Plain => content.as_bytes().to_vec(),
+            Self::Plain => bytes.extend_from_slice(content.as_bytes()),
         }
     }
 }
 
 /// GPT-2's printable characters back to bytes; a token with another character is taken as it stands.
-fn byte_level_bytes(content: &str) -> Vec<u8> {
-    content.chars().map(bpe::char_to_byte).collect::<Option<Vec<u8>>>().unwrap_or_else(|| content.as_bytes().to_vec())
+fn append_byte_level(content: &str, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    for character in content.chars() {
+        let Some(byte) = bpe::char_to_byte(character) else {
+            bytes.truncate(start);
+            return bytes.extend_from_slice(content.as_bytes());
+        };
+        bytes.push(byte);
+    }
 }
 
 /// The byte of a token that is spelled `<0x41>`.
@@ -49,33 +59,41 @@ pub(crate) fn byte_token(content: &str) -> Option<u8> {
 }
 
 impl TokenBytes {
-    /// `tokens` in any order; special tokens stand for their text.
-    pub fn new(tokens: impl IntoIterator<Item = (TokenId, Vec<u8>)>, special_tokens: &[SpecialToken]) -> Self {
-        let mut bytes: Vec<Vec<u8>> = Vec::new();
-        let mut put = |id: TokenId, content: Vec<u8>| {
-            if bytes.len() <= id as usize {
-                bytes.resize(id as usize + 1, Vec::new());
-            }
-            bytes[id as usize] = content;
-        };
-        for (id, content) in tokens {
-            put(id, content);
+    /// `tokens` in any order, each as `append` spells it; special tokens stand for their text.
+    pub fn new<T>(
+        tokens: impl IntoIterator<Item = (TokenId, T)>,
+        mut append: impl FnMut(T, &mut Vec<u8>),
+        special_tokens: &[SpecialToken],
+    ) -> Self {
+        let mut bytes = Self { all: Vec::new(), places: Vec::new(), is_control: Vec::new() };
+        for (id, token) in tokens {
+            bytes.put(id, |all| append(token, all));
         }
         for token in special_tokens {
-            put(token.id, token.content.as_bytes().to_vec());
+            bytes.put(token.id, |all| all.extend_from_slice(token.content.as_bytes()));
         }
-        let mut is_control = vec![false; bytes.len()];
+        bytes.is_control = vec![false; bytes.places.len()];
         for token in special_tokens {
-            is_control[token.id as usize] = token.control;
+            bytes.is_control[token.id as usize] = token.control;
         }
-        let mut starts = Vec::with_capacity(bytes.len() + 1);
-        let mut all = Vec::with_capacity(bytes.iter().map(Vec::len).sum());
-        for token in &bytes {
-            starts.push(all.len() as u32);
-            all.extend_from_slice(token);
+        bytes
+    }
+
+    /// Of tokens that are spelled as GPT-2 spells bytes.
+    pub fn byte_level<'a>(
+        tokens: impl IntoIterator<Item = (&'a str, TokenId)>,
+        special_tokens: &[SpecialToken],
+    ) -> Self {
+        Self::new(tokens.into_iter().map(|(token, id)| (id, token)), append_byte_level, special_tokens)
+    }
+
+    fn put(&mut self, id: TokenId, append: impl FnOnce(&mut Vec<u8>)) {
+        if self.places.len() <= id as usize {
+            self.places.resize(id as usize + 1, 0..0);
         }
-        starts.push(all.len() as u32);
-        Self { all, starts, is_control }
+        let start = self.all.len();
+        append(&mut self.all);
+        self.places[id as usize] = start..self.all.len();
     }
 
     /// One more than the largest id.
@@ -90,9 +108,8 @@ impl TokenBytes {
 
     /// The bytes of a token, if there is such an id.
     pub fn get(&self, id: TokenId) -> Option<&[u8]> {
-        let start = *self.starts.get(id as usize)?;
-        let end = *self.starts.get(id as usize + 1)?;
-        Some(&self.all[start as usize..end as usize])
+        let place = self.places.get(id as usize)?;
+        Some(&self.all[place.clone()])
     }
 }
 
@@ -102,19 +119,24 @@ mod tests {
 
     #[test]
     fn spellings() {
+        let bytes = |spelling: Spelling, content: &str| {
+            let mut bytes = vec![b'-'];
+            spelling.append(content, &mut bytes);
+            bytes.split_off(1)
+        };
         let marked = Spelling::SpacesMarked { byte_tokens: true };
-        assert_eq!(marked.bytes("▁a"), b" a");
-        assert_eq!(marked.bytes("<0xC3>"), [0xC3]);
-        assert_eq!(Spelling::SpacesMarked { byte_tokens: false }.bytes("<0xC3>"), b"<0xC3>");
-        assert_eq!(Spelling::ByteLevel.bytes("ĠÃ"), [b' ', 0xC3]);
-        assert_eq!(Spelling::ByteLevel.bytes("▁"), "▁".as_bytes());
+        assert_eq!(bytes(marked, "▁a"), b" a");
+        assert_eq!(bytes(marked, "<0xC3>"), [0xC3]);
+        assert_eq!(bytes(Spelling::SpacesMarked { byte_tokens: false }, "<0xC3>"), b"<0xC3>");
+        assert_eq!(bytes(Spelling::ByteLevel, "ĠÃ"), [b' ', 0xC3]);
+        assert_eq!(bytes(Spelling::ByteLevel, "Ġ▁"), "Ġ▁".as_bytes());
         assert_eq!([byte_token("<0x4>"), byte_token("<0x+4>"), byte_token("<0x041>")], [None; 3]);
     }
 
     #[test]
     fn ids_without_a_token_are_empty() {
         let special = SpecialToken::control("<s>", 3);
-        let bytes = TokenBytes::new([(1, b"x".to_vec())], &[special]);
+        let bytes = TokenBytes::new([(1, "x")], |token, bytes| Spelling::Plain.append(token, bytes), &[special]);
         assert_eq!((bytes.len(), bytes.get(0), bytes.get(1)), (4, Some(&b""[..]), Some(&b"x"[..])));
         assert_eq!((bytes.get(3), bytes.get(4)), (Some(&b"<s>"[..]), None));
         assert!(bytes.is_control(3) && !bytes.is_control(1) && !bytes.is_control(4));

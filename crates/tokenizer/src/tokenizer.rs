@@ -1,11 +1,12 @@
 //! A tokenizer, ready to encode and decode, whatever file it came from (`load/`). What encodes is one of three engines:
-//! the `tokenizers` crate (`pipeline`), SentencePiece's two algorithms (`sentencepiece`), or a table of characters.
+//! the `tokenizers` crate's pipeline (`pipeline`), SentencePiece's two algorithms (`sentencepiece`), or a table of characters.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::characters::CharacterEncoder;
 use crate::frame::{Frame, PairFrame};
+use crate::load::Lists;
 use crate::pipeline::Pipeline;
 use crate::sentencepiece::{Model, SentencePiece};
 use crate::special_tokens::find_all;
@@ -53,6 +54,8 @@ pub(crate) struct Inner {
 /// What it was read from.
 pub(crate) enum Source {
     Json(String),
+    /// Byte-level BPE in another form.
+    Lists(Box<Lists>),
     SentencePiece(Box<Model>),
 }
 
@@ -95,6 +98,7 @@ impl Tokenizer {
     pub fn to_json(&self) -> String {
         match &self.inner.source {
             Source::Json(text) => text.clone(),
+            Source::Lists(lists) => lists.to_json(),
             Source::SentencePiece(model) => crate::sentencepiece::to_json(model),
         }
     }
@@ -104,7 +108,7 @@ impl Tokenizer {
     pub fn to_sentencepiece(&self) -> Result<Vec<u8>, TokenizerError> {
         match &self.inner.source {
             Source::SentencePiece(model) => Ok(crate::sentencepiece::to_protobuf(model)),
-            Source::Json(_) => Err(TokenizerError::Unwritable {
+            Source::Json(_) | Source::Lists(_) => Err(TokenizerError::Unwritable {
                 format: "a SentencePiece model",
                 reason: "it was not trained as SentencePiece's BPE or Unigram, nor read from such a model".into(),
             }),

@@ -5,6 +5,7 @@
 
 mod alphabet;
 mod dropout;
+mod encoder;
 pub mod reference;
 mod split;
 pub mod train;
@@ -13,6 +14,8 @@ mod words;
 pub use alphabet::Alphabet;
 pub(crate) use alphabet::text;
 pub use dropout::BpeDropout;
+pub(crate) use encoder::{BpeEncoder, Merge, Rules, Scratch};
+pub(crate) use split::pieces_at_words;
 pub use split::{GPT4O_PATTERN, QWEN_PATTERN, Split, border, safe_pieces};
 pub use words::{CountingOptions, TextSink, WordCounts, count_words};
 pub(crate) use words::{FastHash, Words, count};
@@ -37,10 +40,24 @@ pub fn byte_to_char(byte: u8) -> char {
 
 /// The byte that `character` stands for, if any.
 pub fn char_to_byte(character: char) -> Option<u8> {
-    let printable = u8::try_from(u32::from(character)).ok().filter(|&byte| is_printable(byte));
-    let moved = || BYTE_CHARACTERS.iter().position(|&c| c == character && c as u32 >= 0x100).map(|byte| byte as u8);
-    printable.or_else(moved)
+    match u8::try_from(u32::from(character)) {
+        Ok(byte) => Some(byte).filter(|&byte| is_printable(byte)),
+        Err(_) => MOVED_BYTES.get(u32::from(character).checked_sub(0x100)? as usize).copied(),
+    }
 }
+
+/// The bytes that characters from U+0100 on stand for.
+const MOVED_BYTES: [u8; 68] = {
+    let mut bytes = [0; 68];
+    let mut byte = 0;
+    while byte < 256 {
+        if BYTE_CHARACTERS[byte] as usize >= 0x100 {
+            bytes[BYTE_CHARACTERS[byte] as usize - 0x100] = byte as u8;
+        }
+        byte += 1;
+    }
+    bytes
+};
 
 /// [`byte_to_char`] as a table.
 const BYTE_CHARACTERS: [char; 256] = {

@@ -170,16 +170,34 @@ const PIECE_BYTES_MAX: usize = u32::MAX as usize - 1;
 /// assert_eq!(pieces, ["one two", " three", " four"]);
 /// ```
 pub fn safe_pieces(text: &str, piece_bytes: usize) -> impl Iterator<Item = &str> {
+    pieces(text, move |rest| border(rest, piece_bytes))
+}
+
+/// The same for patterns that leave gaps between words, and what stands in a gap is one word: between words only.
+pub(crate) fn pieces_at_words(text: &str, piece_bytes: usize) -> impl Iterator<Item = &str> {
+    pieces(text, move |rest| {
+        let bytes = rest.as_bytes();
+        (piece_bytes.max(1)..bytes.len().saturating_sub(1)).find(|&at| is_between_words(bytes, at))
+    })
+}
+
+/// The pieces of `text`, each of which ends at the `border` of what is left.
+fn pieces(text: &str, border: impl Fn(&str) -> Option<usize>) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let end = border(rest, piece_bytes).unwrap_or(rest.len());
+        let end = border(rest).unwrap_or(rest.len());
         let (piece, remainder) = rest.split_at(end);
         rest = remainder;
         Some(piece)
     })
+}
+
+/// Between an ASCII letter and a space that a letter follows.
+fn is_between_words(bytes: &[u8], at: usize) -> bool {
+    bytes[at] == b' ' && bytes[at - 1].is_ascii_alphabetic() && bytes[at + 1].is_ascii_alphabetic()
 }
 
 /// The first place from `from` on where a text can be cut without changing its words. Either between an ASCII letter and
@@ -188,12 +206,12 @@ pub fn safe_pieces(text: &str, piece_bytes: usize) -> impl Iterator<Item = &str>
 /// with it, if no whitespace and no slash follows.
 pub fn border(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
-    (from.max(1)..bytes.len().saturating_sub(1)).find(|&at| match (bytes[at - 1], bytes[at]) {
-        (before, b' ') => before.is_ascii_alphabetic() && bytes[at + 1].is_ascii_alphabetic(),
-        (b'\n', after) if after != b'/' => {
-            let is_black = |c: char| !c.is_whitespace();
-            text[..at - 1].chars().next_back().is_some_and(is_black) && text[at..].starts_with(is_black)
-        }
-        _ => false,
-    })
+    let is_black = |c: char| !c.is_whitespace();
+    let ends_line = |at: usize| {
+        bytes[at - 1] == b'\n'
+            && bytes[at] != b'/'
+            && text[..at - 1].chars().next_back().is_some_and(is_black)
+            && text[at..].starts_with(is_black)
+    };
+    (from.max(1)..bytes.len().saturating_sub(1)).find(|&at| is_between_words(bytes, at) || ends_line(at))
 }

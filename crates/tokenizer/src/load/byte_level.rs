@@ -1,21 +1,24 @@
 //! Byte-level BPE that comes in another form than `tokenizer.json`: in GGUF files, tiktoken's, Tekken's. The encoder is made
-//! of the lists themselves, which takes half the time of writing them into such a file and reading that.
+//! of the lists themselves; the `tokenizer.json` that says the same is written when somebody asks for it.
+
+use std::collections::HashSet;
 
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::hugging_face::{checked, checked_id, token_bytes};
-use crate::pipeline::Pipeline;
-use crate::token_bytes::Spelling;
+use super::hugging_face::{checked, checked_id};
+use crate::bpe::{BpeEncoder, Merge, Rules};
+use crate::pipeline::{Pipeline, never_made};
+use crate::token_bytes::TokenBytes;
 use crate::tokenizer::{Decoding, Engine, Inner, LeadingSpace, Source};
 use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
 
 /// What such a file describes; tokens are spelled as GPT-2 spells bytes.
 pub(super) struct ByteLevel {
     /// Every token with its id; no text twice.
-    pub tokens: Vec<(String, TokenId)>,
+    pub tokens: Texts,
     /// The pairs that merge, the first ones first.
-    pub merges: Vec<(String, String)>,
+    pub merges: Vec<Merge>,
     /// Whether a word that is a token as a whole is that token, whatever the merges.
     pub whole_words: bool,
     /// How text is cut into words.
@@ -29,16 +32,18 @@ impl ByteLevel {
     /// The tokenizer of these lists.
     pub fn into_tokenizer(self) -> Result<Tokenizer, TokenizerError> {
         let Self { tokens, merges, whole_words, pre_tokenizer, special_tokens, begins_with } = self;
-        for (token, id) in &tokens {
-            checked_id(token, Some((*id).into()))?;
+        for (token, id) in tokens.iter() {
+            checked_id(token, Some(id.into()))?;
         }
         let around = json!({ "normalizer": null, "pre_tokenizer": pre_tokenizer, "decoder": super::byte_level() });
         let around = super::file(&special_tokens, begins_with, around);
-        let text = to_text(&around, &tokens, &merges, whole_words);
-        let bytes = token_bytes(&tokens, Spelling::ByteLevel, &special_tokens);
-        let pipeline = Pipeline::byte_level_of(around, &tokens, merges, whole_words, &special_tokens)?;
+        let bytes = TokenBytes::byte_level(tokens.iter(), &special_tokens);
+        let never: HashSet<TokenId> = never_made(&special_tokens).map(|token| token.id).collect();
+        let rules = Rules { merges: &merges, whole_words, unknown: None };
+        let encoder = BpeEncoder::new(tokens.iter(), &rules, |id| never.contains(&id));
+        let pipeline = Pipeline::byte_level(around.clone(), &special_tokens, encoder)?;
         checked(Inner {
-            source: Source::Json(text),
+            source: Source::Lists(Box::new(Lists { around, tokens, merges, whole_words })),
             frame: pipeline.frame(),
             engine: Engine::Pipeline(Box::new(pipeline)),
             bytes,
@@ -46,6 +51,72 @@ impl ByteLevel {
             decoding: Decoding::Bytes(LeadingSpace::Kept),
             unknown: None,
         })
+    }
+}
+
+/// Tokens' texts behind each other, and their ids.
+#[derive(Default)]
+pub(crate) struct Texts {
+    all: String,
+    /// Where each text ends, and its id.
+    ends: Vec<(usize, TokenId)>,
+}
+
+impl Texts {
+    /// Room for `count` tokens of `bytes` bytes together.
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { all: String::with_capacity(bytes), ends: Vec::with_capacity(count) }
+    }
+
+    pub fn push(&mut self, token: &str, id: TokenId) {
+        self.all.push_str(token);
+        self.ends.push((self.all.len(), id));
+    }
+
+    /// In the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, TokenId)> + Clone {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|&(end, _)| end));
+        starts.zip(&self.ends).map(|(start, &(end, id))| (&self.all[start..end], id))
+    }
+}
+
+/// The lists, kept for whoever wants them as a file.
+pub(crate) struct Lists {
+    /// The file without its model.
+    around: Value,
+    tokens: Texts,
+    merges: Vec<Merge>,
+    whole_words: bool,
+}
+
+impl Lists {
+    /// The `tokenizer.json` that says the same.
+    pub fn to_json(&self) -> String {
+        let texts = self.texts_by_id();
+        let merges: Vec<[&str; 2]> =
+            self.merges.iter().map(|merge| [merge.left, merge.right].map(|id| texts[id as usize])).collect();
+        let model = Model {
+            r#type: "BPE",
+            dropout: None,
+            unk_token: None,
+            continuing_subword_prefix: None,
+            end_of_word_suffix: None,
+            fuse_unk: false,
+            byte_fallback: false,
+            ignore_merges: self.whole_words,
+            vocab: &self.tokens,
+            merges: &merges,
+        };
+        serde_json::to_string(&File { around: &self.around, model }).expect("texts and numbers are JSON")
+    }
+
+    fn texts_by_id(&self) -> Vec<&str> {
+        let size = self.tokens.iter().map(|(_, id)| id as usize + 1).max().unwrap_or(0);
+        let mut texts = vec![""; size];
+        for (token, id) in self.tokens.iter() {
+            texts[id as usize] = token;
+        }
+        texts
     }
 }
 
@@ -67,27 +138,10 @@ struct Model<'a> {
     byte_fallback: bool,
     ignore_merges: bool,
     #[serde(serialize_with = "map")]
-    vocab: &'a [(String, TokenId)],
-    merges: &'a [(String, String)],
+    vocab: &'a Texts,
+    merges: &'a [[&'a str; 2]],
 }
 
-fn map<S: Serializer>(entries: &[(String, TokenId)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(entries.iter().map(|(token, id)| (token, id)))
-}
-
-/// The `tokenizer.json` that says the same.
-fn to_text(around: &Value, tokens: &[(String, TokenId)], merges: &[(String, String)], whole_words: bool) -> String {
-    let model = Model {
-        r#type: "BPE",
-        dropout: None,
-        unk_token: None,
-        continuing_subword_prefix: None,
-        end_of_word_suffix: None,
-        fuse_unk: false,
-        byte_fallback: false,
-        ignore_merges: whole_words,
-        vocab: tokens,
-        merges,
-    };
-    serde_json::to_string(&File { around, model }).expect("texts and numbers are JSON")
+fn map<S: Serializer>(tokens: &Texts, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(tokens.iter())
 }

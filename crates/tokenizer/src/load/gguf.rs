@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use tsumugi_files::gguf::{self, Array, Metadata};
 
-use super::byte_level::ByteLevel;
+use super::byte_level::{ByteLevel, Texts};
 use super::patterns;
+use crate::bpe::Merge;
 use crate::sentencepiece::model::{Algorithm, Piece, PieceKind};
 use crate::sentencepiece::{Model, SPACE};
 use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
@@ -165,18 +166,13 @@ impl<'a> Stored<'a> {
             failed(format!("its pattern `{pattern}` (`tokenizer.ggml.pre`) is not known; known: {known}"))
         })?;
         let whole_words = patterns::WHOLE_WORDS.contains(&pattern);
-        let parts = |merge: &String| {
-            let (left, right) = merge.split_once(' ')?;
-            Some((left.to_owned(), right.to_owned()))
-        };
-        let merges = merges.iter().enumerate().map(|(place, merge)| {
-            parts(merge)
-                .ok_or_else(|| failed(format!("merge {place}, `{merge}`, is not two tokens with a space between")))
-        });
+        let ids = numbered(tokens)?;
         let (begins_with, _) = self.frame(tokens, (whole_words, false));
+        let mut whole = String::new();
+        let merges = merges.iter().enumerate().map(|merge| merge_of(merge, &ids, &mut whole));
         ByteLevel {
             merges: merges.collect::<Result<_, _>>()?,
-            tokens: numbered(tokens)?,
+            tokens: texts(tokens),
             whole_words,
             pre_tokenizer: patterns::sequence(pre_tokenizer),
             special_tokens: self.special_tokens(tokens)?,
@@ -201,7 +197,7 @@ impl<'a> Stored<'a> {
         let spelled: Vec<String> = spelled.collect();
         let model = json!({
             "type": "WordPiece", "unk_token": tokens[unknown as usize], "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100, "vocab": numbered(&spelled)?.into_iter().collect::<HashMap<_, _>>(),
+            "max_input_chars_per_word": 100, "vocab": numbered(&spelled)?,
         });
         let post_processor = match (begin, end) {
             (Some(begin), Some(end)) => json!({
@@ -235,13 +231,37 @@ fn is_bracketed(token: &str) -> bool {
     token.len() > 2 && token.starts_with('[') && token.ends_with(']')
 }
 
-/// Every token with its id. A token that is there twice is an error: its text could not tell which it is.
-fn numbered(tokens: &[String]) -> Result<Vec<(String, TokenId)>, TokenizerError> {
-    let mut seen = HashMap::with_capacity(tokens.len());
+/// The id of every token. A token that is there twice is an error: its text could not tell which it is.
+fn numbered(tokens: &[String]) -> Result<HashMap<&str, TokenId>, TokenizerError> {
+    let mut ids = HashMap::with_capacity(tokens.len());
     for (token, id) in tokens.iter().zip(0..) {
-        if let Some(before) = seen.insert(token.as_str(), id) {
+        if let Some(before) = ids.insert(token.as_str(), id) {
             return Err(failed(format!("token {id} is the same as token {before}")));
         }
     }
-    Ok(tokens.iter().cloned().zip(0..).collect())
+    Ok(ids)
+}
+
+fn texts(tokens: &[String]) -> Texts {
+    let mut texts = Texts::with_capacity(tokens.len(), tokens.iter().map(String::len).sum());
+    for (token, id) in tokens.iter().zip(0..) {
+        texts.push(token, id);
+    }
+    texts
+}
+
+/// The merge at a place of the list: two tokens with a space between. `whole` is scratch.
+fn merge_of(
+    (place, merge): (usize, &String),
+    ids: &HashMap<&str, TokenId>,
+    whole: &mut String,
+) -> Result<Merge, TokenizerError> {
+    let failed = |what: &str| failed(format!("merge {place}, `{merge}`, {what}"));
+    let (left, right) = merge.split_once(' ').ok_or_else(|| failed("is not two tokens with a space between"))?;
+    whole.clear();
+    whole.extend([left, right]);
+    let id = |token: &str| {
+        ids.get(token).copied().ok_or_else(|| failed(&format!("needs `{token}`, which is none of the tokens")))
+    };
+    Ok(Merge { left: id(left)?, right: id(right)?, whole: id(whole)? })
 }

@@ -42,23 +42,15 @@ fn read(mut file: Value, text: String) -> Result<Tokenizer, TokenizerError> {
         Some(characters) => (Engine::Characters(Box::new(characters)), false, frame_of(file)?),
         None => {
             let pipeline = Pipeline::new(file, &vocabulary, &special_tokens, unknown)?;
-            let (byte_level, frame) = (pipeline.byte_level(), pipeline.frame());
+            let (byte_level, frame) = (pipeline.is_byte_level(), pipeline.frame());
             (Engine::Pipeline(Box::new(pipeline)), byte_level, frame)
         }
     };
     let spelling = if byte_level { Spelling::ByteLevel } else { plain_spelling };
     let decoding = if byte_level || fused { Decoding::Bytes(LeadingSpace::Kept) } else { Decoding::Pipeline };
-    let bytes = token_bytes(&vocabulary, spelling, &special_tokens);
+    let tokens = vocabulary.iter().map(|(content, id)| (*id, content));
+    let bytes = TokenBytes::new(tokens, |content, bytes| spelling.append(content, bytes), &special_tokens);
     checked(Inner { source: Source::Json(text), engine, special_tokens, bytes, decoding, unknown, frame })
-}
-
-/// The bytes of every token.
-pub(super) fn token_bytes(
-    vocabulary: &[(String, TokenId)],
-    spelling: Spelling,
-    special_tokens: &[SpecialToken],
-) -> TokenBytes {
-    TokenBytes::new(vocabulary.iter().map(|(content, id)| (*id, spelling.bytes(content))), special_tokens)
 }
 
 /// The tokenizer, if it splits text. A pattern that the splitter does not understand gives no words at all, and so no

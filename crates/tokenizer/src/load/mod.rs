@@ -1,5 +1,5 @@
-//! Vocabulary files of every kind that people have, each read into a [`crate::Tokenizer`]. Byte-level ones become a
-//! `tokenizer.json` in memory first, so that a model folder can be written from any of them.
+//! Vocabulary files of every kind that people have, each read into a [`crate::Tokenizer`], from which a model
+//! folder can be written.
 
 mod byte_level;
 mod detect;
@@ -12,6 +12,7 @@ mod sentencepiece;
 mod tekken;
 mod tiktoken;
 
+pub(crate) use byte_level::Lists;
 pub use detect::vocabulary_file;
 pub use model::ModelTextError;
 pub(crate) use patterns::gguf_pattern;

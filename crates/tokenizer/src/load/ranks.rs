@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::byte_level::ByteLevel;
-use crate::bpe::byte_to_char;
+use super::byte_level::{ByteLevel, Texts};
+use crate::bpe::{Merge, byte_to_char};
 use crate::{SpecialToken, TokenId, Tokenizer, TokenizerError};
 
 /// What a file of ranks describes.
@@ -32,19 +32,20 @@ impl Ranks {
     /// The tokenizer of these ranks.
     pub fn into_tokenizer(self) -> Result<Tokenizer, TokenizerError> {
         self.check()?;
-        let text = |bytes: &[u8]| bytes.iter().copied().map(byte_to_char).collect::<String>();
         let rank_of: HashMap<&[u8], TokenId> = self.tokens.iter().map(|(token, rank)| (&token[..], *rank)).collect();
-        let merges = self
-            .tokens
-            .iter()
-            .filter_map(|(token, rank)| {
-                let cut = last_cut(token, *rank, &rank_of)?;
-                Some((text(&token[..cut]), text(&token[cut..])))
-            })
-            .collect();
+        let merge = |(token, rank): &(Vec<u8>, TokenId)| {
+            let (left, right) = token.split_at(last_cut(token, *rank, &rank_of)?);
+            let id = |token: &[u8]| rank_of.get(token).map(|rank| rank + self.first_id);
+            Some(Merge { left: id(left)?, right: id(right)?, whole: rank + self.first_id })
+        };
+        let mut tokens = Texts::default();
+        for (token, rank) in &self.tokens {
+            let token: String = token.iter().copied().map(byte_to_char).collect();
+            tokens.push(&token, rank + self.first_id);
+        }
         ByteLevel {
-            tokens: self.tokens.iter().map(|(token, rank)| (text(token), rank + self.first_id)).collect(),
-            merges,
+            merges: self.tokens.iter().filter_map(merge).collect(),
+            tokens,
             // Tokens that no merge leads to are words as a whole.
             whole_words: true,
             pre_tokenizer: self.pre_tokenizer,

@@ -22,7 +22,7 @@ impl Tokenizer {
             (false, false) => LeadingSpace::Kept,
         };
         Ok(Self::of(Inner {
-            bytes: TokenBytes::new(shown(&model), &special_tokens),
+            bytes: TokenBytes::new(shown(&model), |piece, all| all.extend(piece), &special_tokens),
             unknown: Some(encoder.unknown()),
             engine: Engine::SentencePiece(Box::new(encoder)),
             special_tokens,

@@ -1,24 +1,25 @@
-//! Encoding by the `tokenizers` crate, version 1.0.0-rc.3: on 10.5 MB of English it does 157 to 198 MB/s on one thread,
-//! where its 0.23 does 3.7 and tiktoken 18 (32,768 tokens, GPT-4's split).
+//! Encoding by the `tokenizers` crate, version 1.0.0-rc.3, whose splitters are the fastest there are; words of byte-level
+//! vocabularies become ids by our own [`BpeEncoder`], whose tables are made in a tenth of the time.
 //!
-//! It reads only its own new form of `tokenizer.json`, numbers added tokens by itself, and matches control tokens that
-//! stand in the vocabulary of its model. So the file is rewritten in memory first ([`Plan`]): added tokens are
-//! counted from the end of the vocabulary on, and translated back; control tokens leave the model.
+//! The crate reads only its own new form of `tokenizer.json`, numbers added tokens by itself, and matches control tokens
+//! that stand in the vocabulary of its model. So the file is rewritten in memory first ([`Plan`]): added tokens are
+//! counted from the end of the vocabulary on, and translated back; control tokens leave the model. Of byte-level files, the
+//! crate reads what stands around the model.
 
 mod byte_pieces;
 mod patterns;
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
-use tokenizers::models::bpe::{BpeConfig, PipelineBPE};
 use tokenizers::pipeline::{
-    EncodeOptions, NormalizerChain, Override, PipelineModel, PipelinePreTokenizer, PipelineToken, PipelineTokenizer,
+    EncodeOptions, Model as _, Override, PipelineModel, PipelinePreTokenizer, PipelineToken, PipelineTokenizer,
 };
-use tokenizers::vocab::bucket_added_vocabulary::{AddedToken, AddedVocabulary};
 
+use crate::bpe::{BpeEncoder, Merge, Rules, Scratch};
 use crate::frame::Frame;
 use crate::token_bytes::byte_token;
 use crate::{SpecialToken, TokenId, TokenizerError, bpe};
@@ -28,16 +29,24 @@ pub(crate) struct Pipeline {
     tokenizer: PipelineTokenizer,
     /// Instead of its own, where that holds patterns it does not know.
     pre_tokenizer: Option<PipelinePreTokenizer>,
-    /// The crate's ids of tokens for bytes that the vocabulary has none for.
-    absent: Range<TokenId>,
-    /// Our ids of the added tokens, in the order of the crate's, which follow those.
+    /// Our ids of the added tokens, in the order of the crate's, which follow those of its model.
     added: Vec<TokenId>,
-    /// The crate's id of what keeps text from matching byte pieces; it is in no answer.
-    cut: Option<TokenId>,
-    /// What stands for text that cannot be encoded.
-    unknown: Option<TokenId>,
-    /// Whether text might spell a [`place_holder`].
-    guarded: bool,
+    model: Model,
+}
+
+/// What makes ids of words.
+enum Model {
+    /// Byte-level BPE; the crate's tokenizer has a model of one token in its place.
+    Ours(Box<BpeEncoder>),
+    /// The crate's.
+    Theirs {
+        /// The crate's ids of tokens for bytes that the vocabulary has none for.
+        absent: Range<TokenId>,
+        /// The crate's id of what keeps text from matching byte pieces; it is in no answer.
+        cut: Option<TokenId>,
+        /// What stands for text that cannot be encoded.
+        unknown: Option<TokenId>,
+    },
 }
 
 /// Text that the encoder takes at once; its splitter counts bytes in u32.
@@ -61,63 +70,50 @@ impl Pipeline {
         }
         tokenizers::canonicalize_value(&mut file).map_err(unsupported)?;
         let byte_level = file.pointer("/model/byte_level") == Some(&Value::Bool(true));
+        let has_affixes = ["continuing_subword_prefix", "end_of_word_suffix"]
+            .map(|name| file["model"][name].as_str().is_some_and(|affix| !affix.is_empty()));
+        if byte_level && has_affixes == [false; 2] {
+            let encoder = encoder_of_file(&file, vocabulary, special_tokens, unknown)?;
+            return Self::around(file, special_tokens, encoder);
+        }
         let mut plan = Plan::new(vocabulary, special_tokens, byte_level)?;
         let cut = matches_bytes.then(|| plan.push(byte_pieces::CUT));
         plan.prepare(&mut file, vocabulary)?;
         let tokenizer = build(&file)?;
         let pre_tokenizer = patterns::compiled(&tokenizer)?;
-        let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
-        let guarded = !is_byte_level(&tokenizer) || whole_words;
         let Plan { absent, added, .. } = plan;
-        Ok(Self { tokenizer, pre_tokenizer, absent, added, cut, unknown, guarded })
+        Ok(Self { tokenizer, pre_tokenizer, added, model: Model::Theirs { absent, cut, unknown } })
     }
 
-    /// Byte-level BPE of lists, without a normalizer. `around` is the file without its model: its pre-tokenizer and
-    /// post-processor count.
-    pub fn byte_level_of(
+    /// Of byte-level BPE. `around` is the file without its model.
+    pub fn byte_level(
         mut around: Value,
-        vocabulary: &[(String, TokenId)],
-        mut merges: Vec<(String, String)>,
-        whole_words: bool,
         special_tokens: &[SpecialToken],
+        encoder: BpeEncoder,
     ) -> Result<Self, TokenizerError> {
-        let plan = Plan::new(vocabulary, special_tokens, true)?;
-        let mut product = String::new();
-        merges.retain(|(left, right)| !makes_or_uses(left, right, &plan.control, &mut product));
-        let named = |(id, content): (usize, &Option<&str>)| {
-            (content.map_or_else(|| place_holder(id as TokenId), str::to_owned), id as TokenId)
-        };
-        let vocab = plan.contents.iter().enumerate().map(named).collect();
-        let config = BpeConfig { vocab, merges, byte_level: true, ignore_merges: whole_words, ..BpeConfig::default() };
-        // What stands around the model is read as any file is, with a model of one character.
-        around["model"] = json!({"type": "BPE", "vocab": {"a": 0}, "merges": []});
-        around["added_tokens"] = json!([]);
+        around["model"] = json!({"type": "BPE", "vocab": {}, "merges": []});
         tokenizers::canonicalize_value(&mut around).map_err(unsupported)?;
-        around["model"]["byte_level"] = false.into();
-        let post_processor = around.get("post_processor").unwrap_or(&Value::Null).to_string();
-        let post_processor = tokenizers::post_processor_from_json(&post_processor).map_err(unsupported)?;
-        let around = build(&around)?;
-        let pre_tokenizer = patterns::compiled(&around)?.unwrap_or_else(|| around.get_pre_tokenizer().clone());
-        let added_vocabulary = plan.added_vocabulary(special_tokens)?;
-        let model = within_limits(|| PipelineBPE::from_config(config).map_err(|error| error.to_string()))?;
-        let tokenizer = PipelineTokenizer::from_parts(
-            added_vocabulary,
-            Vec::new(),
-            pre_tokenizer,
-            PipelineModel::BPE(model),
-            post_processor,
-            None,
-            Default::default(),
-            None,
-            None,
-        );
-        let Plan { absent, added, .. } = plan;
-        Ok(Self { tokenizer, pre_tokenizer: None, absent, added, cut: None, unknown: None, guarded: whole_words })
+        Self::around(around, special_tokens, encoder)
+    }
+
+    /// Of byte-level BPE. `file` is canonical; its model does not count.
+    fn around(mut file: Value, special_tokens: &[SpecialToken], encoder: BpeEncoder) -> Result<Self, TokenizerError> {
+        file["model"] = json!({"type": "BPE", "vocab": {(HOLDER): 0}, "merges": [], "byte_level": false});
+        let tokenizer = build(&file)?;
+        let pre_tokenizer = patterns::compiled(&tokenizer)?;
+        let mut known = HashSet::new();
+        let added = in_order(special_tokens).filter(|token| known.insert(&token.content)).map(|token| token.id);
+        Ok(Self { tokenizer, pre_tokenizer, added: added.collect(), model: Model::Ours(Box::new(encoder)) })
     }
 
     /// Whether tokens are bytes, as GPT-2 spells them.
-    pub fn byte_level(&self) -> bool {
-        is_byte_level(&self.tokenizer)
+    pub fn is_byte_level(&self) -> bool {
+        match &self.model {
+            Model::Ours(_) => true,
+            Model::Theirs { .. } => {
+                matches!(self.tokenizer.get_model(), PipelineModel::BPE(model) if model.is_byte_level())
+            }
+        }
     }
 
     /// What the file puts around texts.
@@ -127,51 +123,92 @@ impl Pipeline {
 
     /// The ids of `text`.
     pub fn encode(&self, text: &str, control_is_text: bool) -> Vec<TokenId> {
-        let replaced;
-        let text = if self.guarded && text.as_bytes().contains(&HOLDER.as_bytes()[0]) && text.contains(HOLDER) {
-            replaced = text.replace(HOLDER, "\u{FFFD}\u{FFFD}");
-            &replaced
-        } else {
-            text
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        let mut encode = |text: &str| match &self.model {
+            Model::Ours(encoder) => {
+                let mut scratch = encoder.scratch();
+                self.encode_words(text, control_is_text, encoder, &mut scratch, &mut ids);
+                encoder.put_back(scratch);
+            }
+            Model::Theirs { .. } => {
+                let mut tokens = Vec::with_capacity(text.len() / 3);
+                self.encode_theirs(&without_holders(text), control_is_text, &mut tokens);
+                ids.extend(tokens.into_iter().filter_map(|token| self.our_id(token.into())));
+            }
         };
+        match text.len() {
+            0..=ENCODE_BYTES_MAX => encode(text),
+            _ => bpe::safe_pieces(text, ENCODE_BYTES_MAX / 2).for_each(encode),
+        }
+        ids
+    }
+
+    /// By our encoder. The splitter fails only where a regular expression of a foreign file exceeds its backtracking limit;
+    /// then the halves are encoded by themselves, which costs at most a merge at the cut.
+    fn encode_words(
+        &self,
+        text: &str,
+        control_is_text: bool,
+        encoder: &BpeEncoder,
+        scratch: &mut Scratch,
+        ids: &mut Vec<TokenId>,
+    ) {
+        let before = ids.len();
+        let split = patterns::split(&self.tokenizer, self.pre_tokenizer.as_ref(), text, control_is_text, |piece| {
+            match piece {
+                patterns::Piece::Added(id) => ids.extend(self.our_id(id)),
+                patterns::Piece::Words(text, spans) => encoder.encode(text, spans, scratch, ids),
+            }
+            Ok(())
+        });
+        if split.is_ok() {
+            return;
+        }
+        ids.truncate(before);
+        match halves(text) {
+            Some((first, second)) => {
+                self.encode_words(first, control_is_text, encoder, scratch, ids);
+                self.encode_words(second, control_is_text, encoder, scratch, ids);
+            }
+            None => ids.extend(encoder.unknown()),
+        }
+    }
+
+    /// By the crate's; it fails as [`Self::encode_words`] may, and on a word of over 4 GB.
+    fn encode_theirs(&self, text: &str, control_is_text: bool, tokens: &mut Vec<PipelineToken>) {
         let options = EncodeOptions {
             add_special_tokens: false,
             encode_special_tokens: control_is_text,
             padding: Override::Off,
             truncation: Override::Off,
         };
-        let mut tokens = Vec::with_capacity(text.len() / 3);
-        if text.len() <= ENCODE_BYTES_MAX {
-            self.encode_piece(text, &options, &mut tokens);
-        } else {
-            for piece in bpe::safe_pieces(text, ENCODE_BYTES_MAX / 2) {
-                self.encode_piece(piece, &options, &mut tokens);
-            }
-        }
-        tokens.into_iter().filter_map(|token| self.our_id(token.into())).collect()
-    }
-
-    /// The encoder fails only where a regular expression of a foreign file exceeds its backtracking limit (or on a
-    /// piece of over 4 GB); then the halves are encoded by themselves, which costs at most a merge at the cut.
-    fn encode_piece(&self, text: &str, options: &EncodeOptions, tokens: &mut Vec<PipelineToken>) {
         let before = tokens.len();
         let encoded = match &self.pre_tokenizer {
+            None => self.tokenizer.encode_into(text, &options, tokens),
             Some(pre_tokenizer) => {
-                patterns::encode(&self.tokenizer, pre_tokenizer, text, options.encode_special_tokens, tokens).is_ok()
+                let mut scratch = self.tokenizer.get_model().init_scratch();
+                patterns::split(&self.tokenizer, Some(pre_tokenizer), text, control_is_text, |piece| match piece {
+                    patterns::Piece::Added(id) => {
+                        tokens.push(id.into());
+                        Ok(())
+                    }
+                    patterns::Piece::Words(text, spans) => spans.iter().try_for_each(|span| {
+                        self.tokenizer.get_model().tokenize_pipeline(&text[span.range()], &mut scratch, tokens)
+                    }),
+                })
             }
-            None => self.tokenizer.encode_into(text, options, tokens).is_ok(),
         };
-        if encoded {
+        if encoded.is_ok() {
             return;
         }
         tokens.truncate(before);
-        let middle = text.floor_char_boundary(text.len() / 2);
-        if middle == 0 {
-            tokens.extend(self.unknown.map(PipelineToken::from));
-            return;
+        match halves(text) {
+            Some((first, second)) => {
+                self.encode_theirs(first, control_is_text, tokens);
+                self.encode_theirs(second, control_is_text, tokens);
+            }
+            None => tokens.extend(self.unknown().map(PipelineToken::from)),
         }
-        self.encode_piece(&text[..middle], options, tokens);
-        self.encode_piece(&text[middle..], options, tokens);
     }
 
     /// Text by the file's decoder, for ids that exist and are no control tokens.
@@ -187,26 +224,50 @@ impl Pipeline {
     /// None for a byte that has no token, where the vocabulary has none for unknown text either: it is left out, as the
     /// format's own library and llama.cpp do.
     fn our_id(&self, id: TokenId) -> Option<TokenId> {
-        if self.cut == Some(id) {
-            return None;
+        match self.model {
+            Model::Theirs { cut, .. } if cut == Some(id) => return None,
+            Model::Theirs { ref absent, unknown, .. } if absent.contains(&id) => return unknown,
+            _ => {}
         }
-        if self.absent.contains(&id) {
-            return self.unknown;
-        }
-        let added = id.checked_sub(self.absent.end).and_then(|place| self.added.get(place as usize));
+        let added = id.checked_sub(self.first_added()).and_then(|place| self.added.get(place as usize));
         Some(added.copied().unwrap_or(id))
     }
 
     fn their_id(&self, id: TokenId) -> TokenId {
         match self.added.binary_search(&id) {
-            Ok(place) => self.absent.end + place as TokenId,
+            Ok(place) => self.first_added() + place as TokenId,
             Err(_) => id,
+        }
+    }
+
+    /// The crate's id of the first added token.
+    fn first_added(&self) -> TokenId {
+        match &self.model {
+            Model::Ours(_) => 1,
+            Model::Theirs { absent, .. } => absent.end,
+        }
+    }
+
+    fn unknown(&self) -> Option<TokenId> {
+        match &self.model {
+            Model::Ours(encoder) => encoder.unknown(),
+            Model::Theirs { unknown, .. } => *unknown,
         }
     }
 }
 
-fn is_byte_level(tokenizer: &PipelineTokenizer) -> bool {
-    matches!(tokenizer.get_model(), PipelineModel::BPE(model) if model.is_byte_level())
+/// A text that spells no [`place_holder`].
+fn without_holders(text: &str) -> Cow<'_, str> {
+    match text.as_bytes().contains(&HOLDER.as_bytes()[0]) && text.contains(HOLDER) {
+        true => text.replace(HOLDER, "\u{FFFD}\u{FFFD}").into(),
+        false => text.into(),
+    }
+}
+
+/// None for a single character.
+fn halves(text: &str) -> Option<(&str, &str)> {
+    let middle = text.floor_char_boundary(text.len() / 2);
+    (middle > 0).then(|| text.split_at(middle))
 }
 
 /// What stands in the vocabulary for an id that no text may give.
@@ -240,10 +301,7 @@ impl<'a> Plan<'a> {
             let reason = format!("{} tokens with ids up to {}", vocabulary.len() + special_tokens.len(), size - 1);
             return Err(TokenizerError::Unsupported { reason });
         }
-        // Byte tokens stay where they are listed as control tokens: no merge leads to them, and the model needs them.
-        let is_removed = |token: &&SpecialToken| token.control && byte_token(&token.content).is_none();
-        let control: HashSet<&str> =
-            special_tokens.iter().filter(is_removed).map(|token| token.content.as_str()).collect();
+        let control: HashSet<&str> = never_made(special_tokens).map(|token| token.content.as_str()).collect();
         let mut contents: Vec<Option<&str>> = vec![None; size];
         for (content, id) in vocabulary {
             contents[*id as usize] = Some(content.as_str()).filter(|content| !control.contains(content));
@@ -287,23 +345,12 @@ impl<'a> Plan<'a> {
         }
         Ok(())
     }
+}
 
-    /// The crate's table of added tokens, as it makes it of a file; all are looked for in the text as it came.
-    fn added_vocabulary(&self, special_tokens: &[SpecialToken]) -> Result<AddedVocabulary, TokenizerError> {
-        let known: HashMap<&str, TokenId> =
-            self.contents.iter().zip(0..).filter_map(|(content, id)| Some(((*content)?, id))).collect();
-        let tokens = in_order(special_tokens).map(|token| {
-            AddedToken::from(&token.content, token.control)
-                .normalized(false)
-                .lstrip(token.strips_left)
-                .rstrip(token.strips_right)
-        });
-        let mut added = AddedVocabulary::new();
-        let known = |text: &str| known.get(text).copied();
-        let table = added.add_tokens(tokens, self.contents.len(), known, None::<&NormalizerChain<'_>>);
-        table.map_err(unsupported)?;
-        Ok(added)
-    }
+/// Control tokens that text never becomes by merges. Byte tokens are not among them where they are listed as control tokens:
+/// no merge leads to them, and models need them.
+pub(crate) fn never_made(special_tokens: &[SpecialToken]) -> impl Iterator<Item = &SpecialToken> {
+    special_tokens.iter().filter(|token| token.control && byte_token(&token.content).is_none())
 }
 
 /// In the order of their ids, without empty ones.
@@ -350,6 +397,34 @@ fn fill(vocabulary: &mut Value, contents: &[Option<&str>]) {
             *vocabulary = contents.iter().enumerate().map(named).collect::<Map<String, Value>>().into();
         }
     }
+}
+
+/// The encoder of a canonical byte-level file.
+fn encoder_of_file(
+    file: &Value,
+    vocabulary: &[(String, TokenId)],
+    special_tokens: &[SpecialToken],
+    unknown: Option<TokenId>,
+) -> Result<BpeEncoder, TokenizerError> {
+    let ids: HashMap<&str, TokenId> = vocabulary.iter().map(|(token, id)| (token.as_str(), *id)).collect();
+    let mut whole = String::new();
+    let mut merge = |pair: &Value| {
+        let part = |place: usize| pair.get(place).and_then(Value::as_str).unwrap_or_default();
+        whole.clear();
+        whole.extend([part(0), part(1)]);
+        let id = |token: &str| {
+            ids.get(token).copied().ok_or_else(|| unsupported(format!("a merge with `{token}`, which is no token")))
+        };
+        Ok(Merge { left: id(part(0))?, right: id(part(1))?, whole: id(&whole)? })
+    };
+    let merges = file.pointer("/model/merges").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let merges: Vec<Merge> = merges.iter().map(&mut merge).collect::<Result<_, TokenizerError>>()?;
+    let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
+    let never: HashSet<&str> = never_made(special_tokens).map(|token| token.content.as_str()).collect();
+    let never: HashSet<TokenId> = never.into_iter().filter_map(|token| ids.get(token).copied()).collect();
+    let tokens = vocabulary.iter().map(|(token, id)| (token.as_str(), *id));
+    let rules = Rules { merges: &merges, whole_words, unknown };
+    Ok(BpeEncoder::new(tokens, &rules, |id| never.contains(&id)))
 }
 
 /// Hands the file to the encoder.

@@ -3,13 +3,13 @@
 
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::pipeline::{
-    Model, PipelineModelScratch, PipelinePreTokenizer, PipelineToken, PipelineTokenizer, PreTokenizer,
-    PreTokenizerScratch, Segment, SpecialSegmentIterator, normalize_all,
+    PipelinePreTokenizer, PipelineTokenizer, PreTokenizer, PreTokenizerScratch, Segment, Span, SpecialSegmentIterator,
+    normalize_all,
 };
 use tokenizers::pre_tokenizers::split::{Search, Split};
 
 use super::unsupported;
-use crate::TokenizerError;
+use crate::{TokenId, TokenizerError, bpe};
 
 /// The pre-tokenizer with all patterns compiled; none if there is nothing to compile.
 pub(super) fn compiled(tokenizer: &PipelineTokenizer) -> Result<Option<PipelinePreTokenizer>, TokenizerError> {
@@ -37,23 +37,32 @@ fn is_uncompiled(split: &Split) -> bool {
     matches!(split.search, Search::Unavailable) && !known
 }
 
-/// What the crate's encoder does, with another pre-tokenizer. Fails where a pattern exceeds its backtracking limit.
-pub(super) fn encode(
+/// What a text is made of.
+pub(super) enum Piece<'a> {
+    /// An added token, by the crate's id.
+    Added(TokenId),
+    /// A text and where its words are.
+    Words(&'a str, &'a [Span]),
+}
+
+/// Calls `piece` with the pieces of `text` as the crate's encoder cuts it, with another pre-tokenizer if there is one. Fails
+/// where a pattern exceeds its backtracking limit.
+pub(super) fn split(
     tokenizer: &PipelineTokenizer,
-    pre_tokenizer: &PipelinePreTokenizer,
+    pre_tokenizer: Option<&PipelinePreTokenizer>,
     text: &str,
     control_is_text: bool,
-    tokens: &mut Vec<PipelineToken>,
+    mut piece: impl FnMut(Piece<'_>) -> Result<(), tokenizers::Error>,
 ) -> Result<(), tokenizers::Error> {
     let added = tokenizer.get_added_vocabulary();
-    let model = tokenizer.get_model();
-    let mut model_scratch: PipelineModelScratch = model.init_scratch();
+    let at_borders = pre_tokenizer.is_none() && !counts_characters(tokenizer.get_pre_tokenizer());
+    let pre_tokenizer = pre_tokenizer.unwrap_or_else(|| tokenizer.get_pre_tokenizer());
     let mut scratch = PreTokenizerScratch::default();
     let mut spans = Vec::new();
     for segment in SpecialSegmentIterator::new(text, added, false, control_is_text) {
         let (text, offset) = match segment {
             Segment::SpecialToken(id) => {
-                tokens.push(id.into());
+                piece(Piece::Added(id))?;
                 continue;
             }
             Segment::Text { text, input_offset } => (text, input_offset),
@@ -61,16 +70,28 @@ pub(super) fn encode(
         let normalized = normalize_all(tokenizer.get_normalizers(), text, offset)?;
         for segment in SpecialSegmentIterator::new(&normalized, added, true, control_is_text) {
             match segment {
-                Segment::SpecialToken(id) => tokens.push(id.into()),
+                Segment::SpecialToken(id) => piece(Piece::Added(id))?,
                 Segment::Text { text, .. } => {
-                    spans.clear();
-                    pre_tokenizer.pre_tokenize(text, &mut scratch, &mut spans)?;
-                    for span in &spans {
-                        model.tokenize_pipeline(&text[span.range()], &mut model_scratch, tokens)?;
+                    let piece_bytes = if at_borders { PIECE_BYTES } else { text.len() };
+                    for text in bpe::pieces_at_words(text, piece_bytes) {
+                        spans.clear();
+                        pre_tokenizer.pre_tokenize(text, &mut scratch, &mut spans)?;
+                        piece(Piece::Words(text, &spans))?;
                     }
                 }
             }
         }
     }
     Ok(())
+}
+
+/// Text that is cut into words at once: its spans and ids stay in the second-level cache.
+const PIECE_BYTES: usize = 1 << 15;
+
+/// Whether words depend on how far a text is from its beginning.
+fn counts_characters(pre_tokenizer: &PipelinePreTokenizer) -> bool {
+    match pre_tokenizer {
+        PipelinePreTokenizer::Sequence(sequence) => sequence.pre_tokenizers().iter().any(counts_characters),
+        other => matches!(other, PipelinePreTokenizer::FixedLength(_)),
+    }
 }
