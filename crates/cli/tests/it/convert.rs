@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tsumugi_base::testing::temporary_folder;
+use tsumugi_base::testing::{repository_root, temporary_folder};
 use tsumugi_models::family;
 
 use crate::support::{Ran, binary, tiny_model, tiny_model_of, tsumugi};
@@ -168,7 +168,11 @@ fn an_encoder_is_refused_by_what_it_is() {
     for out in ["m.gguf", "copy"] {
         let ran = tsumugi(folder.path(), &["convert", model.to_str().unwrap(), out]);
         assert_eq!(ran.code, 2);
-        assert!(ran.stderr.contains("an encoder (`bert`) is not written in another format\n\nhint: "), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains("an encoder (`bert`) is not written in another format\n\nhint: "),
+            "{}",
+            ran.stderr
+        );
         assert!(names(folder.path()).is_empty());
     }
 }

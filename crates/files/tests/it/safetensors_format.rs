@@ -102,14 +102,23 @@ fn each_wrong_file_has_its_own_sentence() {
             of(std::slice::from_ref(&good), 12),
             "bytes 8 to 12 of the data belong to no tensor; the format allows no holes",
         ),
-        (of(std::slice::from_ref(&good), 7), "tensor `a` covers bytes 0 to 8 of the data, but the file has 7 (header, at byte 9 of the file)"),
+        (
+            of(std::slice::from_ref(&good), 7),
+            "tensor `a` covers bytes 0 to 8 of the data, but the file has 7 (header, at byte 9 of the file)",
+        ),
         (of(&[good.clone(), good.clone()], 8), "the header names tensor `a` twice (header, at byte 62 of the file)"),
-        (of(&[entry("a", "F33", "[2]", "[0,8]")], 8), "tensor `a` has the unknown type `F33` (header, at byte 9 of the file)"),
+        (
+            of(&[entry("a", "F33", "[2]", "[0,8]")], 8),
+            "tensor `a` has the unknown type `F33` (header, at byte 9 of the file)",
+        ),
         (
             of(&[entry("a", "F32", "[3]", "[0,8]")], 8),
             "tensor `a` of type F32 and shape [3] needs 12 bytes, but 8 are given (header, at byte 9 of the file)",
         ),
-        (of(&[entry("a", "F32", "[2]", "[8,0]")], 8), "tensor `a` covers bytes 8 to 0, which is backwards (header, at byte 9 of the file)"),
+        (
+            of(&[entry("a", "F32", "[2]", "[8,0]")], 8),
+            "tensor `a` covers bytes 8 to 0, which is backwards (header, at byte 9 of the file)",
+        ),
         (
             of(&[good.clone(), entry("b", "F32", "[2]", "[4,12]")], 12),
             "tensors `a` and `b` overlap: one ends at byte 8, the other begins at 4 (header, at byte 62 of the file)",
