@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tsumugi_base::testing::{repository_root, temporary_folder};
+use tsumugi_base::testing::temporary_folder;
 use tsumugi_models::family;
 
 use crate::support::{Ran, binary, tiny_model, tiny_model_of, tsumugi};
@@ -158,21 +158,5 @@ fn interrupted_or_killed_nothing_is_in_the_way_of_the_next_run() {
         assert_eq!(names(path), [command[2], "model"], "a killed run's leftovers are removed");
         let out = path.join(command[2]);
         if out.is_dir() { std::fs::remove_dir_all(out).unwrap() } else { std::fs::remove_file(out).unwrap() }
-    }
-}
-
-#[test]
-fn an_encoder_is_refused_by_what_it_is() {
-    let folder = temporary_folder();
-    let model = repository_root().join("crates/models/fixtures/encoders/bert");
-    for out in ["m.gguf", "copy"] {
-        let ran = tsumugi(folder.path(), &["convert", model.to_str().unwrap(), out]);
-        assert_eq!(ran.code, 2);
-        assert!(
-            ran.stderr.contains("an encoder (`bert`) is not written in another format\n\nhint: "),
-            "{}",
-            ran.stderr
-        );
-        assert!(names(folder.path()).is_empty());
     }
 }
