@@ -27,7 +27,7 @@ pub struct SafetensorsError {
     /// The file.
     pub file: PathBuf,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// Where the header says it, from the start of the file.
     pub offset: Option<u64>,
 }
@@ -177,7 +177,7 @@ pub enum Problem {
 impl Hint for SafetensorsError {
     fn hint(&self) -> Option<String> {
         let cut_short = Some("the file is cut short or damaged; fetch or copy it again".to_owned());
-        match &self.problem {
+        match &*self.problem {
             Problem::HeaderBeyondEnd { looks_like: Some(kind), .. }
             | Problem::HeaderTooLarge { looks_like: Some(kind), .. } => Some(kind.hint().into()),
             Problem::TooShort { .. } | Problem::HeaderBeyondEnd { .. } | Problem::OutOfBounds { .. } => cut_short,

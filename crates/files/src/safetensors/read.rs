@@ -32,7 +32,7 @@ pub struct Header {
 pub fn parse_header(bytes: &[u8], file: &Path) -> Result<Header, SafetensorsError> {
     parse(bytes).map_err(|problem| {
         let offset = offset_of(bytes, &problem);
-        SafetensorsError { file: file.to_owned(), problem, offset }
+        SafetensorsError { file: file.to_owned(), problem: Box::new(problem), offset }
     })
 }
 
