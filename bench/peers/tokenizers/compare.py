@@ -1,6 +1,8 @@
 """Compares our tokenizers with Hugging Face tokenizers, transformers and rustbpe; see run.sh.
 
-    compare.py texts FOLDER TEXTS.json     gathers the texts: the files of FOLDER, and strings that break tokenizers
+    compare.py texts FOLDER TEXTS.json [TEMPLATES]
+                                           gathers the texts: the files of FOLDER, and strings that break tokenizers; and chat
+                                           templates: those of guidance, and *.jinja and tokenizer_config.json below TEMPLATES
     compare.py compare CORPUS OUT          compares what the example peer_dump left in OUT; exit 1 on a difference
 """
 
@@ -16,7 +18,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 GPT4_PATTERN = r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""
 
 
-def gather(folder, out):
+def gather(folder, out, templates=None):
     texts = [
         "", " ", "\n", "\0", "a\0b\0\0", "  two  spaces  ", "\r\n\r\n \n\t ", "\t\tx\n\n\n  y", "don't DON'T I'LL 'tis ''ſ'S",
         "123456789 3.14159 ²½Ⅷ ٣٤٥٦", "👩‍👩‍👧‍👦 🏳️‍🌈 👍🏽", "漢字かな交じり文、한국어", "e\u0301 é \u200d\ufeff\u202e", "\ufffd\U0010ffff\ue000",
@@ -33,17 +35,25 @@ def gather(folder, out):
     texts += [path.read_text(encoding="utf-8") for path in files]
     json.dump(texts, open(out, "w"))
     print(f"{len(texts)} texts, {len(files)} of them files")
-    json.dump({"templates": published_templates(), "conversations": CONVERSATIONS}, open(pathlib.Path(out).parent / "templates.json", "w"))
+    templates = {**templates_of_guidance(), **(templates_below(pathlib.Path(templates)) if templates else {})}
+    json.dump({"templates": templates, "conversations": CONVERSATIONS}, open(pathlib.Path(out).parent / "templates.json", "w"))
+
+
+def said(*turns):
+    return [{"role": role, "content": content} for role, content in turns]
 
 
 CONVERSATIONS = [
-    [{"role": "user", "content": " hi <b>&\"'  "}, {"role": "assistant", "content": "yes\n"}, {"role": "user", "content": "漢"}],
-    [{"role": "system", "content": "Be brief. "}, {"role": "user", "content": "x"}],
-    [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nok"}, {"role": "user", "content": "b"}],
+    said(("user", " hi <b>&\"'  "), ("assistant", "yes\n"), ("user", "漢")),
+    said(("system", "Be  brief.\n"), ("user", "x")),
+    said(("user", "a"), ("assistant", "<think>\nhm\n</think>\n\nok"), ("user", "b")),
+    said(("system", "S"), ("user", "a"), ("assistant", "  first\n"), ("user", "é {x} {{ y }} \\"), ("assistant", "second")),
+    said(("assistant", "first"), ("user", "a"), ("user", "b")),
+    said(("developer", "D"), ("user", "")),
 ]
 
 
-def published_templates():
+def templates_of_guidance():
     """The chat templates of published models that the guidance package holds as strings."""
     import ast
     import importlib.util
@@ -55,21 +65,37 @@ def published_templates():
     return {name: text for name, text in strings if isinstance(text, str) and "{%" in text}
 
 
+def templates_below(folder):
+    """By their paths: files of Jinja, and what configurations of tokenizers hold."""
+    found = {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*.jinja"))}
+    for path in sorted(folder.rglob("tokenizer_config.json")):
+        template = json.loads(path.read_text()).get("chat_template")
+        if isinstance(template, str):
+            found[str(path.relative_to(folder))] = template
+    return found
+
+
 def compare_templates(file, ours, check):
-    """Ours against jinja2 as transformers sets it up; a refusal (raise_exception) must be one on both sides."""
+    """Ours against jinja2 as transformers sets it up; a refusal (raise_exception) must be one on both sides. A template that
+    transformers cannot render without tools, for another reason than its own, is named and not compared."""
+    from jinja2.exceptions import TemplateError
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
+    names = {"bos_token": "<s>", "eos_token": "</s>", "tools": None, "documents": None}
+    equal = 0
     for name, source in file["templates"].items():
-        found = iter(ours[name])
-        for messages in file["conversations"]:
-            for prompt in (False, True):
-                try:
-                    names = {"bos_token": "<s>", "eos_token": "</s>", "tools": None, "documents": None}
-                    expected = _compile_jinja_template(source).render(messages=messages, add_generation_prompt=prompt, **names)
-                except Exception:
-                    expected = None
-                check(name, f"rendering of {str(messages)[:60]}", next(found), expected)
-    print(f"{len(ours)} published chat templates, {sum(map(len, ours.values()))} renderings")
+        asked = [(messages, prompt) for messages in file["conversations"] for prompt in (False, True)]
+        for (messages, prompt), found in zip(asked, ours[name], strict=True):
+            try:
+                expected = _compile_jinja_template(source).render(messages=messages, add_generation_prompt=prompt, **names)
+            except TemplateError:
+                expected = None
+            except Exception as error:
+                print(f"not compared: {name}: {error}")
+                break
+            check(name, f"rendering of {str(messages)[:60]}", found, expected)
+            equal += found == expected
+    print(f"{len(ours)} published chat templates, {equal} equal renderings")
 
 
 def compare_rows(name, peer, texts, rows, check):
@@ -179,6 +205,6 @@ def bytes_to_unicode():
 
 if __name__ == "__main__":
     if sys.argv[1] == "texts":
-        gather(sys.argv[2], sys.argv[3])
+        gather(*sys.argv[2:])
     else:
         sys.exit(1 if compare(sys.argv[2], sys.argv[3]) else 0)

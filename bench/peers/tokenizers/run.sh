@@ -1,7 +1,8 @@
 #!/bin/sh
 # Our tokenizers against Hugging Face tokenizers, transformers and rustbpe: equal ids, equal merges, times.
 # Makes a virtual environment of its own under target/; never part of CI.
-#   bench/peers/tokenizers/run.sh [CORPUS [FOLDER OF MORE TEXTS]]
+#   bench/peers/tokenizers/run.sh [CORPUS [FOLDER OF MORE TEXTS [FOLDER OF CHAT TEMPLATES]]]
+# Chat templates of some seventy published models lie in the source of llama-cpp-python, vendor/llama.cpp/models/templates.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
@@ -18,7 +19,7 @@ if ! cmp -s "$here/requirements.txt" "$environment/installed.txt"; then
     cp "$here/requirements.txt" "$environment/installed.txt"
 fi
 mkdir -p "$out"
-"$environment/bin/python" "$here/compare.py" texts "$texts" "$out/texts.json"
+"$environment/bin/python" "$here/compare.py" texts "$texts" "$out/texts.json" ${3:+"$3"}
 cd "$root"
 cargo run --quiet --release -p tsumugi-tokenizer --example peer_dump -- "$corpus" "$out/texts.json" "$out"
 "$environment/bin/python" "$here/compare.py" compare "$corpus" "$out"

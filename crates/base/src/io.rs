@@ -268,7 +268,7 @@ fn remove_leftovers(path: &Path) {
         // One of our own number that we have not given is of an earlier process that had the same.
         let is_ours = process.parse() == Ok(std::process::id());
         let given = number.parse().is_ok_and(|number: u64| number < NEXT_PARTIAL.load(Ordering::Relaxed));
-        if if is_ours { given } else { Path::new("/proc").join(process).exists() } {
+        if if is_ours { given } else { is_running(process) } {
             continue;
         }
         let _ = match entry.file_type() {
@@ -276,6 +276,17 @@ fn remove_leftovers(path: &Path) {
             _ => fs::remove_file(entry.path()),
         };
     }
+}
+
+/// Whether a process of this number writes still. One that was killed and that nobody has waited for stays in the table of
+/// processes as a zombie (`Z`), for ever where nothing does (containers without an init); it has let go of its files.
+fn is_running(process: &str) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{process}/stat")) else {
+        return Path::new("/proc").join(process).exists();
+    };
+    // `NUMBER (NAME) STATE ...`; a name may have parentheses.
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    !matches!(state, Some('Z' | 'X'))
 }
 
 /// A text could not be read. Each way has its own sentence.

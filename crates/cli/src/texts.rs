@@ -36,9 +36,9 @@ impl Texts {
     pub fn read(&self) -> Result<Vec<String>, Failure> {
         let Some(file) = &self.file else { return Ok(self.texts.clone()) };
         let texts = match file.extension() {
-            _ if file == Path::new("-") => lines(&standard_input()?),
+            _ if file == Path::new("-") => lines(Path::new(STANDARD_INPUT), &standard_input()?)?,
             Some(ending) if ending == "jsonl" => self.fields(file)?,
-            _ => lines(&tsumugi_data::read_text(file)?),
+            _ => lines(file, &tsumugi_data::read_text(file)?)?,
         };
         if texts.is_empty() {
             return Err(Failure::new(
@@ -53,7 +53,7 @@ impl Texts {
         let records: Vec<(u64, Map<String, Value>)> = read_numbered(file)?;
         let field = &self.field;
         let text = |(line, record): &(u64, Map<String, Value>)| match record.get(field).and_then(Value::as_str) {
-            Some(text) => Ok(text.to_owned()),
+            Some(text) => not_blank(file, *line, text),
             None => Err(Failure::new(
                 format!("{}, line {line}: there is no text `{field}`", file.display()),
                 "`--field KEY` says where the text is",
@@ -63,12 +63,25 @@ impl Texts {
     }
 }
 
-fn lines(text: &str) -> Vec<String> {
-    text.lines().map(str::to_owned).collect()
+const STANDARD_INPUT: &str = "standard input";
+
+fn lines(file: &Path, text: &str) -> Result<Vec<String>, Failure> {
+    text.lines().zip(1..).map(|(text, line)| not_blank(file, line, text)).collect()
+}
+
+/// Left out silently, the vectors would not be those of the lines; found by the model, the texts before it would be computed in vain.
+fn not_blank(file: &Path, line: u64, text: &str) -> Result<String, Failure> {
+    if text.trim().is_empty() {
+        return Err(Failure::new(
+            format!("{}, line {line}: the text is empty", file.display()),
+            "leave texts without a word out, or write something in their place",
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn standard_input() -> Result<String, Failure> {
-    let name = Path::new("standard input");
+    let name = Path::new(STANDARD_INPUT);
     let mut bytes = Vec::new();
     let read = std::io::stdin().lock().take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|source| FileError::read(name, source))?;

@@ -15,7 +15,15 @@ pub enum CompressError {
     Files(#[from] FilesError),
     /// What the model is.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(ModelError),
+    /// An encoder, which is read from both formats and written in none.
+    #[error("{}: an encoder (`{model_type}`) is not written in another format", model.display())]
+    Encoder {
+        /// The folder or file.
+        model: PathBuf,
+        /// Its family.
+        model_type: String,
+    },
     /// Its vocabulary or chat template.
     #[error(transparent)]
     Text(#[from] ModelTextError),
@@ -52,12 +60,22 @@ pub enum CompressError {
     },
 }
 
+impl From<ModelError> for CompressError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::IsEncoder { model, model_type } => Self::Encoder { model, model_type },
+            other => Self::Model(other),
+        }
+    }
+}
+
 impl Hint for CompressError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Files(error) => error.hint(),
             Self::Tensor { source, .. } => source.hint(),
             Self::Model(error) => error.hint(),
+            Self::Encoder { .. } => Some("`tsumugi embed` and `tsumugi rerank` read it as it is".into()),
             Self::Text(error) => error.hint(),
             Self::Vocabulary(error) => error.hint(),
             Self::Itself { .. } => Some("give another path to write".into()),

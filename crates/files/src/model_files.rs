@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -76,6 +77,9 @@ impl ModelFiles {
             let folder = OpenFolder::open(path)?;
             let names = only_gguf(&folder)?;
             (folder, names)
+        } else if !about.is_file() {
+            let reason = "it is a pipe or a device, and a model is read at any place";
+            return Err(FileError::read(path, io::Error::new(io::ErrorKind::InvalidInput, reason)).into());
         } else {
             let Some(name) = path.file_name().and_then(OsStr::to_str).filter(|name| name.ends_with(GGUF_ENDING)) else {
                 return Err(FilesError::NotAModel { path: path.to_owned() });

@@ -113,16 +113,17 @@ fn dump(
     }))
 }
 
-/// Renders every template of the file on every conversation of it, without and with the generation prompt.
+/// Renders every template of the file on every conversation of it, without and with the generation prompt; null is a refusal.
 fn render_templates(path: &Path) -> Result<Value, Box<dyn Error>> {
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path)?)?;
     let conversations: Vec<Vec<Message>> = serde_json::from_value(file["conversations"].clone())?;
     let mut rendered = serde_json::Map::new();
     for (name, source) in file["templates"].as_object().ok_or("no templates")? {
-        let template = ChatTemplate::new(source.as_str().ok_or("no text")?, Some("<s>"), Some("</s>"))?;
-        let all =
-            conversations.iter().flat_map(|messages| [false, true].map(|prompt| template.render(messages, prompt)));
-        rendered.insert(name.clone(), all.map(Result::ok).collect());
+        let template = ChatTemplate::new(source.as_str().ok_or("no text")?, Some("<s>"), Some("</s>"));
+        let text =
+            |messages, prompt| template.as_ref().ok().and_then(|template| template.render(messages, prompt).ok());
+        let all = conversations.iter().flat_map(|messages| [text(messages, false), text(messages, true)]);
+        rendered.insert(name.clone(), all.collect());
     }
     Ok(rendered.into())
 }

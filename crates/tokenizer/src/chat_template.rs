@@ -11,6 +11,7 @@
 
 mod environment;
 mod guard;
+mod python;
 
 use serde_json::Value as Json;
 use tsumugi_files::gguf::{self, Metadata};

@@ -30,7 +30,8 @@ fn nothing_is_half_written() {
     let weights = folder.path().join("weights");
     let mut stream = Stream::new(Key::from_seed(1));
     let mut seen = 0;
-    for _ in 0..12 {
+    let mut zombies = Vec::new();
+    for round in 0..12 {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "killed::child"])
             .env(ROLE, folder.path())
@@ -39,7 +40,16 @@ fn nothing_is_half_written() {
             .unwrap();
         std::thread::sleep(Duration::from_micros(20_000 + stream.below(60_000)));
         child.kill().unwrap();
-        child.wait().unwrap();
+        if round % 2 == 0 {
+            child.wait().unwrap();
+        } else {
+            // Not waited for: dead all the same, and what it left is removed. `Z` needs a moment.
+            let stat = format!("/proc/{}/stat", child.id());
+            while std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z ")) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            zombies.push(child);
+        }
         if let Ok(bytes) = std::fs::read(&weights) {
             assert_eq!(bytes.len(), LEN);
             assert!(bytes.iter().all(|&byte| byte == bytes[0]));
@@ -55,4 +65,7 @@ fn nothing_is_half_written() {
     let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["log.jsonl", "weights"]);
+    for mut zombie in zombies {
+        zombie.wait().unwrap();
+    }
 }

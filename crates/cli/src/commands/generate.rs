@@ -79,6 +79,9 @@ impl Command for Generate {
             true => print_json(&as_json(&completion, self.seed))?,
             false => print("\n")?,
         }
+        if is_cut_off(&completion, self.max_tokens) {
+            tell(&format!("note: the context of {} tokens is full, so the text is cut off", model.context_length()));
+        }
         if self.verbose {
             tell(&speed(&completion));
         }
@@ -87,6 +90,11 @@ impl Command for Generate {
             FinishReason::Stop | FinishReason::Length => Ok(Answer::Done),
         }
     }
+}
+
+/// Whether there was no room for as many tokens as were asked for.
+fn is_cut_off(completion: &Completion, max_tokens: usize) -> bool {
+    completion.finish_reason == FinishReason::Length && completion.completion_tokens < max_tokens
 }
 
 /// As the API names it.

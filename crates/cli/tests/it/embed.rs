@@ -103,7 +103,10 @@ fn what_cannot_be_embedded_is_told() {
         assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
         ran.stderr
     };
-    assert!(error(&["--file", "a.txt"]).contains("error: text 2 is empty\n\nhint: "));
+    fs::write(path.join("blank.jsonl"), "{\"text\":\"the cat\"}\n\n{\"text\":\" \"}\n").unwrap();
+    assert!(error(&["--file", "a.txt"]).contains("error: a.txt, line 2: the text is empty\n\nhint: "));
+    assert!(error(&["--file", "blank.jsonl"]).contains("error: blank.jsonl, line 3: the text is empty\n"));
+    assert!(error(&["the cat", ""]).contains("error: text 2 is empty\n\nhint: "));
     assert!(error(&["--file", "a.jsonl"]).contains("a.jsonl, line 1: there is no text `text`\n\nhint: `--field KEY`"));
     assert!(error(&["--file", "none.txt"]).contains("none.txt"));
     assert!(error(&["a", "--out", "a.csv"]).contains("let it end in .npy, .safetensors or .jsonl"));

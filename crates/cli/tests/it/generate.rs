@@ -48,3 +48,22 @@ fn a_prompt_longer_than_the_context_is_refused() {
     assert!(ran.stderr.contains("but the context of `model` holds 64"), "{}", ran.stderr);
     assert!(ran.stderr.contains("\n\nhint: shorten the prompt"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_text_that_fills_the_context_says_so() {
+    let folder = temporary_folder();
+    let path = folder.path();
+    tiny_model(&path.join("model"), false);
+    let generate = |count: &str| {
+        tsumugi(path, &["generate", "model", "--prompt", "ROMEO:", "--temperature", "0", "--max-tokens", count])
+    };
+    let full = generate("100");
+    assert_eq!(full.code, 0);
+    assert!(
+        full.stderr.contains("note: the context of 64 tokens is full, so the text is cut off\n"),
+        "{}",
+        full.stderr
+    );
+    // As many as were asked for is what was asked for.
+    assert!(!generate("5").stderr.contains("note: the context"));
+}

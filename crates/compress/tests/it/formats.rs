@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tsumugi_base::Hint;
 use tsumugi_base::progress::{Event, Observer, Silent};
-use tsumugi_base::testing::temporary_folder;
+use tsumugi_base::testing::{repository_root, temporary_folder};
 use tsumugi_compress::{CompressError, FolderType, Written, mix, write_folder, write_gguf_model};
 use tsumugi_files::{Admitted, ElementType, ModelFiles, NoScan, to_f32};
 use tsumugi_models::llama::Llama;
@@ -186,4 +186,19 @@ fn what_cannot_be_written_leaves_nothing_and_says_why() {
     let error = write_folder(&admit(&model), &model, FolderType::F16, &Pool::new(1), &Silent).unwrap_err();
     assert!(matches!(error, CompressError::Itself { .. }), "{error}");
     assert_eq!(admit(&file).tensors().unwrap().iter().next().unwrap().element_type, ElementType::F32);
+}
+
+#[test]
+fn an_encoder_is_refused_by_what_it_is() {
+    let folder = temporary_folder();
+    let model = repository_root().join("crates/models/fixtures/encoders/bert");
+    let to_file = to_gguf(&model, &folder.path().join("m.gguf"), "F16", 1);
+    let to_folder = write_folder(&admit(&model), &folder.path().join("m"), FolderType::F16, &Pool::new(1), &Silent);
+    for refused in [to_file, to_folder] {
+        let error = refused.unwrap_err();
+        let text = error.to_string();
+        assert!(text.ends_with("an encoder (`bert`) is not written in another format"), "{text}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("tsumugi embed")));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -22,12 +22,18 @@ pub use write::{MODEL_FILE, MODEL_INDEX_FILE, write_model, write_safetensors, wr
 /// What is wrong with a safetensors file. Positions of tensors count from the first byte after the header, as the
 /// header itself does.
 #[derive(Debug, thiserror::Error)]
-#[error("{file}: {problem}", file = .file.display())]
+#[error("{file}: {problem}{place}", file = .file.display(), place = place(*.offset))]
 pub struct SafetensorsError {
     /// The file.
     pub file: PathBuf,
     /// What is wrong with it.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
+    /// Where the header says it, from the start of the file.
+    pub offset: Option<u64>,
+}
+
+fn place(offset: Option<u64>) -> String {
+    offset.map(|offset| format!(" (header, at byte {offset} of the file)")).unwrap_or_default()
 }
 
 /// What is wrong with a safetensors file.
@@ -171,7 +177,7 @@ pub enum Problem {
 impl Hint for SafetensorsError {
     fn hint(&self) -> Option<String> {
         let cut_short = Some("the file is cut short or damaged; fetch or copy it again".to_owned());
-        match &self.problem {
+        match &*self.problem {
             Problem::HeaderBeyondEnd { looks_like: Some(kind), .. }
             | Problem::HeaderTooLarge { looks_like: Some(kind), .. } => Some(kind.hint().into()),
             Problem::TooShort { .. } | Problem::HeaderBeyondEnd { .. } | Problem::OutOfBounds { .. } => cut_short,

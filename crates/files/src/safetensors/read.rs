@@ -30,7 +30,42 @@ pub struct Header {
 /// Reads and checks the header of a whole safetensors file; `file` is for messages only. Never panics, and allocates
 /// in proportion to the header, never to what the header claims.
 pub fn parse_header(bytes: &[u8], file: &Path) -> Result<Header, SafetensorsError> {
-    parse(bytes).map_err(|problem| SafetensorsError { file: file.to_owned(), problem })
+    parse(bytes).map_err(|problem| {
+        let offset = offset_of(bytes, &problem);
+        SafetensorsError { file: file.to_owned(), problem: Box::new(problem), offset }
+    })
+}
+
+/// Where the header says what is wrong with it, from the start of the file.
+fn offset_of(bytes: &[u8], problem: &Problem) -> Option<u64> {
+    let (length, rest) = bytes.split_first_chunk::<{ LENGTH_BYTES as usize }>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let header = std::str::from_utf8(header).ok()?;
+    let offset = match problem {
+        Problem::HeaderJson { source } => {
+            let before: usize = header.split_inclusive('\n').take(source.line().checked_sub(1)?).map(str::len).sum();
+            before + source.column().saturating_sub(1)
+        }
+        Problem::DuplicateName { tensor } => entries(header, tensor).last()?,
+        Problem::UnknownElementType { tensor, .. }
+        | Problem::ImpossibleShape { tensor, .. }
+        | Problem::SizeMismatch { tensor, .. }
+        | Problem::BackwardRange { tensor, .. }
+        | Problem::OutOfBounds { tensor, .. }
+        | Problem::Overlap { second: tensor, .. } => entries(header, tensor).next()?,
+        _ => return None,
+    };
+    Some(LENGTH_BYTES + offset as u64)
+}
+
+/// Where the entries of a tensor begin: its name, as writers spell it, before a colon and an object.
+fn entries<'a>(header: &'a str, tensor: &str) -> impl Iterator<Item = usize> + 'a {
+    let key = serde_json::Value::from(tensor).to_string();
+    let at: Vec<usize> = header.match_indices(&key).map(|(at, _)| at).collect();
+    at.into_iter().filter(move |at| {
+        let behind = header[at + key.len()..].trim_start().strip_prefix(':');
+        behind.is_some_and(|value| value.trim_start().starts_with('{'))
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<Header, Problem> {

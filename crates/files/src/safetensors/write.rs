@@ -35,7 +35,7 @@ pub fn write_safetensors(
 }
 
 fn wrong(path: &Path, problem: Problem) -> FilesError {
-    SafetensorsError { file: path.to_owned(), problem }.into()
+    SafetensorsError { file: path.to_owned(), problem: Box::new(problem), offset: None }.into()
 }
 
 fn check_size(path: &Path, tensor: &TensorView<'_>) -> Result<(), FilesError> {

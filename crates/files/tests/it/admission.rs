@@ -94,6 +94,10 @@ fn a_pipe_does_not_block() {
         return; // no mkfifo on this machine
     }
     assert_eq!(admit(folder.path()).unwrap().text("config.json").unwrap(), None);
+    let pipe = folder.path().join("m.gguf");
+    std::fs::rename(folder.path().join("config.json"), &pipe).unwrap();
+    let text = admit(&pipe).unwrap_err().to_string();
+    assert!(text.ends_with("m.gguf: it is a pipe or a device, and a model is read at any place"), "{text}");
 }
 
 #[test]

@@ -102,17 +102,26 @@ fn each_wrong_file_has_its_own_sentence() {
             of(std::slice::from_ref(&good), 12),
             "bytes 8 to 12 of the data belong to no tensor; the format allows no holes",
         ),
-        (of(std::slice::from_ref(&good), 7), "tensor `a` covers bytes 0 to 8 of the data, but the file has 7"),
-        (of(&[good.clone(), good.clone()], 8), "the header names tensor `a` twice"),
-        (of(&[entry("a", "F33", "[2]", "[0,8]")], 8), "tensor `a` has the unknown type `F33`"),
+        (
+            of(std::slice::from_ref(&good), 7),
+            "tensor `a` covers bytes 0 to 8 of the data, but the file has 7 (header, at byte 9 of the file)",
+        ),
+        (of(&[good.clone(), good.clone()], 8), "the header names tensor `a` twice (header, at byte 62 of the file)"),
+        (
+            of(&[entry("a", "F33", "[2]", "[0,8]")], 8),
+            "tensor `a` has the unknown type `F33` (header, at byte 9 of the file)",
+        ),
         (
             of(&[entry("a", "F32", "[3]", "[0,8]")], 8),
-            "tensor `a` of type F32 and shape [3] needs 12 bytes, but 8 are given",
+            "tensor `a` of type F32 and shape [3] needs 12 bytes, but 8 are given (header, at byte 9 of the file)",
         ),
-        (of(&[entry("a", "F32", "[2]", "[8,0]")], 8), "tensor `a` covers bytes 8 to 0, which is backwards"),
+        (
+            of(&[entry("a", "F32", "[2]", "[8,0]")], 8),
+            "tensor `a` covers bytes 8 to 0, which is backwards (header, at byte 9 of the file)",
+        ),
         (
             of(&[good.clone(), entry("b", "F32", "[2]", "[4,12]")], 12),
-            "tensors `a` and `b` overlap: one ends at byte 8, the other begins at 4",
+            "tensors `a` and `b` overlap: one ends at byte 8, the other begins at 4 (header, at byte 62 of the file)",
         ),
         (
             of(&[good.clone(), entry("b", "F32", "[2]", "[9,17]")], 17),
@@ -120,18 +129,22 @@ fn each_wrong_file_has_its_own_sentence() {
         ),
         (
             of(&[entry("a", "F32", "[4294967296,4294967296]", "[0,8]")], 8),
-            "tensor `a` of type F32 and shape [4294967296, 4294967296] is no whole, countable number of bytes",
+            "tensor `a` of type F32 and shape [4294967296, 4294967296] is no whole, countable number of bytes (header, at byte 9 of the file)",
         ),
         (
             of(&[entry("a", "F4", "[3]", "[0,2]")], 2),
-            "tensor `a` of type F4 and shape [3] is no whole, countable number of bytes",
+            "tensor `a` of type F4 and shape [3] is no whole, countable number of bytes (header, at byte 9 of the file)",
         ),
     ];
     for (found, expected) in cases {
         assert_eq!(found, expected);
     }
+    // A name within the metadata is no entry.
+    let header = format!(r#"{{"__metadata__":{{"a":"b"}},{}}}"#, entry("a", "F33", "[2]", "[0,8]"));
+    assert!(refusal(&raw_file(&header, &[0; 8])).0.ends_with("`F33` (header, at byte 34 of the file)"));
     let wrong_json = [
         ("[]", "invalid type: sequence, expected an object of tensors"),
+        ("{\n \"a\":\n1}", "at line 3 column 1 (header, at byte 16 of the file)"),
         (r#"{"a":1}"#, "invalid type: integer `1`"),
         (r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}}"#, "invalid value: integer `-1`, expected u64"),
         (r#"{"a":{"dtype":"F32","shape":[1]}}"#, "missing field `data_offsets`"),

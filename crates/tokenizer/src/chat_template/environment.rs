@@ -1,12 +1,12 @@
 //! The Jinja environment that Hugging Face templates expect: `trim_blocks` and `lstrip_blocks` on, loop controls,
-//! Python's string methods, `raise_exception`, `strftime_now`, `tojson` as Python writes it. Fuel bounds what a
+//! `generation`, Python's string methods, `raise_exception`, `strftime_now`, `tojson` as Python writes it. Fuel bounds what a
 //! hostile template can cost.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde};
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-use super::ChatTemplate;
+use super::{ChatTemplate, python};
 use crate::{Message, TokenizerError};
 
 /// Instructions and memory a rendering may take: minijinja counts about one per instruction and per 64 bytes made.
@@ -22,7 +22,7 @@ pub(super) fn check(template: &ChatTemplate) -> Result<(), TokenizerError> {
             reason: format!("its source has {} bytes, the limit is {SOURCE_BYTES_MAX}", template.source.len()),
         });
     }
-    environment().template_from_str(&template.source).map(|_| ()).map_err(|error| failure(&error))
+    environment().template_from_str(&without_generation(&template.source)).map(|_| ()).map_err(|error| failure(&error))
 }
 
 /// Renders the messages.
@@ -31,8 +31,8 @@ pub(super) fn render(
     messages: &[Message],
     add_generation_prompt: bool,
 ) -> Result<String, TokenizerError> {
-    let environment = environment();
-    let compiled = environment.template_from_str(&template.source).map_err(|error| failure(&error))?;
+    let (environment, source) = (environment(), without_generation(&template.source));
+    let compiled = environment.template_from_str(&source).map_err(|error| failure(&error))?;
     let token = |token: &Option<String>| token.as_deref().map_or(Value::from(()), Value::from);
     compiled
         .render(context! {
@@ -42,6 +42,28 @@ pub(super) fn render(
             eos_token => token(&template.eos_token),
         })
         .map_err(|error| failure(&error))
+}
+
+/// The source with `with` in the place of `generation`, the tag by which transformers' templates mark what a model is trained
+/// to say: it writes nothing, and names that are set inside of it end with it, which is what an empty `with` does.
+fn without_generation(source: &str) -> String {
+    let mut changed = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(begin) = rest.find("{%") {
+        let (before, tag) = rest.split_at(begin + 2);
+        changed.push_str(before);
+        rest = tag;
+        let inner = tag.split("%}").next().unwrap_or_default();
+        let word = inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
+        let replacement = match word {
+            "generation" => "with",
+            "endgeneration" => "endwith",
+            _ => continue,
+        };
+        changed.push_str(&inner.replacen(word, replacement, 1));
+        rest = &tag[inner.len()..];
+    }
+    changed + rest
 }
 
 /// The engine's message with the line, without its name for our unnamed template.
@@ -67,64 +89,16 @@ fn environment() -> Environment<'static> {
     environment.set_syntax(syntax.expect("the default delimiters are valid"));
     environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.set_unknown_method_callback(python::method);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISED}{message}")))
     });
     environment.add_function("strftime_now", |format: String| strftime(&format, unix_seconds()));
-    environment.add_filter("tojson", to_json);
+    environment.add_filter("tojson", python::to_json);
+    environment.add_filter("indent", python::indent);
+    environment.add_test("iterable", python::is_iterable);
+    environment.add_test("sequence", python::is_sequence);
     environment
-}
-
-/// `json.dumps(value, ensure_ascii=False, indent=indent)`.
-fn to_json(value: Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    for ignored in ["ensure_ascii", "sort_keys", "separators"] {
-        let _: Option<Value> = options.get(ignored)?;
-    }
-    options.assert_all_used()?;
-    let json =
-        serde_json::to_value(&value).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    let mut text = String::new();
-    write_json(&json, indent.map(|width| width.min(16)), 0, &mut text);
-    Ok(Value::from_safe_string(text))
-}
-
-/// Python's separators: `, ` and `: `, and with an indent a line per item.
-fn write_json(json: &serde_json::Value, indent: Option<usize>, depth: usize, out: &mut String) {
-    use serde_json::Value as Json;
-    let line = |depth: usize, out: &mut String| {
-        if let Some(width) = indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', width * depth));
-        }
-    };
-    let separator = if indent.is_some() { "," } else { ", " };
-    match json {
-        Json::Array(items) if !items.is_empty() => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                out.push_str(if index > 0 { separator } else { "" });
-                line(depth + 1, out);
-                write_json(item, indent, depth + 1, out);
-            }
-            line(depth, out);
-            out.push(']');
-        }
-        Json::Object(fields) if !fields.is_empty() => {
-            out.push('{');
-            for (index, (name, item)) in fields.iter().enumerate() {
-                out.push_str(if index > 0 { separator } else { "" });
-                line(depth + 1, out);
-                out.push_str(&Json::from(name.as_str()).to_string());
-                out.push_str(": ");
-                write_json(item, indent, depth + 1, out);
-            }
-            line(depth, out);
-            out.push('}');
-        }
-        other => out.push_str(&other.to_string()),
-    }
 }
 
 fn unix_seconds() -> u64 {
@@ -201,16 +175,5 @@ mod tests {
         assert_eq!(strftime("%d %B %Y (%a) %H:%M:%S", 0), "01 January 1970 (Thu) 00:00:00");
         assert_eq!(strftime("%A, %d %b %Y, 100%%", 951_782_400), "Tuesday, 29 Feb 2000, 100%");
         assert_eq!(strftime("%y-%m-%d %q", 1_735_689_599), "24-12-31 %q");
-    }
-
-    #[test]
-    fn json_is_written_as_python_does() {
-        let json = serde_json::json!({"a": [1, "é\"<", null], "b": {}});
-        let mut text = String::new();
-        write_json(&json, None, 0, &mut text);
-        assert_eq!(text, r#"{"a": [1, "é\"<", null], "b": {}}"#);
-        text.clear();
-        write_json(&json, Some(2), 0, &mut text);
-        assert_eq!(text, "{\n  \"a\": [\n    1,\n    \"é\\\"<\",\n    null\n  ],\n  \"b\": {}\n}");
     }
 }

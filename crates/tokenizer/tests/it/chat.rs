@@ -1,5 +1,6 @@
 //! Chat templates: ours and those of the world, the loss mask, and that messages cannot forge control tokens.
 
+use serde::Deserialize;
 use serde_json::json;
 use tsumugi_base::rng::{Key, Stream};
 use tsumugi_base::testing::mutations;
@@ -143,6 +144,43 @@ fn no_message_becomes_control_in_any_template() {
     }
 }
 
+#[derive(Deserialize)]
+struct Golden {
+    conversations: Vec<Vec<Message>>,
+    templates: Vec<GoldenTemplate>,
+}
+
+#[derive(Deserialize)]
+struct GoldenTemplate {
+    name: String,
+    template: String,
+    /// Of every conversation without and with the prompt for an answer; none where the template refuses it.
+    texts: Vec<Option<String>>,
+}
+
+/// Families' forms and the constructs that they use, as transformers renders them: `tools/goldens/make_chat_goldens.py`.
+#[test]
+fn templates_render_as_in_transformers() {
+    let golden: Golden =
+        serde_json::from_str(include_str!("../../fixtures/goldens/chat_templates.json")).expect("it is the golden");
+    let asked = golden.conversations.iter().flat_map(|messages| [(messages, false), (messages, true)]);
+    let asked: Vec<_> = asked.collect();
+    let mut different = Vec::new();
+    for GoldenTemplate { name, template, texts } in &golden.templates {
+        assert_eq!(texts.len(), asked.len(), "{name}");
+        let template = ChatTemplate::new(template, Some("<s>"), Some("</s>"));
+        for (&(messages, prompt), expected) in asked.iter().zip(texts) {
+            let found = template.as_ref().map_err(ToString::to_string);
+            let found = found.and_then(|template| template.render(messages, prompt).map_err(|error| error.to_string()));
+            if found.as_ref().ok() != expected.as_ref() {
+                different.push(format!("{name}\n  found    {found:?}\n  expected {expected:?}"));
+                break;
+            }
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
+
 #[test]
 fn damaged_templates_never_panic() {
     let messages = conversation();
@@ -199,6 +237,9 @@ fn bad_templates_are_errors() {
     let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
     let endless = ChatTemplate::new(endless, None, None).expect("it compiles").render(&[], false).expect_err("fuel");
     assert_eq!(endless.to_string(), "the chat template failed: it does too much work for one conversation");
+    let wide = "{% set text = 'a\\n' * 1000 %}{% for a in range(99) %}{% set text = text | indent(9999999) %}{% endfor %}{{ text }}";
+    let wide = ChatTemplate::new(wide, None, None).expect("it compiles").render(&[], false).expect_err("fuel");
+    assert_eq!(wide.to_string(), "the chat template failed: it does too much work for one conversation");
     let none = ChatTemplate::from_tokenizer_config(&json!({})).expect_err("it must fail");
     assert_eq!(none.to_string(), "no chat template: tokenizer_config.json has no `chat_template`");
 }

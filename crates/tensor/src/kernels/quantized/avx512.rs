@@ -12,6 +12,9 @@ const fn layout<const LOW: usize, const HIGH: usize, const GROUP: usize, const S
 }
 
 /// The codes of four columns, `4 g …`, of 16 rows.
+///
+/// # Safety
+/// A whole step lies at `step`, and `g` is below 8. The features of [`direct`].
 #[inline(always)]
 unsafe fn codes<const LOW: usize, const HIGH: usize>(step: *const u8, g: usize) -> __m512i {
     // SAFETY: the caller's promise: a whole step; this is only inlined where the features are on.
@@ -69,12 +72,19 @@ unsafe fn codes<const LOW: usize, const HIGH: usize>(step: *const u8, g: usize) 
 }
 
 /// 16 numbers of half precision.
+///
+/// # Safety
+/// 32 bytes lie at `from`. The features of [`direct`].
 #[inline(always)]
 unsafe fn halves(from: *const u8) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
 }
 
+/// 16 signed bytes as numbers.
+///
+/// # Safety
+/// The features of [`direct`].
 #[inline(always)]
 unsafe fn from_bytes(bytes: __m128i) -> __m512 {
     // SAFETY: only inlined where the features are on.
@@ -82,6 +92,9 @@ unsafe fn from_bytes(bytes: __m128i) -> __m512 {
 }
 
 /// Scales and offsets of a group of a step; `units` are those of its block.
+///
+/// # Safety
+/// A whole step lies at `step`, and it has the group. The features of [`direct`].
 #[inline(always)]
 unsafe fn scales<const LOW: usize, const HIGH: usize, const GROUP: usize, const SUPER: usize, const MINIMA: bool>(
     step: *const u8,
@@ -116,6 +129,10 @@ unsafe fn scales<const LOW: usize, const HIGH: usize, const GROUP: usize, const 
     }
 }
 
+/// With the other sign.
+///
+/// # Safety
+/// The features of [`direct`].
 #[inline(always)]
 unsafe fn negative(x: __m512) -> __m512 {
     // SAFETY: only inlined where the features are on.
@@ -123,6 +140,9 @@ unsafe fn negative(x: __m512) -> __m512 {
 }
 
 /// The units of a block whose first step begins at `header`.
+///
+/// # Safety
+/// A whole header of this layout lies at `header`. The features of [`direct`].
 #[inline(always)]
 unsafe fn units<const SUPER: usize, const MINIMA: bool>(header: *const u8) -> [__m512; 2] {
     // SAFETY: the caller's promise.
@@ -133,6 +153,9 @@ unsafe fn units<const SUPER: usize, const MINIMA: bool>(header: *const u8) -> [_
 }
 
 /// The sums of a tile and a panel of `ROWS` rows.
+///
+/// # Safety
+/// As [`direct`], with a panel `ROWS` wide.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn tile<
     const LOW: usize,
@@ -203,6 +226,9 @@ unsafe fn tile<
 }
 
 /// The products of a group of a step times their scales, with those of the group before.
+///
+/// # Safety
+/// The features of [`direct`].
 #[inline(always)]
 unsafe fn add_scaled(products: __m512i, scale: __m512, before: __m512, group: usize) -> __m512 {
     // SAFETY: only inlined where the features are on.
@@ -221,6 +247,9 @@ fn mask(columns: usize) -> u16 {
 }
 
 /// Zeros, or the sums of the columns before.
+///
+/// # Safety
+/// What `out` has of `ROWS` rows may be read. The features of [`direct`].
 #[inline(always)]
 unsafe fn begin<const ROWS: usize>(out: Out) -> [__m512; ROWS] {
     // SAFETY: the caller's promise; masked beyond the columns that there are.
@@ -235,6 +264,10 @@ unsafe fn begin<const ROWS: usize>(out: Out) -> [__m512; ROWS] {
     }
 }
 
+/// Writes the sums, with the bias if there is one.
+///
+/// # Safety
+/// Nobody else reads or writes what `out` has of `ROWS` rows. The features of [`direct`].
 #[inline(always)]
 unsafe fn end<const ROWS: usize>(sums: &[__m512; ROWS], out: Out) {
     // SAFETY: the caller's promise; masked beyond the columns that there are.
@@ -249,6 +282,9 @@ unsafe fn end<const ROWS: usize>(sums: &[__m512; ROWS], out: Out) {
 }
 
 /// Writes the steps of a tile with codes of 8 bits and float32 scales and offsets.
+///
+/// # Safety
+/// As [`widen`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn widen_tile<
     const LOW: usize,
@@ -333,6 +369,9 @@ pub(super) unsafe fn widen(kind: WeightKind, at: *const u8, steps: std::ops::Ran
 }
 
 /// Two widened tiles, `distance` bytes apart, and `ROWS` rows of a panel of `WIDTH`.
+///
+/// # Safety
+/// As [`multiply_pair`], with a panel `WIDTH` wide, which has `ROWS` rows from its first.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn pair<const GROUP: usize, const MINIMA: bool, const ROWS: usize, const WIDTH: usize>(
     tile: *const u8,
@@ -478,6 +517,9 @@ pub(super) unsafe fn multiply_widened(layout: &TileLayout, at: *const u8, steps:
 }
 
 /// 16 numbers of a column of a tile.
+///
+/// # Safety
+/// The tile has this column. The features of [`direct`].
 #[inline(always)]
 unsafe fn column<const KIND: usize>(tile: *const u8, column: usize) -> __m512 {
     // SAFETY: the caller's promise: the tile has this column.
@@ -493,6 +535,10 @@ unsafe fn column<const KIND: usize>(tile: *const u8, column: usize) -> __m512 {
     }
 }
 
+/// The sums of a tile and `ROWS` rows of `x`.
+///
+/// # Safety
+/// The tile has `k` columns, `x` has `ROWS` rows of `k`, `out` room for them. The features of [`direct`].
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 unsafe fn float_rows<const KIND: usize, const ROWS: usize>(
     tile: *const u8,

@@ -76,7 +76,10 @@ pub(super) struct Panel {
 }
 
 impl Out {
-    /// The rows from `row` on; there are more than that.
+    /// The rows from `row` on.
+    ///
+    /// # Safety
+    /// There are more than `row`.
     unsafe fn below(self, row: usize) -> Self {
         // SAFETY: the caller's promise.
         Self { y: unsafe { self.y.add(row * self.stride) }, rows: self.rows - row, ..self }
@@ -85,6 +88,9 @@ impl Out {
 
 impl Panel {
     /// The rows from `row` on, which still lie `width` apart.
+    ///
+    /// # Safety
+    /// There are more than `row`.
     unsafe fn below(self, row: usize) -> Self {
         // SAFETY: the caller's promise: the panel has more rows.
         unsafe {
@@ -221,6 +227,9 @@ impl Task<'_> {
     }
 
     /// Where the sums of tile `index` go, from row `row` of `x`.
+    ///
+    /// # Safety
+    /// The piece has the tile, and `x` the row.
     unsafe fn out(&self, piece: &Piece, index: usize, row: usize) -> Out {
         let column = index * TILE_ROWS;
         Out {
@@ -235,6 +244,9 @@ impl Task<'_> {
     }
 
     /// Up to [`DIRECT_ROWS`] rows: codes are widened in registers.
+    ///
+    /// # Safety
+    /// As [`Self::tiles`], and the processor has the instructions of [`is_fast`].
     unsafe fn direct(&self, piece: &Piece, k: usize, tiles: Range<usize>) {
         #[cfg(target_arch = "x86_64")]
         if let Some(activations) = self.activations {
@@ -318,6 +330,9 @@ impl Task<'_> {
     }
 
     /// A floating-point kind.
+    ///
+    /// # Safety
+    /// As [`Self::tiles`].
     unsafe fn floats(&self, piece: &Piece, k: usize, tiles: Range<usize>) {
         let x = (self.x, k);
         with_scratch(&TILE, piece.tile_scratch(), |scratch| {
@@ -342,6 +357,9 @@ impl Task<'_> {
 }
 
 /// Writes steps of a tile with codes of 8 bits and float32 scales.
+///
+/// # Safety
+/// The tile has these steps, and `to` room for them.
 unsafe fn widen(isa: Isa, kind: WeightKind, layout: &TileLayout, tile: &[u8], steps: Range<usize>, to: *mut u8) {
     #[cfg(target_arch = "x86_64")]
     if is_fast(isa) {
@@ -353,6 +371,10 @@ unsafe fn widen(isa: Isa, kind: WeightKind, layout: &TileLayout, tile: &[u8], st
     plain::widen(isa, layout, tile, steps.start, to);
 }
 
+/// The sums of a widened tile and a panel.
+///
+/// # Safety
+/// The widened tile and the panel hold `steps` steps; `out` has room.
 unsafe fn multiply_widened(isa: Isa, layout: &TileLayout, tile: *const u8, steps: usize, panel: Panel, out: Out) {
     // SAFETY: the caller's promise.
     unsafe {

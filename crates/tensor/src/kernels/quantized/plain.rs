@@ -74,6 +74,10 @@ unsafe fn put(sums: &[f32; TILE_ROWS], y: &mut [f32], bias: *const f32) {
     }
 }
 
+/// Adds the sums of a tile and a row of a panel.
+///
+/// # Safety
+/// The widened tile and the panel hold `steps` steps, and the panel has the row.
 unsafe fn row_of_panel(
     layout: &TileLayout,
     tile: *const u8,
@@ -121,6 +125,9 @@ mod avx2 {
 
     /// As `row_of_panel`. `VPMADDUBSW` adds two products in 16 bits: codes of up to 6 bits cannot overflow; those of 8 bits
     /// become signed, and their signs move to `x`.
+    ///
+    /// # Safety
+    /// As [`super::row_of_panel`], and the processor has AVX2 and FMA.
     #[target_feature(enable = "avx2,fma")]
     pub(super) unsafe fn row(
         layout: &TileLayout,
