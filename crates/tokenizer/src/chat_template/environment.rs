@@ -53,7 +53,9 @@ fn without_generation(source: &str) -> String {
         let (before, tag) = rest.split_at(begin + 2);
         changed.push_str(before);
         rest = tag;
-        let inner = tag.split("%}").next().unwrap_or_default();
+        // A tag without an end would be looked for to the end of the source at each of the others.
+        let Some(end) = tag.find("%}") else { break };
+        let inner = &tag[..end];
         let word = inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         let replacement = match word {
             "generation" => "with",
