@@ -196,7 +196,7 @@ fn merging_across_words(pre_tokenizer: &Value) -> Tokenizer {
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
         "model": {"type": "BPE", "vocab": vocabulary, "merges": [["e", "Ġ"], ["eĠ", "q"]]},
     });
-    Tokenizer::from_json(&file.to_string()).unwrap()
+    Tokenizer::from_json(&file.to_string()).expect("it is one")
 }
 
 #[test]

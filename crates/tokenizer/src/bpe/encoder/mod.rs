@@ -497,8 +497,8 @@ mod tests {
             let word = format!("{number:0LONG_BYTES_MAX$}");
             encoder.encode(&word, &[Span::new(0, word.len() as u32)], &mut scratch, &mut ids);
         }
-        let held = |(word, ids): (&Box<[u8]>, &Box<[TokenId]>)| ENTRY_BYTES + word.len() + 4 * ids.len();
-        assert!(scratch.long.iter().map(held).sum::<usize>() <= LONG_WORDS_BYTES_MAX && !scratch.long.is_empty());
+        let held: usize = scratch.long.iter().map(|(word, ids)| ENTRY_BYTES + word.len() + size_of_val(&**ids)).sum();
+        assert!(held <= LONG_WORDS_BYTES_MAX && held > LONG_BYTES_MAX);
         encoder.put_back(scratch);
         assert!(encoder.scratch().heap.symbols.capacity() <= HEAP_SYMBOLS_KEPT);
         (0..2 * IDLE_MAX).map(|_| encoder.scratch()).collect::<Vec<_>>().into_iter().for_each(|s| encoder.put_back(s));
