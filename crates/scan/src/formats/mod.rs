@@ -82,10 +82,13 @@ pub const WEIGHTS: &[&str] =
 
 /// What no format recognizes: a finding where the name promises one.
 pub fn unknown(input: &Input<'_>, scan: &mut Scan<'_>) {
-    if input.bytes.is_empty() {
+    if !input.has_extension(names::MODELS) {
         return;
     }
-    if input.has_extension(names::MODELS) {
+    if input.bytes.is_empty() {
+        let message = format!("`{}` is named like a model, but is empty", input.name);
+        scan.find(&rules::FORMAT_MISMATCH, Some(0), "empty", message);
+    } else {
         let message = format!("`{}` is named like a model, but is of no format that is known", input.name);
         scan.find(&rules::UNKNOWN_FORMAT, Some(0), "unknown", message);
     }

@@ -305,3 +305,13 @@ fn a_text_named_like_a_pickle_is_a_text() {
     assert_eq!(worst(b"\x80\x02]q\x00(K\x01", "a.pkl"), Some(Severity::Medium));
     assert_eq!(worst(b"Y29zCnN5c3RlbQooUydhJwp0Ui4=", "a.pkl"), Some(Severity::High), "a pickle in base64");
 }
+
+#[test]
+fn an_empty_file_that_is_named_like_a_model_is_told() {
+    for name in ["model.pkl", "a/model.pt", "weights.joblib", "model.gguf"] {
+        assert_eq!(found(b"", name), [("format-mismatch", Severity::Low)], "{name}");
+    }
+    for name in ["__init__.py", "data.bin", "notes.txt", ".gitkeep"] {
+        assert_eq!(found(b"", name), [], "{name}");
+    }
+}
