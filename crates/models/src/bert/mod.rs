@@ -14,7 +14,7 @@ use tsumugi_tensor::Activation;
 use crate::ModelError;
 use crate::encoder::{Encoder, EncoderSpec};
 use crate::family::{Place, Rename, rename};
-use crate::hf_config::{ConfigProblem, ConfigReader, activation_word, keys};
+use crate::hf_config::{ConfigProblem, ConfigReader, activation_word, as_short, keys};
 use crate::load::{config_file, read_config};
 use crate::slots::{Slot, fill};
 
@@ -223,7 +223,7 @@ pub fn config(spec: &EncoderSpec, label_names: &[String]) -> Result<Map<String, 
         "max_position_embeddings": spec.first_position + spec.context,
         "type_vocab_size": spec.token_types,
         "hidden_act": activation_word(spec.activation),
-        "layer_norm_eps": spec.epsilon,
+        "layer_norm_eps": as_short(spec.epsilon),
         "pad_token_id": spec.first_position.saturating_sub(1),
         "torch_dtype": "float32",
     }));
