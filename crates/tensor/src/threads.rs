@@ -150,8 +150,9 @@ impl Pool {
             spins += 1;
             if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
-        drop(turn);
+        // Before the next caller's job, whose panic would be taken for one of this job.
         let worker_panicked = shared.panicked.swap(false, Ordering::Relaxed);
+        drop(turn);
         if let Err(payload) = own {
             std::panic::resume_unwind(payload);
         }
@@ -425,6 +426,28 @@ mod tests {
         let (mut a, mut b) = (vec![0.0; 3], vec![0.0; 5]);
         pool.split([(&mut a, 1), (&mut b, 1 << 63)], |index, [_, b]| {
             assert_eq!(b.len(), if index == 0 { 5 } else { 0 });
+        });
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_whose_task_it_was() {
+        let pool = Pool::new(3);
+        let work = |is_bad: bool| {
+            for round in 0..600 {
+                let job = || {
+                    pool.run_on_every_thread(&|index| {
+                        if is_bad && index == round % 3 {
+                            std::panic::resume_unwind(Box::new(()));
+                        }
+                    });
+                };
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                assert_eq!(result.is_err(), is_bad, "round {round}");
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| work(false));
+            work(true);
         });
     }
 

@@ -93,9 +93,10 @@ impl Tokenizer {
         RowRules { padding, ..rules }
     }
 
-    /// The id of a token by its text: a special token, or the first that stands for these bytes.
+    /// The id of a token by its text: a special token, or the first that stands for these bytes. An empty text is none: ids
+    /// without a token stand for no bytes.
     pub fn token(&self, text: &str) -> Option<TokenId> {
-        let of_text = |id: &TokenId| *self.token_bytes(*id) == *text.as_bytes();
+        let of_text = |id: &TokenId| !text.is_empty() && *self.token_bytes(*id) == *text.as_bytes();
         self.special(text).or_else(|| (0..self.vocabulary_size() as TokenId).find(of_text))
     }
 
@@ -186,6 +187,15 @@ mod tests {
             write_gguf(&path, &metadata, &[]).expect("it is written");
             assert_eq!(rules(&path, &tokenizer).padding, padding);
         }
+    }
+
+    #[test]
+    fn an_empty_text_is_no_token_though_ids_may_be_free() {
+        let mut file: Value = serde_json::from_str(TEXT).unwrap();
+        file["added_tokens"][1]["id"] = 9.into();
+        let tokenizer = Tokenizer::from_json(&file.to_string()).unwrap();
+        assert!(tokenizer.token_bytes(5).is_empty());
+        assert_eq!((tokenizer.token(""), tokenizer.token("b"), tokenizer.token("<fill>")), (None, Some(1), Some(9)));
     }
 
     #[test]

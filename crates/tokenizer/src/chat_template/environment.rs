@@ -11,7 +11,13 @@ use crate::{Message, TokenizerError};
 
 /// Instructions and memory a rendering may take: minijinja counts about one per instruction and per 64 bytes made.
 /// A turn of a real template takes a few hundred.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 1_000_000;
+const FUEL_PER_MESSAGE: u64 = 10_000;
+const FUEL_MAX: u64 = 8_000_000;
+/// A template can put lists into lists as long as it has fuel, some eight for each, and what writes or drops them calls
+/// itself for each, with less than a kilobyte. So templates are rendered on a stack of this many bytes for each fuel; its
+/// pages are used as they are needed.
+const STACK_BYTES_PER_FUEL: usize = 192;
 /// Largest template that is compiled; the largest published ones have about 20 kB.
 const SOURCE_BYTES_MAX: usize = 1 << 20;
 
@@ -25,13 +31,32 @@ pub(super) fn check(template: &ChatTemplate) -> Result<(), TokenizerError> {
     environment().template_from_str(&without_generation(&template.source)).map(|_| ()).map_err(|error| failure(&error))
 }
 
-/// Renders the messages.
+/// Renders the messages, on a thread of its own: see [`STACK_BYTES_PER_FUEL`].
 pub(super) fn render(
     template: &ChatTemplate,
     messages: &[Message],
     add_generation_prompt: bool,
 ) -> Result<String, TokenizerError> {
-    let (environment, source) = (environment(), without_generation(&template.source));
+    let fuel = (FUEL + FUEL_PER_MESSAGE * messages.len() as u64).min(FUEL_MAX);
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("chat template".into());
+        let thread = thread.stack_size((2 << 20) + STACK_BYTES_PER_FUEL * fuel as usize);
+        let rendered = thread.spawn_scoped(scope, || render_here(template, messages, add_generation_prompt, fuel));
+        let rendered = rendered.map_err(|error| TokenizerError::Template {
+            reason: format!("the system gives no thread to render it on: {error}"),
+        })?;
+        rendered.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn render_here(
+    template: &ChatTemplate,
+    messages: &[Message],
+    add_generation_prompt: bool,
+    fuel: u64,
+) -> Result<String, TokenizerError> {
+    let (mut environment, source) = (environment(), without_generation(&template.source));
+    environment.set_fuel(Some(fuel));
     let compiled = environment.template_from_str(&source).map_err(|error| failure(&error))?;
     let token = |token: &Option<String>| token.as_deref().map_or(Value::from(()), Value::from);
     compiled
@@ -53,7 +78,9 @@ fn without_generation(source: &str) -> String {
         let (before, tag) = rest.split_at(begin + 2);
         changed.push_str(before);
         rest = tag;
-        let inner = tag.split("%}").next().unwrap_or_default();
+        // A tag without an end would be looked for to the end of the source at each of the others.
+        let Some(end) = tag.find("%}") else { break };
+        let inner = &tag[..end];
         let word = inner.trim_start_matches(['-', '+']).trim_end_matches(['-', '+']).trim();
         let replacement = match word {
             "generation" => "with",
@@ -87,7 +114,6 @@ fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the default delimiters are valid"));
-    environment.set_fuel(Some(FUEL));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(python::method);
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {

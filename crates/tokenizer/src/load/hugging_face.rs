@@ -190,7 +190,7 @@ fn read_map(map: &Map<String, Value>) -> Result<Vec<(String, TokenId)>, Tokenize
 
 fn read_unknown(file: &Value, vocabulary: &[(String, TokenId)]) -> Option<TokenId> {
     if let Some(id) = file.pointer("/model/unk_id").and_then(Value::as_u64) {
-        return Some(id as TokenId).filter(|&id| (id as usize) < vocabulary.len());
+        return (id < vocabulary.len() as u64).then_some(id as TokenId);
     }
     let token = file.pointer("/model/unk_token").and_then(Value::as_str)?;
     vocabulary.iter().find(|(content, _)| content == token).map(|&(_, id)| id)

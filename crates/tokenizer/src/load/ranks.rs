@@ -32,7 +32,7 @@ impl Ranks {
     /// The tokenizer of these ranks.
     pub fn into_tokenizer(self) -> Result<Tokenizer, TokenizerError> {
         self.check()?;
-        let rank_of: HashMap<&[u8], TokenId> = self.tokens.iter().map(|(token, rank)| (&token[..], *rank)).collect();
+        let rank_of = self.rank_of()?;
         let merge = |(token, rank): &(Vec<u8>, TokenId)| {
             let (left, right) = token.split_at(last_cut(token, *rank, &rank_of)?);
             let id = |token: &[u8]| rank_of.get(token).map(|rank| rank + self.first_id);
@@ -55,8 +55,23 @@ impl Ranks {
         .into_tokenizer()
     }
 
+    /// The rank of each token.
+    fn rank_of(&self) -> Result<HashMap<&[u8], TokenId>, TokenizerError> {
+        let mut ranks = HashMap::with_capacity(self.tokens.len());
+        for (token, rank) in &self.tokens {
+            if let Some(before) = ranks.insert(&token[..], *rank) {
+                let reason = format!("the tokens of ranks {before} and {rank} are the same");
+                return Err(TokenizerError::Vocabulary { format: self.format, reason });
+            }
+        }
+        Ok(ranks)
+    }
+
     fn check(&self) -> Result<(), TokenizerError> {
         let failed = |reason: String| Err(TokenizerError::Vocabulary { format: self.format, reason });
+        if let Some(pair) = self.tokens.windows(2).find(|pair| pair[0].1 == pair[1].1) {
+            return failed(format!("rank {} is there twice", pair[0].1));
+        }
         let mut single = [false; 256];
         let mut squares: u64 = 0;
         for (token, _) in &self.tokens {
@@ -114,5 +129,25 @@ mod tests {
         );
         // `bc` merges before `ab`, which leaves `a`, `bc`, `a`, `b`; then `ab`: three parts.
         assert_eq!(last_cut(b"abcab", 5, &rank_of), None);
+    }
+
+    #[test]
+    fn what_is_there_twice_is_told() {
+        let bytes = || (0..=255u8).zip(0..).map(|(byte, rank)| (vec![byte], rank));
+        let read = |more: [(&[u8], TokenId); 2]| {
+            let ranks = Ranks {
+                format: "tiktoken",
+                tokens: bytes().chain(more.map(|(token, rank)| (token.to_vec(), rank))).collect(),
+                first_id: 0,
+                pre_tokenizer: super::super::patterns::sequence(vec![super::super::patterns::gpt2()]),
+                special_tokens: Vec::new(),
+                begins_with: None,
+            };
+            ranks.into_tokenizer().map(|tokenizer| tokenizer.encode("ab")).map_err(|error| error.to_string())
+        };
+        assert_eq!(read([(b"ab", 256), (b"abc", 257)]), Ok(vec![256]));
+        let refused = |reason: &str| Err(format!("not a usable tiktoken vocabulary: {reason}"));
+        assert_eq!(read([(b"ab", 256), (b"abc", 256)]), refused("rank 256 is there twice"));
+        assert_eq!(read([(b"ab", 256), (b"ab", 257)]), refused("the tokens of ranks 256 and 257 are the same"));
     }
 }

@@ -281,7 +281,7 @@ fn place_holder(id: TokenId) -> String {
 struct Plan<'a> {
     /// The text of every entry of the model's vocabulary; none where a place holder stands.
     contents: Vec<Option<&'a str>>,
-    /// The texts of control tokens that left the vocabulary.
+    /// What left the vocabulary; see [`never_made_texts`].
     control: HashSet<&'a str>,
     /// The ids of tokens for bytes that the vocabulary has none for.
     absent: Range<TokenId>,
@@ -301,7 +301,7 @@ impl<'a> Plan<'a> {
             let reason = format!("{} tokens with ids up to {}", vocabulary.len() + special_tokens.len(), size - 1);
             return Err(TokenizerError::Unsupported { reason });
         }
-        let control: HashSet<&str> = never_made(special_tokens).map(|token| token.content.as_str()).collect();
+        let control = never_made_texts(vocabulary, special_tokens);
         let mut contents: Vec<Option<&str>> = vec![None; size];
         for (content, id) in vocabulary {
             contents[*id as usize] = Some(content.as_str()).filter(|content| !control.contains(content));
@@ -351,6 +351,13 @@ impl<'a> Plan<'a> {
 /// no merge leads to them, and models need them.
 pub(crate) fn never_made(special_tokens: &[SpecialToken]) -> impl Iterator<Item = &SpecialToken> {
     special_tokens.iter().filter(|token| token.control && byte_token(&token.content).is_none())
+}
+
+/// The texts that no text may give: those of control tokens, and those that the vocabulary gives the id of one to.
+fn never_made_texts<'a>(vocabulary: &'a [(String, TokenId)], special_tokens: &'a [SpecialToken]) -> HashSet<&'a str> {
+    let ids: HashSet<TokenId> = never_made(special_tokens).map(|token| token.id).collect();
+    let of_their_ids = vocabulary.iter().filter(|(_, id)| ids.contains(id)).map(|(content, _)| content.as_str());
+    never_made(special_tokens).map(|token| token.content.as_str()).chain(of_their_ids).collect()
 }
 
 /// In the order of their ids, without empty ones.
@@ -420,7 +427,7 @@ fn encoder_of_file(
     let merges = file.pointer("/model/merges").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let merges: Vec<Merge> = merges.iter().map(&mut merge).collect::<Result<_, TokenizerError>>()?;
     let whole_words = file.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
-    let never: HashSet<&str> = never_made(special_tokens).map(|token| token.content.as_str()).collect();
+    let never = never_made_texts(vocabulary, special_tokens);
     let never: HashSet<TokenId> = never.into_iter().filter_map(|token| ids.get(token).copied()).collect();
     let tokens = vocabulary.iter().map(|(token, id)| (token.as_str(), *id));
     let rules = Rules { merges: &merges, whole_words, unknown };

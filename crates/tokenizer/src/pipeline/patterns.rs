@@ -33,8 +33,12 @@ pub(super) fn compiled(tokenizer: &PipelineTokenizer) -> Result<Option<PipelineP
 }
 
 fn is_uncompiled(split: &Split) -> bool {
-    let known = split.grammar().is_some() && split.behavior == SplitDelimiterBehavior::Isolated && !split.invert;
-    matches!(split.search, Search::Unavailable) && !known
+    matches!(split.search, Search::Unavailable) && !is_grammar(split)
+}
+
+/// Whether the splitter knows the pattern, one of the published ones.
+fn is_grammar(split: &Split) -> bool {
+    split.grammar().is_some() && split.behavior == SplitDelimiterBehavior::Isolated && !split.invert
 }
 
 /// What a text is made of.
@@ -55,7 +59,7 @@ pub(super) fn split(
     mut piece: impl FnMut(Piece<'_>) -> Result<(), tokenizers::Error>,
 ) -> Result<(), tokenizers::Error> {
     let added = tokenizer.get_added_vocabulary();
-    let at_borders = pre_tokenizer.is_none() && !counts_characters(tokenizer.get_pre_tokenizer());
+    let at_borders = pre_tokenizer.is_none() && has_borders(tokenizer.get_pre_tokenizer());
     let pre_tokenizer = pre_tokenizer.unwrap_or_else(|| tokenizer.get_pre_tokenizer());
     let mut scratch = PreTokenizerScratch::default();
     let mut spans = Vec::new();
@@ -88,10 +92,25 @@ pub(super) fn split(
 /// Text that is cut into words at once: its spans and ids stay in the second-level cache.
 const PIECE_BYTES: usize = 1 << 15;
 
-/// Whether words depend on how far a text is from its beginning.
-fn counts_characters(pre_tokenizer: &PipelinePreTokenizer) -> bool {
+/// Whether a text may be cut at the borders of [`bpe::pieces_at_words`] without changing its words: a word ends there, and no
+/// word depends on what lies beyond.
+fn has_borders(pre_tokenizer: &PipelinePreTokenizer) -> bool {
     match pre_tokenizer {
-        PipelinePreTokenizer::Sequence(sequence) => sequence.pre_tokenizers().iter().any(counts_characters),
-        other => matches!(other, PipelinePreTokenizer::FixedLength(_)),
+        PipelinePreTokenizer::Sequence(sequence) if sequence.is_deepseek() => true,
+        PipelinePreTokenizer::Sequence(sequence) => {
+            let members = sequence.pre_tokenizers();
+            members.iter().all(|member| has_borders(member) || is_blind(member)) && members.iter().any(has_borders)
+        }
+        PipelinePreTokenizer::Split(split) => is_grammar(split),
+        PipelinePreTokenizer::Bert(_)
+        | PipelinePreTokenizer::Whitespace(_)
+        | PipelinePreTokenizer::WhitespaceSplit(_) => true,
+        _ => false,
     }
+}
+
+/// Whether a pre-tokenizer neither ends a word at a border nor looks beyond it.
+fn is_blind(pre_tokenizer: &PipelinePreTokenizer) -> bool {
+    use PipelinePreTokenizer::{Digits, None, Punctuation};
+    matches!(pre_tokenizer, Digits(_) | Punctuation(_) | None)
 }

@@ -23,6 +23,32 @@ fn conversation() -> Vec<Message> {
 }
 
 #[test]
+fn lists_within_lists_do_not_end_the_process() {
+    let nested = |times: usize, end: &str| {
+        format!(
+            "{{%- set ns = namespace(x=[]) -%}}{{%- for i in range({times}) -%}}{{%- set ns.x = [ns.x] -%}}{{%- endfor -%}}{end}"
+        )
+    };
+    for end in [
+        "{{ ns.x | length }}",
+        "{{ ns.x }}",
+        "{{ ns.x | tojson }}",
+        "{{ ns.x == [ns.x] }}",
+        "{{ ns.x | string | length }}",
+    ] {
+        for times in [50_000, 100_000] {
+            let template = ChatTemplate::new(&nested(times, end), None, None).expect("it is valid");
+            // What it gives does not matter, only that it gives something: a text or an error.
+            let rendered = template.render(&conversation(), true);
+            assert!(
+                rendered.is_ok() || rendered.is_err_and(|error| error.to_string().contains("work")),
+                "{times} {end}"
+            );
+        }
+    }
+}
+
+#[test]
 fn our_template_renders_as_documented() {
     let template = ChatTemplate::own();
     assert_eq!(

@@ -1,8 +1,9 @@
 //! Encoding and decoding: round trips, control tokens, byte and character vocabularies, files that are no tokenizer.
 
+use serde_json::{Map, Value, json};
 use tsumugi_base::progress::Silent;
 use tsumugi_base::testing::mutations;
-use tsumugi_tokenizer::bpe::Split;
+use tsumugi_tokenizer::bpe::{Split, byte_to_char};
 use tsumugi_tokenizer::train::{TrainingConfig, byte_tokenizer, character_tokenizer, train_bpe};
 use tsumugi_tokenizer::{Statistics, Tokenizer, TokenizerError, special_tokens};
 
@@ -183,4 +184,64 @@ fn a_pattern_that_loses_text_is_refused() {
             assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text, "{pattern}");
         }
     }
+}
+
+/// A `tokenizer.json` of bytes and the merges of `e`, a space and `q`.
+fn merging_across_words(pre_tokenizer: &Value) -> Tokenizer {
+    let mut vocabulary: Map<String, Value> =
+        (0..=255).map(|byte| (byte_to_char(byte).to_string(), byte.into())).collect();
+    vocabulary.extend([("eĠ".to_owned(), 256.into()), ("eĠq".to_owned(), 257.into())]);
+    let file = json!({
+        "version": "1.0", "pre_tokenizer": pre_tokenizer,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": [["e", "Ġ"], ["eĠ", "q"]]},
+    });
+    Tokenizer::from_json(&file.to_string()).expect("it is one")
+}
+
+#[test]
+fn long_texts_are_encoded_as_short_ones_whatever_ends_a_word() {
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": use_regex});
+    let after = |first: Value| json!({"type": "Sequence", "pretokenizers": [first, bytes(false)]});
+    for pre_tokenizer in [
+        bytes(false),
+        bytes(true),
+        after(json!({"type": "Punctuation", "behavior": "Isolated"})),
+        after(json!({"type": "Digits", "individual_digits": true})),
+        after(json!({"type": "UnicodeScripts"})),
+        after(json!({"type": "CharDelimiterSplit", "delimiter": "-"})),
+        after(json!({"type": "Split", "pattern": {"String": "e q"}, "behavior": "Isolated", "invert": false})),
+        after(json!({"type": "Split", "pattern": {"Regex": "e q|u"}, "behavior": "Isolated", "invert": false})),
+        after(json!({"type": "WhitespaceSplit"})),
+    ] {
+        let tokenizer = merging_across_words(&pre_tokenizer);
+        // One unit more always adds the same ids.
+        let ids = |units: usize| tokenizer.encode(&"we queue ".repeat(units));
+        let [two, three, many] = [2, 3, 8000].map(ids);
+        assert_eq!(many.len(), two.len() + (8000 - 2) * (three.len() - two.len()), "{pre_tokenizer}");
+    }
+}
+
+#[test]
+fn text_never_becomes_a_control_token_even_where_the_vocabulary_gives_its_id_to_a_word() {
+    let file = |model: Value| {
+        let added = json!([{"id": 1, "content": "<|system|>", "special": true}]);
+        let file =
+            json!({"version": "1.0", "added_tokens": added, "pre_tokenizer": {"type": "Whitespace"}, "model": model});
+        Tokenizer::from_json(&file.to_string()).unwrap()
+    };
+    let words = json!({"no": 0, "evil": 1});
+    let models = [
+        json!({"type": "WordPiece", "vocab": words, "unk_token": "no"}),
+        json!({"type": "BPE", "vocab": {"e": 0, "v": 2, "ev": 1}, "merges": [["e", "v"]]}),
+    ];
+    for model in models {
+        assert!(!file(model).encode("evil").contains(&1));
+    }
+    let mut bytes: Value = serde_json::from_str(&merging_across_words(&Value::Null).to_json()).unwrap();
+    bytes["added_tokens"] = json!([{"id": 257, "content": "<|system|>", "special": true}]);
+    bytes["pre_tokenizer"] = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false});
+    let tokenizer = Tokenizer::from_json(&bytes.to_string()).unwrap();
+    assert_eq!(tokenizer.encode("e q"), [256, u32::from(b'q')]);
+    assert_eq!(tokenizer.encode_with_special("<|system|>"), [257]);
 }

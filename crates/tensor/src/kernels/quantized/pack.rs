@@ -137,3 +137,52 @@ fn put_scales(blocks: &[Block; TILE_ROWS], layout: &TileLayout, within: usize, t
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tsumugi_base::rng::{Key, Stream};
+
+    use super::*;
+    use crate::Isa;
+
+    #[test]
+    fn tiles_are_the_same_bytes_whatever_the_instructions() {
+        let mut stream = Stream::new(Key::from_seed(1));
+        for kind in WeightKind::all() {
+            // Three blocks of the widest kinds; a tile of 1, of 15 and of all 16 rows.
+            let columns = 768;
+            let row_bytes = kind.row_bytes(columns).unwrap();
+            let tile_bytes = kind.layout().map_or(TILE_ROWS * row_bytes, |layout| layout.tile_bytes(columns));
+            let bytes: Vec<u8> = (0..TILE_ROWS * row_bytes).map(|_| stream.below(256) as u8).collect();
+            for present in [1, 15, 16] {
+                let mut rows: [&[u8]; TILE_ROWS] = [&[]; TILE_ROWS];
+                rows.iter_mut().zip(bytes.chunks_exact(row_bytes)).take(present).for_each(|(row, bytes)| *row = bytes);
+                let packed = |isa: Isa| {
+                    let mut tile = vec![0; tile_bytes];
+                    pack_tile(isa, kind, &rows, &mut tile);
+                    tile
+                };
+                let plain = packed(Isa::PORTABLE);
+                assert!(Isa::available().into_iter().all(|isa| packed(isa) == plain), "{kind:?}, {present} rows");
+            }
+        }
+    }
+
+    #[test]
+    fn four_bytes_of_each_row_lie_side_by_side() {
+        let rows: [[u8; 32]; 16] = std::array::from_fn(|row| std::array::from_fn(|at| ((row * 32 + at) % 251) as u8));
+        let wanted: [[u8; 64]; 8] = std::array::from_fn(|to| std::array::from_fn(|at| rows[at / 4][4 * to + at % 4]));
+        kernel!(
+            fn fours(rows: &[[u8; 32]; 16], to: &mut [[u8; 64]; 8]) = fours_body
+        );
+        #[inline(always)]
+        fn fours_body<S: Simd>(simd: S, rows: &[[u8; 32]; 16], to: &mut [[u8; 64]; 8]) {
+            *to = simd.fours(rows.each_ref());
+        }
+        for isa in Isa::available() {
+            let mut to = [[0; 64]; 8];
+            fours(isa, &rows, &mut to);
+            assert_eq!(to, wanted, "{}", isa.name());
+        }
+    }
+}

@@ -66,7 +66,10 @@ impl BpeEncoder {
     ) -> Self {
         let mut byte_tokens = [NONE; BYTE_TOKENS as usize];
         let tokens = tokens.filter(|&(_, id)| !is_control(id));
-        let whole_words = rules.whole_words.then(|| WordTable::new(TokenBytes::byte_level(tokens.clone(), &[])));
+        // A token in other letters is no word: words are looked for as GPT-2 spells them.
+        let is_spelled = |token: &str| token.chars().all(|character| char_to_byte(character).is_some());
+        let words = || tokens.clone().filter(|&(token, _)| is_spelled(token));
+        let whole_words = rules.whole_words.then(|| WordTable::new(TokenBytes::byte_level(words(), &[])));
         for (token, id) in tokens {
             let mut characters = token.chars();
             if let (Some(character), None) = (characters.next(), characters.next())
@@ -92,9 +95,15 @@ impl BpeEncoder {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_else(Scratch::new)
     }
 
-    /// Keeps buffers and the words that they remember.
-    pub fn put_back(&self, scratch: Scratch) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    /// Keeps buffers and the words that they remember, but neither what a very long word took nor those of very many threads.
+    pub fn put_back(&self, mut scratch: Scratch) {
+        if scratch.heap.symbols.capacity() > HEAP_SYMBOLS_KEPT {
+            scratch.heap = Heap::default();
+        }
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(scratch);
+        }
     }
 
     /// Appends the ids of the words of `text` that are at `spans`.
@@ -132,10 +141,13 @@ impl BpeEncoder {
         let start = ids.len();
         self.encode_word(word, scratch, ids);
         if word.len() <= LONG_BYTES_MAX {
-            if scratch.long.len() == LONG_WORDS_MAX {
+            let ids = &ids[start..];
+            scratch.long_bytes += ENTRY_BYTES + word.len() + size_of_val(ids);
+            if scratch.long_bytes > LONG_WORDS_BYTES_MAX {
                 scratch.long.clear();
+                scratch.long_bytes = 0;
             }
-            scratch.long.insert(word.into(), ids[start..].into());
+            scratch.long.insert(word.into(), ids.into());
         }
     }
 
@@ -236,10 +248,12 @@ impl BpeEncoder {
 
 /// What [`BpeEncoder::encode`] remembers and works in; one per thread.
 pub(crate) struct Scratch {
-    /// Short words' keys and packed ids, at [`slot_of`] the key: the last two that fell on a slot, in one cache line.
+    /// Short words' keys and packed ids, at [`slot_of`] the key: the last two that fell on a slot, side by side.
     short: Box<[[[u128; 2]; 2]]>,
     /// The ids of longer words.
     long: HashMap<Box<[u8]>, Box<[TokenId]>, KeyedHash>,
+    /// What these take, about.
+    long_bytes: usize,
     heap: Heap,
 }
 
@@ -247,7 +261,7 @@ impl Scratch {
     fn new() -> Self {
         // Zeros, so that the system gives pages only for the slots that are used.
         let short = vec![[[0; 2]; 2]; 1 << SLOTS_LOG2].into_boxed_slice();
-        Self { short, long: HashMap::default(), heap: Heap::default() }
+        Self { short, long: HashMap::default(), long_bytes: 0, heap: Heap::default() }
     }
 }
 
@@ -257,9 +271,19 @@ const SLOTS_LOG2: u32 = 16;
 /// Words up to this length are their own keys.
 const SHORT_BYTES_MAX: usize = 15;
 
-/// Words up to this length are remembered, and how many longer than [`SHORT_BYTES_MAX`].
+/// Words up to this length are remembered.
 const LONG_BYTES_MAX: usize = 256;
-const LONG_WORDS_MAX: usize = 1 << 16;
+
+/// What words longer than [`SHORT_BYTES_MAX`] and their ids may take; then all are forgotten. Beside them a word takes two
+/// pointers with lengths, and what two allocations cost.
+const LONG_WORDS_BYTES_MAX: usize = 8 << 20;
+const ENTRY_BYTES: usize = 64;
+
+/// Buffers that are kept at most, some 12 MB each if they are full: more threads at once make their own.
+const IDLE_MAX: usize = 64;
+
+/// Bytes of a word whose heap is kept, 24 bytes for each.
+const HEAP_SYMBOLS_KEPT: usize = 1 << 16;
 
 /// Words up to this length are merged by a scan.
 const SCANNED_BYTES_MAX: usize = 32;
@@ -410,6 +434,75 @@ mod tests {
             encoder.encode("abc", &[Span::new(0, 3)], &mut encoder.scratch(), &mut ids);
             assert_eq!(ids, expected);
         }
+    }
+
+    #[test]
+    fn a_token_in_other_letters_is_no_word() {
+        // `日` by its bytes, and as it stands, which words never are.
+        let spelled: String = "日".bytes().map(byte_to_char).collect();
+        let bytes: Vec<String> = (0..=255).map(|byte| byte_to_char(byte).to_string()).collect();
+        let tokens = bytes.iter().map(String::as_str).chain([&*spelled, "日"]).zip(0..);
+        let encoder = BpeEncoder::new(tokens, &Rules { merges: &[], whole_words: true, unknown: None }, |_| false);
+        let mut ids = Vec::new();
+        encoder.encode("日", &[Span::new(0, 3)], &mut encoder.scratch(), &mut ids);
+        assert_eq!(ids, [256]);
+    }
+
+    #[test]
+    fn words_at_the_borders_of_each_way_are_merged_as_defined() {
+        let (a, b) = (97, 98);
+        let (encoder, merges) = encoder_of(&[(a, a), (a, b), (256, 256), (b, 256), (257, 258), (258, 258)], false);
+        let mut scratch = encoder.scratch();
+        for length in [1, 2, 14, 15, 16, 17, 31, 32, 33, 34, 255, 256, 257, 1000] {
+            for period in 1..8 {
+                let text: String = (0..length).map(|at| if at % period == period / 2 { 'a' } else { 'b' }).collect();
+                for text in [text.clone(), text.replace('b', "a"), "a".repeat(length - 1) + "b"] {
+                    for way in ["first", "remembered"] {
+                        let mut ids = Vec::new();
+                        encoder.encode(&text, &[Span::new(0, length as u32)], &mut scratch, &mut ids);
+                        assert_eq!(ids, by_definition(&merges, text.as_bytes()), "{way}: {text}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_equal_merges_the_last_counts_and_a_product_may_be_made_in_several_ways() {
+        // `aba` as `ab` `a` and as `a` `ba`; the pair of `a` and `b` twice, so that `ba` merges first.
+        let bytes: Vec<String> = (0..=255).map(|byte| byte_to_char(byte).to_string()).collect();
+        let tokens = bytes.iter().map(String::as_str).chain(["ab", "ba", "aba"]).zip(0..);
+        let merge = |left, right, whole| Merge { left, right, whole };
+        let (a, b, ab, ba, aba) = (97, 98, 256, 257, 258);
+        let merges = [merge(a, b, ab), merge(b, a, ba), merge(a, b, ab), merge(ab, a, aba), merge(a, ba, aba)];
+        let encoder = BpeEncoder::new(tokens, &Rules { merges: &merges, whole_words: false, unknown: None }, |_| false);
+        for repeated in [1, 20] {
+            let text = "aba".repeat(repeated);
+            let mut ids = Vec::new();
+            encoder.encode(&text, &[Span::new(0, text.len() as u32)], &mut encoder.scratch(), &mut ids);
+            assert_eq!(ids, vec![aba; repeated]);
+            assert_eq!(ids, by_definition(&merges[1..], text.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_long_words_took_is_not_kept() {
+        let (encoder, _) = encoder_of(&[(97, 97)], false);
+        let mut scratch = encoder.scratch();
+        let mut ids = Vec::new();
+        let letters = "a".repeat(4 * HEAP_SYMBOLS_KEPT);
+        encoder.encode(&letters, &[Span::new(0, letters.len() as u32)], &mut scratch, &mut ids);
+        assert_eq!(ids.len(), letters.len() / 2);
+        for number in 0..3 * LONG_WORDS_BYTES_MAX / (5 * LONG_BYTES_MAX) {
+            let word = format!("{number:0LONG_BYTES_MAX$}");
+            encoder.encode(&word, &[Span::new(0, word.len() as u32)], &mut scratch, &mut ids);
+        }
+        let held: usize = scratch.long.iter().map(|(word, ids)| ENTRY_BYTES + word.len() + size_of_val(&**ids)).sum();
+        assert!(held <= LONG_WORDS_BYTES_MAX && held > LONG_BYTES_MAX);
+        encoder.put_back(scratch);
+        assert!(encoder.scratch().heap.symbols.capacity() <= HEAP_SYMBOLS_KEPT);
+        (0..2 * IDLE_MAX).map(|_| encoder.scratch()).collect::<Vec<_>>().into_iter().for_each(|s| encoder.put_back(s));
+        assert_eq!(encoder.idle.lock().unwrap().len(), IDLE_MAX);
     }
 
     #[test]
