@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 use tsumugi_base::Hint;
 use tsumugi_base::progress::Silent;
 use tsumugi_base::testing::{repository_root, temporary_folder};
-use tsumugi_compress::{FolderType, mix, write_folder};
+use tsumugi_compress::{FolderType, write_folder};
+use tsumugi_files::ElementType;
 use tsumugi_files::gguf::Value as Stored;
-use tsumugi_files::{Admitted, ElementType, ModelFiles, TensorSpec, write_gguf};
 use tsumugi_infer::text::{CrossEncoder, Embedder, EmbedderOptions};
 use tsumugi_models::{Encoder, Precision};
 use tsumugi_tensor::threads::Pool;
-use tsumugi_tokenizer::Tokenizer;
 
 use crate::formats::{admit, numbers, to_gguf};
 
