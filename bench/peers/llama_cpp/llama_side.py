@@ -1,5 +1,7 @@
-"""What llama.cpp does of round_trip and divergence: logits of a file with everything in float32, and its own quantization.
+"""What llama.cpp does of round_trip and divergence: logits of a file with everything in float32, and its own quantization; and
+of ../encoders/round_trip: ids and vectors of texts.
 
+    llama_side.py embed MODEL.gguf < ["a text", ...]         ids and a vector for each text, pooled as the file says, as JSON
     llama_side.py logits MODEL.gguf < [[1, 2, 3], ...]      one list of rows of logits for each list of ids, as JSON
     llama_side.py quantize IN.gguf OUT.gguf FILE_TYPE
 """
@@ -58,6 +60,40 @@ def logits(path, texts, threads=2):
         llama_cpp.llama_batch_free(batch)
 
 
+def framed(vocabulary, text):
+    """Ids of a text in its frame."""
+    text = text.encode()
+    ids = (llama_cpp.llama_token * (len(text) + 8))()
+    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, len(ids), True, False)
+    return list(ids[:count])
+
+
+def embed(path, texts, threads=2):
+    """For each text its ids and its pooled vector, or scores where the file has a classifier."""
+    model = load(path)
+    vocabulary = llama_cpp.llama_model_get_vocab(model)
+    every = [framed(vocabulary, text) for text in texts]
+    parameters = llama_cpp.llama_context_default_params()
+    parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = max(map(len, every))
+    parameters.flash_attn_type, parameters.embeddings = 0, True
+    parameters.n_threads = parameters.n_threads_batch = threads
+    context = llama_cpp.llama_init_from_model(model, parameters)
+    width = llama_cpp.llama_model_n_embd(model)
+    if llama_cpp.llama_pooling_type(context) == llama_cpp.LLAMA_POOLING_TYPE_RANK:
+        width = llama_cpp.llama_model_n_cls_out(model)
+    for ids in every:
+        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+        batch.n_tokens = len(ids)
+        for position, token in enumerate(ids):
+            batch.token[position], batch.pos[position] = token, position
+            batch.n_seq_id[position], batch.seq_id[position][0], batch.logits[position] = 1, 0, 1
+        if llama_cpp.llama_encode(context, batch) != 0:
+            sys.exit("llama_encode failed")
+        vector = llama_cpp.llama_get_embeddings_seq(context, 0)
+        yield {"ids": ids, "vector": [vector[index] for index in range(width)]}
+        llama_cpp.llama_batch_free(batch)
+
+
 def quantize(source, target, file_type):
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype, parameters.nthread, parameters.allow_requantize = file_type, 2, True
@@ -67,6 +103,8 @@ def quantize(source, target, file_type):
 def main():
     if sys.argv[1] == "logits":
         print(json.dumps([rows.tolist() for rows in logits(sys.argv[2], json.load(sys.stdin))]))
+    elif sys.argv[1] == "embed":
+        print(json.dumps(list(embed(sys.argv[2], json.load(sys.stdin)))))
     else:
         sys.exit(quantize(sys.argv[2], sys.argv[3], int(sys.argv[4])))
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tsumugi_base::Hint;
 use tsumugi_files::FilesError;
+use tsumugi_infer::LoadError;
 use tsumugi_models::ModelError;
 use tsumugi_tokenizer::{ModelTextError, TokenizerError};
 
@@ -15,15 +16,10 @@ pub enum CompressError {
     Files(#[from] FilesError),
     /// What the model is.
     #[error(transparent)]
-    Model(ModelError),
-    /// An encoder, which is read from both formats and written in none.
-    #[error("{}: an encoder (`{model_type}`) is not written in another format", model.display())]
-    Encoder {
-        /// The folder or file.
-        model: PathBuf,
-        /// Its family.
-        model_type: String,
-    },
+    Model(#[from] ModelError),
+    /// What it says of its use.
+    #[error(transparent)]
+    Use(#[from] LoadError),
     /// Its vocabulary or chat template.
     #[error(transparent)]
     Text(#[from] ModelTextError),
@@ -60,22 +56,13 @@ pub enum CompressError {
     },
 }
 
-impl From<ModelError> for CompressError {
-    fn from(error: ModelError) -> Self {
-        match error {
-            ModelError::IsEncoder { model, model_type } => Self::Encoder { model, model_type },
-            other => Self::Model(other),
-        }
-    }
-}
-
 impl Hint for CompressError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Files(error) => error.hint(),
             Self::Tensor { source, .. } => source.hint(),
             Self::Model(error) => error.hint(),
-            Self::Encoder { .. } => Some("`tsumugi embed` and `tsumugi rerank` read it as it is".into()),
+            Self::Use(error) => error.hint(),
             Self::Text(error) => error.hint(),
             Self::Vocabulary(error) => error.hint(),
             Self::Itself { .. } => Some("give another path to write".into()),

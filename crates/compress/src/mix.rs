@@ -2,7 +2,7 @@
 //! (ggml-org/llama.cpp, `src/llama-quant.cpp`, `llama_tensor_get_type`). Tensors that errors do most harm in get more bits.
 
 use tsumugi_files::ElementType;
-use tsumugi_models::DecoderSpec;
+use tsumugi_models::{DecoderSpec, EncoderSpec};
 
 use ElementType as E;
 
@@ -90,9 +90,39 @@ pub struct Choice {
     pub wanted: ElementType,
 }
 
+/// What of a model the types of its tensors depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Traits {
+    family: &'static str,
+    layers: usize,
+    /// Query heads that share a head of keys.
+    queries_per_key: usize,
+    experts: Option<usize>,
+    /// Whether there is no head but the embedding.
+    tied: bool,
+}
+
+impl From<&DecoderSpec> for Traits {
+    fn from(spec: &DecoderSpec) -> Self {
+        Self {
+            family: spec.family,
+            layers: spec.layers,
+            queries_per_key: spec.heads / spec.key_heads.max(1),
+            experts: spec.experts.map(|experts| experts.count),
+            tied: spec.tied,
+        }
+    }
+}
+
+impl From<&EncoderSpec> for Traits {
+    fn from(spec: &EncoderSpec) -> Self {
+        Self { family: spec.family, layers: spec.layers, queries_per_key: 1, experts: None, tied: true }
+    }
+}
+
 impl Mix {
     /// The type of a tensor of a file.
-    pub fn choose(&self, name: &str, shape: &[usize], spec: &DecoderSpec) -> Choice {
+    pub fn choose(&self, name: &str, shape: &[usize], model: Traits) -> Choice {
         let rows: usize = shape.iter().rev().skip(1).product();
         let kept = rows < 2 || !name.ends_with("weight") || KEPT.iter().any(|part| name.contains(part));
         if kept {
@@ -102,32 +132,32 @@ impl Mix {
             return Choice { element_type: self.most, wanted: self.most };
         }
         let columns = shape.last().map_or(0, |&columns| columns as u64);
-        let wanted = self.wanted(name, columns, spec);
+        let wanted = self.wanted(name, columns, model);
         Choice { element_type: fitting(wanted, columns), wanted }
     }
 
-    fn wanted(&self, name: &str, columns: u64, spec: &DecoderSpec) -> ElementType {
+    fn wanted(&self, name: &str, columns: u64, model: Traits) -> ElementType {
         let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse().ok()).unwrap_or(0);
-        match role(name, spec.tied) {
-            Role::Head if is_falcon(spec) || !columns.is_multiple_of(self.most.block_elements()) => E::Q8_0,
+        match role(name, model.tied) {
+            Role::Head if is_falcon(model) || !columns.is_multiple_of(self.most.block_elements()) => E::Q8_0,
             Role::Head if self.most == E::Q8_0 => E::Q8_0,
             Role::Head => E::Q6_K,
             // Beside so many experts they are small.
-            Role::Keys | Role::Values if has_eight_experts(spec) => E::Q8_0,
-            Role::Values => self.of_values(layer, spec),
-            Role::AttentionOutput => self.of_attention_output(spec),
-            Role::Down if is_falcon(spec) => self.of_falcons_down(layer, spec.layers),
-            Role::Down => self.of_down(layer, spec.layers),
+            Role::Keys | Role::Values if has_eight_experts(model) => E::Q8_0,
+            Role::Values => self.of_values(layer, model),
+            Role::AttentionOutput => self.of_attention_output(model),
+            Role::Down if is_falcon(model) => self.of_falcons_down(layer, model.layers),
+            Role::Down => self.of_down(layer, model.layers),
             Role::Keys | Role::Other => self.most,
         }
     }
 
-    fn of_attention_output(&self, spec: &DecoderSpec) -> ElementType {
+    fn of_attention_output(&self, model: Traits) -> ElementType {
         match (self.most, self.level) {
-            (E::Q3_K, Level::Large) if is_falcon(spec) => E::Q4_K,
-            _ if is_falcon(spec) => self.most,
-            (E::Q3_K, Level::Large) if has_eight_experts(spec) => self.most,
-            (E::Q2_K | E::Q3_K | E::Q4_K, _) if has_eight_experts(spec) => E::Q5_K,
+            (E::Q3_K, Level::Large) if is_falcon(model) => E::Q4_K,
+            _ if is_falcon(model) => self.most,
+            (E::Q3_K, Level::Large) if has_eight_experts(model) => self.most,
+            (E::Q2_K | E::Q3_K | E::Q4_K, _) if has_eight_experts(model) => E::Q5_K,
             (E::Q2_K, _) => E::Q3_K,
             (E::Q3_K, Level::Medium) => E::Q4_K,
             (E::Q3_K, Level::Large) => E::Q5_K,
@@ -135,20 +165,20 @@ impl Mix {
         }
     }
 
-    fn of_values(&self, layer: usize, spec: &DecoderSpec) -> ElementType {
-        let queries_per_key = spec.heads / spec.key_heads.max(1);
+    fn of_values(&self, layer: usize, model: Traits) -> ElementType {
         let wanted = match (self.most, self.level) {
-            (E::Q2_K, _) if queries_per_key >= 4 => E::Q4_K,
+            (E::Q2_K, _) if model.queries_per_key >= 4 => E::Q4_K,
             (E::Q2_K, _) => E::Q3_K,
             (E::Q3_K, Level::Medium) if layer < 2 => E::Q5_K,
             (E::Q3_K, Level::Medium) => E::Q4_K,
             (E::Q3_K, Level::Large) => E::Q5_K,
-            (E::Q4_K | E::Q5_K, Level::Medium) if has_more_bits(layer, spec.layers) => E::Q6_K,
+            (E::Q4_K | E::Q5_K, Level::Medium) if has_more_bits(layer, model.layers) => E::Q6_K,
             (E::Q4_K, Level::Small) if layer < 4 => E::Q5_K,
             _ => self.most,
         };
         // In models of 70 billion parameters eight queries share values, so that these are small.
-        let is_70b = spec.layers == 80 && queries_per_key > 1 && ["llama", "mistral", "qwen2"].contains(&spec.family);
+        let is_70b =
+            model.layers == 80 && model.queries_per_key > 1 && ["llama", "mistral", "qwen2"].contains(&model.family);
         if is_70b && [E::Q3_K, E::Q4_K].contains(&wanted) { E::Q5_K } else { wanted }
     }
 
@@ -177,12 +207,12 @@ impl Mix {
     }
 }
 
-fn is_falcon(spec: &DecoderSpec) -> bool {
-    spec.family == "falcon"
+fn is_falcon(model: Traits) -> bool {
+    model.family == "falcon"
 }
 
-fn has_eight_experts(spec: &DecoderSpec) -> bool {
-    spec.experts.is_some_and(|experts| experts.count == 8)
+fn has_eight_experts(model: Traits) -> bool {
+    model.experts == Some(8)
 }
 
 fn role(name: &str, tied: bool) -> Role {

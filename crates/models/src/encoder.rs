@@ -21,7 +21,6 @@ use crate::bert::{self, EncoderLayout};
 use crate::decoder::is_multiplied;
 use crate::load::{Precision, check_before_allocating, place_stored, widen};
 use crate::save::write_folder;
-use crate::slots::fill;
 
 /// Everything that tells one encoder from another.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,6 +129,11 @@ impl Encoder {
         Self::declared(spec, ParametersBuilder::build)
     }
 
+    /// Names and shapes alone: no numbers are kept.
+    pub(crate) fn described(spec: EncoderSpec) -> Self {
+        Self::declared(spec, ParametersBuilder::describe)
+    }
+
     fn declared(spec: EncoderSpec, make: impl FnOnce(ParametersBuilder) -> Parameters) -> Self {
         let mut builder = ParametersBuilder::default();
         let width = spec.width;
@@ -150,9 +154,7 @@ impl Encoder {
         let tensors = model.tensors()?;
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
         let mut encoder = Self::new(spec);
-        let slots = layout.slots(&encoder);
-        let filled =
-            fill(slots, model, &tensors, |name| layout.find(&tensors, name), |name| layout.ignores(&encoder, name))?;
+        let filled = layout.filled_slots(&encoder, model, &tensors)?;
         widen(&mut encoder.parameters, &filled, pool)?;
         Ok(encoder)
     }
@@ -170,10 +172,8 @@ impl Encoder {
         let (spec, layout) = bert::read(model)?;
         let tensors = model.tensors()?;
         check_before_allocating(model, spec.parameters_at_least(), &tensors)?;
-        let described = Self::declared(spec.clone(), ParametersBuilder::describe);
-        let slots = layout.slots(&described);
-        let ignores = |name: &str| layout.ignores(&described, name);
-        let mut filled = fill(slots, model, &tensors, |name| layout.find(&tensors, name), ignores)?;
+        let described = Self::described(spec.clone());
+        let mut filled = layout.filled_slots(&described, model, &tensors)?;
         let mut packed = place_stored(&described.parameters, &tensors, &mut filled, cpu, mapped);
         let quantized = |parameter: &Parameter| -> Option<QuantizedMatrix> { packed.remove(&parameter.name) };
         let mut encoder = Self::declared(spec, |builder| builder.build_serving(quantized));
@@ -195,8 +195,7 @@ impl Encoder {
     /// When the parameters were packed for serving.
     pub fn save(&self, folder: &Path, extra: &BTreeMap<String, Value>) -> Result<(), ModelError> {
         let layout = EncoderLayout::folder_of(&self.spec);
-        let mut config =
-            bert::config(&self.spec).map_err(|what| ModelError::CannotSave { format: self.spec.family, what })?;
+        let mut config = bert::config(&self.spec, &bert::unnamed_labels(&self.spec))?;
         config.extend(extra.clone());
         write_folder(folder, &Value::Object(config), &layout.slots(self), &self.parameters)
     }

@@ -161,6 +161,11 @@ pub fn activation_word(activation: Activation) -> &'static str {
     ACTIVATIONS.iter().find(|(_, known)| *known == activation).map_or("", |(word, _)| word)
 }
 
+/// A number as short as it was before it became an `f32`.
+pub fn as_short(number: f32) -> f64 {
+    number.to_string().parse().unwrap_or(f64::from(number))
+}
+
 /// The object that `json!` made.
 pub fn keys(value: Value) -> Map<String, Value> {
     match value {

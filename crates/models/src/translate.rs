@@ -4,15 +4,15 @@ use std::ops::Range;
 
 use tsumugi_files::{Admitted, ElementType, FilesError, ModelFiles, TensorFile, TensorView, read_f32_at};
 
+use crate::bert::{self, EncoderLayout};
 use crate::slots::{Layout, RowOrder, Slot, by_tensor, filled_slots, slots};
-use crate::{Decoder, DecoderSpec, ModelError, read_layout, read_spec};
+use crate::{Decoder, Encoder, ModelError, read_layout, read_spec};
 
 /// Numbers of a piece, about.
 const PIECE_NUMBERS: usize = 1 << 16;
 
 /// The tensors of a layout, each made of those that the files of a model hold. No numbers are kept.
 pub struct Translation<'a> {
-    spec: DecoderSpec,
     /// By parameter, and by the rows that they fill.
     from: Vec<(Slot, TensorView<'a>)>,
     to: Vec<NewTensor>,
@@ -50,19 +50,29 @@ impl Piece<'_> {
 }
 
 impl<'a> Translation<'a> {
-    /// Of a model and its tensors, which are all found and of the right shapes.
+    /// Of a decoder and its tensors, which are all found and of the right shapes.
     pub fn new(model: &Admitted<ModelFiles>, tensors: &'a TensorFile, to: Layout) -> Result<Self, ModelError> {
         let (_, spec) = read_spec(model)?;
-        let decoder = Decoder::described(spec.clone());
-        let mut from = filled_slots(&decoder, read_layout(model)?, model, tensors)?;
-        from.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
-        let to = by_tensor(&slots(&decoder, to)).map(|slots| NewTensor { slots: slots.to_vec() }).collect();
-        Ok(Self { to, spec, from })
+        let decoder = Decoder::described(spec);
+        let from = filled_slots(&decoder, read_layout(model)?, model, tensors)?;
+        Ok(Self::between(from, &slots(&decoder, to)))
     }
 
-    /// What the model is.
-    pub fn spec(&self) -> &DecoderSpec {
-        &self.spec
+    /// The same of an encoder.
+    pub fn of_encoder(
+        model: &Admitted<ModelFiles>,
+        tensors: &'a TensorFile,
+        to: EncoderLayout,
+    ) -> Result<Self, ModelError> {
+        let (spec, layout) = bert::read(model)?;
+        let encoder = Encoder::described(spec);
+        let from = layout.filled_slots(&encoder, model, tensors)?;
+        Ok(Self::between(from, &to.slots(&encoder)))
+    }
+
+    fn between(mut from: Vec<(Slot, TensorView<'a>)>, to: &[Slot]) -> Self {
+        from.sort_by_key(|(slot, _)| (slot.parameter, slot.rows.start));
+        Self { from, to: by_tensor(to).map(|slots| NewTensor { slots: slots.to_vec() }).collect() }
     }
 
     /// The tensors that there will be.

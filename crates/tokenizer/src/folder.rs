@@ -8,7 +8,7 @@ use tsumugi_base::io::write_atomic;
 use crate::sentencepiece::to_protobuf;
 use crate::special_tokens::{END, END_OF_TEXT};
 use crate::tokenizer::Source;
-use crate::{ChatTemplate, Tokenizer, TokenizerError};
+use crate::{ChatTemplate, EncoderTokens, Tokenizer, TokenizerError};
 
 impl Tokenizer {
     /// Writes `tokenizer.json`, `tokenizer_config.json` and `special_tokens_map.json` into `folder`, which must
@@ -43,17 +43,33 @@ impl Tokenizer {
         if let Some(padding) = map.get("bos_token").or_else(|| map.get("eos_token")).cloned() {
             map.insert("pad_token".into(), padding);
         }
-        let mut config = map.clone();
+        self.write_files(folder, map, &["input_ids", "attention_mask"], template)
+    }
+
+    /// The same for an encoder, whose texts have frames and may be pairs.
+    pub fn save_for_encoder(&self, folder: &Path, tokens: &EncoderTokens) -> Result<(), TokenizerError> {
+        self.write_files(folder, tokens.config(self), &["input_ids", "token_type_ids", "attention_mask"], None)
+    }
+
+    /// `named` are the tokens that have a use of their own, `inputs` what a model takes.
+    fn write_files(
+        &self,
+        folder: &Path,
+        named: Map<String, Value>,
+        inputs: &[&str],
+        template: Option<&str>,
+    ) -> Result<(), TokenizerError> {
+        let mut config = named.clone();
         config.insert("tokenizer_class".into(), json!("PreTrainedTokenizerFast"));
         config.insert("clean_up_tokenization_spaces".into(), json!(false));
-        config.insert("model_input_names".into(), json!(["input_ids", "attention_mask"]));
+        config.insert("model_input_names".into(), json!(inputs));
         config.insert("added_tokens_decoder".into(), Value::Object(self.added_tokens_decoder()));
         if let Some(template) = template {
             config.insert("chat_template".into(), json!(template));
         }
         let write = |name: &str, text: String| write_atomic(&folder.join(name), text.as_bytes());
         // The tokenizer comes last: where it is, the others are.
-        write("special_tokens_map.json", format!("{:#}\n", Value::Object(map)))?;
+        write("special_tokens_map.json", format!("{:#}\n", Value::Object(named)))?;
         write("tokenizer_config.json", format!("{:#}\n", Value::Object(config)))?;
         if let Source::SentencePiece(model) = self.source() {
             write_atomic(&folder.join("tokenizer.model"), &to_protobuf(model))?;

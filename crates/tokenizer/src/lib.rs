@@ -9,6 +9,7 @@ mod batch;
 pub mod bpe;
 mod characters;
 pub mod chat_template;
+mod encoder_tokens;
 mod end_tokens;
 mod error;
 mod folder;
@@ -29,6 +30,7 @@ pub mod train;
 
 pub use batch::{Side, pad, truncate};
 pub use chat_template::{ChatTemplate, TrainingConversation};
+pub use encoder_tokens::EncoderTokens;
 pub use end_tokens::end_tokens;
 pub use error::TokenizerError;
 pub use frame::PairFrame;

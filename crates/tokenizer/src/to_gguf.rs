@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json, json};
 use tsumugi_files::gguf::{Array, Metadata, Value};
 
-use crate::load::gguf_pattern;
+use crate::load::{CONTINUING, WORD_CHARACTERS_MAX, WORD_PIECE, gguf_pattern};
 use crate::sentencepiece::model::{Algorithm, PieceKind};
 use crate::sentencepiece::{Model, SPACE};
 use crate::tokenizer::Source;
-use crate::{Tokenizer, TokenizerError};
+use crate::{TokenId, Tokenizer, TokenizerError};
 
 /// The score of tokens that no merge makes: after all others.
 const SCORE_OF_NO_MERGE: f32 = -1e9;
@@ -54,16 +54,88 @@ impl Tokenizer {
                 self.of_json(&file, size)?
             }
         };
+        let is_word_piece = metadata.get("tokenizer.ggml.model").and_then(Value::as_str) == Some(WORD_PIECE);
         let mut set = |key: &str, value: Value| metadata.insert(format!("tokenizer.ggml.{key}"), value);
         set("add_bos_token", Value::Bool(!self.prefix().is_empty()));
-        set("add_eos_token", Value::Bool(!self.suffix().is_empty()));
+        let end = if is_word_piece { "add_sep_token" } else { "add_eos_token" };
+        set(end, Value::Bool(!self.suffix().is_empty()));
         Ok(metadata)
     }
 
+    /// Whether a file with these metadata reads texts as this vocabulary does, and pairs of texts if there are `pairs`: they
+    /// are read again. What got lost is an error that names it.
+    pub fn check_gguf(&self, metadata: &Metadata, pairs: bool) -> Result<(), TokenizerError> {
+        let read = Self::from_gguf(metadata)?;
+        let of = |tokenizer: &Self| (tokenizer.prefix().to_vec(), tokenizer.suffix().to_vec());
+        if of(self) != of(&read) {
+            return Err(unwritable("what it puts before and after a text has no word there".into()));
+        }
+        if pairs && self.pair_frame() != read.pair_frame() {
+            return Err(unwritable("what it puts around two texts has no word there".into()));
+        }
+        let text = |tokenizer: &Self, id| String::from_utf8_lossy(&tokenizer.token_bytes(id)).into_owned();
+        let ids = 0..self.vocabulary_size() as TokenId;
+        // Ids without a token have names there.
+        let mut there = ids.into_iter().filter(|&id| !self.token_bytes(id).is_empty());
+        match there.find(|&id| self.token_bytes(id) != read.token_bytes(id)) {
+            None => Ok(()),
+            Some(id) => {
+                Err(unwritable(format!("token {id}, {:?}, would read {:?} there", text(self, id), text(&read, id))))
+            }
+        }
+    }
+
+    /// WordPiece, in which `▁` marks the beginning of a word instead of `##` what follows (llama.cpp, `conversion/bert.py`).
+    fn of_word_pieces(
+        &self,
+        file: &Json,
+        vocabulary: &Map<String, Json>,
+        size: usize,
+    ) -> Result<Metadata, TokenizerError> {
+        let is = |pointer: &str, value: Json| file.pointer(pointer) == Some(&value);
+        let as_bert = is("/normalizer/type", json!("BertNormalizer"))
+            && is("/normalizer/clean_text", json!(true))
+            && is("/normalizer/handle_chinese_chars", json!(true))
+            && is("/pre_tokenizer/type", json!("BertPreTokenizer"))
+            && is("/model/continuing_subword_prefix", json!(CONTINUING))
+            && is("/model/max_input_chars_per_word", json!(WORD_CHARACTERS_MAX));
+        if !as_bert {
+            return Err(unwritable("it cuts text into words in another way than BERT".into()));
+        }
+        let lower_case = is("/normalizer/lowercase", json!(true));
+        let strip_accents = file.pointer("/normalizer/strip_accents").and_then(Json::as_bool).unwrap_or(lower_case);
+        let mut tokens = Tokens::new(size);
+        for (text, id) in vocabulary {
+            let spelled = match text.strip_prefix(CONTINUING) {
+                Some(rest) => rest.to_owned(),
+                None => format!("{SPACE}{text}"),
+            };
+            let id = id.as_u64().map_or(usize::MAX, |id| id as usize);
+            tokens.set(id, &spelled, PieceKind::Normal, SCORE_OF_NO_MERGE);
+        }
+        self.set_special(&mut tokens);
+        Ok(put(WORD_PIECE, "default", tokens, |set| {
+            set("normalizer.lowercase", Value::Bool(lower_case));
+            set("normalizer.strip_accents", Value::Bool(strip_accents));
+        }))
+    }
+
+    fn set_special(&self, tokens: &mut Tokens) {
+        for token in self.special_tokens() {
+            let kind = if token.control { PieceKind::Control } else { PieceKind::UserDefined };
+            tokens.set(token.id as usize, &token.content, kind, SCORE_OF_NO_MERGE);
+        }
+    }
+
     fn of_json(&self, file: &Json, size: usize) -> Result<Metadata, TokenizerError> {
-        let vocabulary = file.pointer("/model/vocab").and_then(Json::as_object);
-        let (Some("BPE"), Some(vocabulary)) = (file.pointer("/model/type").and_then(Json::as_str), vocabulary) else {
-            return Err(unwritable("only vocabularies of byte-pair encoding and of SentencePiece are written".into()));
+        let kind = file.pointer("/model/type").and_then(Json::as_str);
+        let vocabulary = match (kind, file.pointer("/model/vocab").and_then(Json::as_object)) {
+            (Some("BPE"), Some(vocabulary)) => vocabulary,
+            (Some("WordPiece"), Some(vocabulary)) => return self.of_word_pieces(file, vocabulary, size),
+            _ => {
+                let written = "only vocabularies of byte-pair encoding, of WordPiece and of SentencePiece are written";
+                return Err(unwritable(written.into()));
+            }
         };
         let merges = merges_of(file)?;
         let byte_fallback = file.pointer("/model/byte_fallback").and_then(Json::as_bool).unwrap_or(false);
@@ -77,10 +149,7 @@ impl Tokenizer {
             let score = scores.get(text).copied().unwrap_or(SCORE_OF_NO_MERGE);
             tokens.set(id.as_u64().map_or(usize::MAX, |id| id as usize), text, kind, score);
         }
-        for token in self.special_tokens() {
-            let kind = if token.control { PieceKind::Control } else { PieceKind::UserDefined };
-            tokens.set(token.id as usize, &token.content, kind, SCORE_OF_NO_MERGE);
-        }
+        self.set_special(&mut tokens);
         if byte_fallback {
             if let Some((id, unknown)) =
                 self.unknown().and_then(|id| Some((id, tokens.texts.get(id as usize)?.clone())))
@@ -124,7 +193,7 @@ fn put(model: &str, pre: &str, tokens: Tokens, more: impl FnOnce(&mut dyn FnMut(
     set("model", Value::String(model.into()));
     set("pre", Value::String(pre.into()));
     set("tokens", Value::Array(Array::String(tokens.texts)));
-    if model != "gpt2" {
+    if ["llama", "t5"].contains(&model) {
         set("scores", Value::Array(Array::F32(tokens.scores)));
     }
     set("token_type", Value::Array(Array::I32(tokens.kinds)));

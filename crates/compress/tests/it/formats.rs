@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tsumugi_base::Hint;
 use tsumugi_base::progress::{Event, Observer, Silent};
-use tsumugi_base::testing::{repository_root, temporary_folder};
+use tsumugi_base::testing::temporary_folder;
 use tsumugi_compress::{CompressError, FolderType, Written, mix, write_folder, write_gguf_model};
 use tsumugi_files::{Admitted, ElementType, ModelFiles, NoScan, to_f32};
 use tsumugi_models::llama::Llama;
@@ -17,7 +17,7 @@ use tsumugi_tokenizer::{ChatTemplate, Tokenizer, end_tokens, special_tokens, tra
 
 const GATE: NoScan = NoScan { reason: "made by this test" };
 
-fn admit(path: &Path) -> Admitted<ModelFiles> {
+pub fn admit(path: &Path) -> Admitted<ModelFiles> {
     ModelFiles::admit(path, &GATE).unwrap()
 }
 
@@ -35,11 +35,11 @@ fn saved(folder: &Path, spec: &DecoderSpec) -> PathBuf {
     path
 }
 
-fn to_gguf(model: &Path, out: &Path, name: &str, threads: usize) -> Result<Written, CompressError> {
+pub fn to_gguf(model: &Path, out: &Path, name: &str, threads: usize) -> Result<Written, CompressError> {
     write_gguf_model(&admit(model), out, mix::find(name).unwrap(), &Pool::new(threads), &Silent)
 }
 
-fn numbers(path: &Path) -> BTreeMap<String, Vec<f32>> {
+pub fn numbers(path: &Path) -> BTreeMap<String, Vec<f32>> {
     let tensors = admit(path).tensors().unwrap();
     tensors.iter().map(|tensor| (tensor.name.to_owned(), to_f32(&tensor).unwrap())).collect()
 }
@@ -186,19 +186,4 @@ fn what_cannot_be_written_leaves_nothing_and_says_why() {
     let error = write_folder(&admit(&model), &model, FolderType::F16, &Pool::new(1), &Silent).unwrap_err();
     assert!(matches!(error, CompressError::Itself { .. }), "{error}");
     assert_eq!(admit(&file).tensors().unwrap().iter().next().unwrap().element_type, ElementType::F32);
-}
-
-#[test]
-fn an_encoder_is_refused_by_what_it_is() {
-    let folder = temporary_folder();
-    let model = repository_root().join("crates/models/fixtures/encoders/bert");
-    let to_file = to_gguf(&model, &folder.path().join("m.gguf"), "F16", 1);
-    let to_folder = write_folder(&admit(&model), &folder.path().join("m"), FolderType::F16, &Pool::new(1), &Silent);
-    for refused in [to_file, to_folder] {
-        let error = refused.unwrap_err();
-        let text = error.to_string();
-        assert!(text.ends_with("an encoder (`bert`) is not written in another format"), "{text}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("tsumugi embed")));
-    }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -64,8 +64,8 @@ fn every_tensor_has_the_type_that_llama_cpp_gives_it() {
         assert_eq!(golden[model].len(), mix::ALL.len() - 1, "{model}: all but F32");
         for (name, expected) in &golden[model] {
             let mix = mix::find(name).unwrap();
-            let types =
-                by_tensor(&slots).map(|slots| mix.choose(&slots[0].tensor, &slots[0].shape, &spec).element_type);
+            let types = by_tensor(&slots)
+                .map(|slots| mix.choose(&slots[0].tensor, &slots[0].shape, (&spec).into()).element_type);
             let matrices = types.filter(|&element_type| element_type != ElementType::F32);
             let found = runs(matrices.map(|element_type| element_type.name().to_owned()));
             assert_eq!(found, *expected, "{name} of {model}");

@@ -19,7 +19,8 @@ use crate::sample::SampleError;
 pub use crate::sample::{SamplingParameters, ranges};
 pub use chat_file::{CHAT_FILE, chat_file};
 pub use embed::{
-    CrossEncoder, EmbedError, Embedder, EmbedderOptions, Embeddings, Scores, TextInput, VectorModel, cosine,
+    CrossEncoder, EmbedError, Embedder, EmbedderOptions, EmbeddingFiles, Embeddings, Scores, TextInput, VectorModel,
+    cosine,
 };
 pub use fit::fit_to_context;
 pub use local::{ContextCut, LoadError, LocalModel, Options, load_tokenizer};

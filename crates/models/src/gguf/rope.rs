@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use tsumugi_nn::{RopeScaling, attention_factor, rotary_frequencies};
 use tsumugi_tensor::RotaryTable;
 
+use crate::hf_config;
 use crate::spec::Rotary;
 use crate::{DecoderSpec, Position};
 
@@ -35,7 +36,7 @@ pub fn tables(spec: &DecoderSpec) -> Vec<(&'static str, Vec<f32>)> {
 
 /// Numbers as short as they were before they became `f32`.
 pub fn as_short(numbers: &[f32]) -> Vec<f64> {
-    numbers.iter().map(|number| number.to_string().parse().unwrap_or(f64::from(*number))).collect()
+    numbers.iter().map(|&number| hf_config::as_short(number)).collect()
 }
 
 /// The share of which [`Rotary::turned`] makes `turned` again.

@@ -19,6 +19,15 @@ const FORMAT: &str = "GGUF";
 /// The kinds that are read.
 const KINDS: &str = "gpt2, llama, bert, t5";
 
+/// The kind of BERT's vocabularies.
+pub(crate) const WORD_PIECE: &str = "bert";
+
+/// What marks a piece that continues a word, where no `▁` marks one that begins it.
+pub(crate) const CONTINUING: &str = "##";
+
+/// Longer words are unknown.
+pub(crate) const WORD_CHARACTERS_MAX: usize = 100;
+
 impl Tokenizer {
     /// The vocabulary that the metadata of a GGUF file describe.
     pub fn from_gguf(metadata: &Metadata) -> Result<Self, TokenizerError> {
@@ -27,7 +36,7 @@ impl Tokenizer {
             Some("gpt2") => stored.byte_level(),
             Some("llama") => stored.sentencepiece(Algorithm::Bpe),
             Some("t5") => stored.sentencepiece(Algorithm::Unigram),
-            Some("bert") => stored.word_piece(),
+            Some(WORD_PIECE) => stored.word_piece(),
             Some(other) => Err(failed(format!("its kind `{other}` is not read; those that are: {KINDS}"))),
             None => Err(failed("it has no `tokenizer.ggml.model`")),
         }
@@ -181,7 +190,7 @@ impl<'a> Stored<'a> {
         .into_tokenizer()
     }
 
-    /// `bert`: WordPiece of lower-case words, in which `▁` marks the beginning of a word instead of `##` what follows.
+    /// `bert`: WordPiece, of lower-case words where the file does not say otherwise, in which `▁` marks the beginning of a word instead of `##` what follows.
     fn word_piece(&self) -> Result<Tokenizer, TokenizerError> {
         let tokens = self.tokens()?;
         let named = |key: &str| self.id(key, tokens);
@@ -191,13 +200,13 @@ impl<'a> Stored<'a> {
         let kinds = self.kinds(tokens)?;
         let spelled = tokens.iter().zip(&kinds).map(|(token, kind)| match token.strip_prefix(SPACE) {
             Some(begins) => begins.to_owned(),
-            None if *kind == PieceKind::Normal && !is_bracketed(token) => format!("##{token}"),
+            None if *kind == PieceKind::Normal && !is_bracketed(token) => format!("{CONTINUING}{token}"),
             None => token.clone(),
         });
         let spelled: Vec<String> = spelled.collect();
         let model = json!({
-            "type": "WordPiece", "unk_token": tokens[unknown as usize], "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": 100, "vocab": numbered(&spelled)?,
+            "type": "WordPiece", "unk_token": tokens[unknown as usize], "continuing_subword_prefix": CONTINUING,
+            "max_input_chars_per_word": WORD_CHARACTERS_MAX, "vocab": numbered(&spelled)?,
         });
         let post_processor = match (begin, end) {
             (Some(begin), Some(end)) => json!({
@@ -206,10 +215,12 @@ impl<'a> Stored<'a> {
             }),
             _ => Value::Null,
         };
+        let lower_case = self.truth("normalizer.lowercase").unwrap_or(true);
+        let strip_accents = self.truth("normalizer.strip_accents").filter(|&strips| strips != lower_case);
         let parts = json!({
             "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                "strip_accents": null, "lowercase": true},
-            "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+                "strip_accents": strip_accents, "lowercase": lower_case},
+            "pre_tokenizer": {"type": "BertPreTokenizer"}, "decoder": {"type": "WordPiece", "prefix": CONTINUING, "cleanup": true},
             "post_processor": post_processor, "model": model,
         });
         Tokenizer::from_json_value(super::file(&self.special_tokens(tokens)?, None, parts))

@@ -14,6 +14,7 @@ mod tiktoken;
 
 pub(crate) use byte_level::Lists;
 pub use detect::vocabulary_file;
+pub(crate) use gguf::{CONTINUING, WORD_CHARACTERS_MAX, WORD_PIECE};
 pub use model::ModelTextError;
 pub(crate) use patterns::gguf_pattern;
 use serde_json::{Value, json};

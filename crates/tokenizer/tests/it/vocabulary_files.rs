@@ -7,7 +7,7 @@ use tsumugi_base::testing::{mutations, temporary_folder};
 use tsumugi_files::gguf::{Array, Metadata, Value};
 use tsumugi_files::{ModelFiles, NoScan, write_gguf};
 use tsumugi_tokenizer::bpe::byte_to_char;
-use tsumugi_tokenizer::{Tokenizer, TokenizerError};
+use tsumugi_tokenizer::{EncoderTokens, Tokenizer, TokenizerError};
 
 use crate::encoding::adversarial_texts;
 use crate::fixtures::{fixture, fixture_text, golden_texts};
@@ -251,4 +251,58 @@ fn texts_of_sentencepiece_come_back() {
     let cls = tokenizer.special("<cls>").expect("a control token");
     assert!(!tokenizer.encode("a<cls>b").contains(&cls));
     assert_eq!(tokenizer.encode_with_special("a<cls>b").iter().filter(|&&id| id == cls).count(), 1);
+}
+
+/// The WordPiece of the fixtures with another value at a place, as JSON pointers name it.
+fn word_piece(changes: &[(&str, serde_json::Value)]) -> Tokenizer {
+    let mut file: serde_json::Value = serde_json::from_str(&fixture_text("word_piece.json")).expect("JSON");
+    for (pointer, value) in changes {
+        *file.pointer_mut(pointer).expect("it is there") = value.clone();
+    }
+    Tokenizer::from_json(&file.to_string()).expect("it reads")
+}
+
+/// As an encoder's file has it.
+fn written(tokenizer: &Tokenizer) -> Result<Metadata, TokenizerError> {
+    let mut metadata = tokenizer.to_gguf(tokenizer.vocabulary_size() + 2)?;
+    let folder = temporary_folder();
+    tokenizer.save(folder.path())?;
+    std::fs::write(folder.path().join("config.json"), "{}").expect("it writes");
+    let model = ModelFiles::admit(folder.path(), &GATE).expect("a folder");
+    EncoderTokens::of_model(&model, tokenizer).expect("they are named").put(&mut metadata);
+    tokenizer.check_gguf(&metadata, true)?;
+    Ok(metadata)
+}
+
+#[test]
+fn word_pieces_are_written_and_read_again() {
+    let lower = "/normalizer/lowercase";
+    let strips = "/normalizer/strip_accents";
+    for changes in [
+        &[][..],
+        &[(lower, json!(false))],
+        &[(lower, json!(false)), (strips, json!(true))],
+        &[(lower, json!(true)), (strips, json!(false))],
+    ] {
+        let tokenizer = word_piece(changes);
+        let read = Tokenizer::from_gguf(&written(&tokenizer).expect("it is written")).expect("it is read");
+        for text in golden_texts().into_iter().chain(["Äpfel ÉTÉ [MASK] ##ing".into()]) {
+            assert_eq!(read.encode(&text), tokenizer.encode(&text), "{changes:?}, {text}");
+            let [again, before] = [&read, &tokenizer].map(|tokenizer| tokenizer.encode_with_special(&text));
+            assert_eq!(again, before, "{changes:?}, {text}");
+        }
+    }
+}
+
+#[test]
+fn word_pieces_without_a_word_in_a_gguf_file_are_refused() {
+    for (pointer, value, told) in [
+        ("/normalizer/clean_text", json!(false), "in another way than BERT"),
+        ("/model/max_input_chars_per_word", json!(200), "in another way than BERT"),
+        ("/post_processor/single", json!([{"Sequence": {"id": "A", "type_id": 0}}]), "before and after a text"),
+        ("/post_processor/pair/3/Sequence/type_id", json!(0), "around two texts"),
+    ] {
+        let error = written(&word_piece(&[(pointer, value)])).expect_err("it is refused").to_string();
+        assert!(error.contains(told), "{pointer}: {error}");
+    }
 }

@@ -3,12 +3,14 @@
 
 mod cross_encoder;
 mod embedder;
+mod files;
 mod reader;
 mod settings;
 mod vector_model;
 
 pub use cross_encoder::{CrossEncoder, Scores};
 pub use embedder::{Embedder, EmbedderOptions, Embeddings, cosine};
+pub use files::EmbeddingFiles;
 pub use vector_model::{TextInput, VectorModel};
 
 use tsumugi_base::Hint;

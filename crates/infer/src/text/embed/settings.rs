@@ -9,7 +9,7 @@ use crate::embed::Pooling;
 use crate::text::LoadError;
 
 /// How long a text may be, and how it is spelled.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Length {
     pub tokens: Option<usize>,
     pub lower_case: bool,
@@ -37,6 +37,16 @@ pub(super) enum ScoreActivation {
     Sigmoid,
 }
 
+impl ScoreActivation {
+    /// PyTorch's name of it.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Identity => "torch.nn.modules.linear.Identity",
+            Self::Sigmoid => "torch.nn.modules.activation.Sigmoid",
+        }
+    }
+}
+
 /// Names that sentence-transformers has given the settings of its first module.
 const LENGTH_FILES: [&str; 7] = [
     "sentence_bert_config.json",
@@ -49,10 +59,36 @@ const LENGTH_FILES: [&str; 7] = [
 ];
 
 fn content(model: &ModelFiles, file: &str, reason: impl Into<String>) -> LoadError {
-    LoadError::Content { file: model.path().join(file), reason: reason.into() }
+    let file = if model.gguf().is_some() { model.path().to_owned() } else { model.path().join(file) };
+    LoadError::Content { file, reason: reason.into() }
+}
+
+/// What a GGUF file says under keys of ours: all that sentence-transformers knows of a model and llama.cpp does not.
+pub(super) mod gguf_keys {
+    pub const LENGTH: &str = "sentence_transformers.max_seq_length";
+    pub const LOWER_CASE: &str = "sentence_transformers.do_lower_case";
+    pub const NORMALIZE: &str = "sentence_transformers.normalize";
+    pub const ACTIVATION: &str = "sentence_transformers.activation_fn";
+    pub const DEFAULT_PROMPT: &str = "sentence_transformers.default_prompt_name";
+    /// The prompt's name follows.
+    pub const PROMPT: &str = "sentence_transformers.prompts.";
+}
+
+fn truth(metadata: &gguf::Metadata, key: &str) -> Option<bool> {
+    match metadata.get(key) {
+        Some(&gguf::Value::Bool(truth)) => Some(truth),
+        _ => None,
+    }
 }
 
 pub(super) fn read_length(model: &ModelFiles) -> Result<Length, LoadError> {
+    if let Some(metadata) = model.gguf() {
+        let tokens = metadata.get(gguf_keys::LENGTH).and_then(gguf::Value::as_u64).filter(|&tokens| tokens > 0);
+        return Ok(Length {
+            tokens: tokens.map(|tokens| usize::try_from(tokens).unwrap_or(usize::MAX)),
+            lower_case: truth(metadata, gguf_keys::LOWER_CASE).unwrap_or(false),
+        });
+    }
     for file in LENGTH_FILES {
         let Some(settings) = json(model, file)? else { continue };
         let tokens = match settings.get("max_seq_length") {
@@ -79,7 +115,8 @@ impl Settings {
         let (prompts, default_prompt) = read_prompts(model)?;
         let none = Self { pooling: None, normalize: false, prompts, default_prompt };
         if let Some(metadata) = model.gguf() {
-            return Ok(Self { pooling: gguf_pooling(metadata), normalize: true, ..none });
+            let normalize = truth(metadata, gguf_keys::NORMALIZE).unwrap_or(true);
+            return Ok(Self { pooling: gguf_pooling(metadata), normalize, ..none });
         }
         let Some(modules) = json(model, MODULES)? else { return Ok(none) };
         let modules = modules.as_array().ok_or_else(|| content(model, MODULES, "it is no list of modules"))?;
@@ -101,21 +138,20 @@ impl Settings {
     }
 }
 
-const MODULES: &str = "modules.json";
+pub(super) const MODULES: &str = "modules.json";
 
 /// llama.cpp's `pooling_type` of the architecture.
 fn gguf_pooling(metadata: &gguf::Metadata) -> Option<Pooling> {
     let architecture = metadata.get("general.architecture").and_then(gguf::Value::as_str)?;
-    match metadata.get(&format!("{architecture}.pooling_type")).and_then(gguf::Value::as_u64)? {
-        1 => Some(Pooling::Mean),
-        2 => Some(Pooling::First),
-        3 => Some(Pooling::Last),
-        _ => None,
-    }
+    let number = metadata.get(&format!("{architecture}.pooling_type")).and_then(gguf::Value::as_u64)?;
+    GGUF_POOLINGS.iter().find(|(known, _)| u64::from(*known) == number).map(|(_, pooling)| *pooling)
 }
 
+/// llama.cpp's numbers of poolings (llama.h, `enum llama_pooling_type`).
+pub(super) const GGUF_POOLINGS: [(u32, Pooling); 3] = [(1, Pooling::Mean), (2, Pooling::First), (3, Pooling::Last)];
+
 /// Keys of a pooling that we have, and those of others.
-const POOLINGS: [(&str, Option<Pooling>); 6] = [
+pub(super) const POOLINGS: [(&str, Option<Pooling>); 6] = [
     ("pooling_mode_cls_token", Some(Pooling::First)),
     ("pooling_mode_mean_tokens", Some(Pooling::Mean)),
     ("pooling_mode_lasttoken", Some(Pooling::Last)),
@@ -144,6 +180,9 @@ type Prompts = (BTreeMap<String, String>, Option<String>);
 
 fn read_prompts(model: &ModelFiles) -> Result<Prompts, LoadError> {
     const FILE: &str = "config_sentence_transformers.json";
+    if let Some(metadata) = model.gguf() {
+        return Ok(gguf_prompts(metadata));
+    }
     let Some(settings) = json(model, FILE)? else { return Ok(Prompts::default()) };
     let prompts: BTreeMap<String, String> = match settings.get("prompts") {
         None | Some(Value::Null) => BTreeMap::new(),
@@ -159,11 +198,23 @@ fn read_prompts(model: &ModelFiles) -> Result<Prompts, LoadError> {
     }
 }
 
+fn gguf_prompts(metadata: &gguf::Metadata) -> Prompts {
+    let prompt = |(key, value): (&str, &gguf::Value)| {
+        Some((key.strip_prefix(gguf_keys::PROMPT)?.to_owned(), value.as_str()?.to_owned()))
+    };
+    let prompts: BTreeMap<String, String> = metadata.iter().filter_map(prompt).collect();
+    let default = metadata.get(gguf_keys::DEFAULT_PROMPT).and_then(gguf::Value::as_str).map(str::to_owned);
+    let default = default.filter(|name| prompts.contains_key(name));
+    (prompts, default)
+}
+
 /// Of a cross-encoder with one score: what its config names, else a sigmoid, as sentence-transformers has it.
 pub(super) fn read_score_activation(model: &ModelFiles) -> Result<ScoreActivation, LoadError> {
     let config = json(model, "config.json")?.unwrap_or_default();
     let named = config.pointer("/sentence_transformers/activation_fn");
     let named = named.or_else(|| config.get("sbert_ce_default_activation_function")).and_then(Value::as_str);
+    let stored = || model.gguf()?.get(gguf_keys::ACTIVATION)?.as_str();
+    let named = named.or_else(stored);
     match named.map(|name| name.rsplit('.').next().unwrap_or_default()) {
         None | Some("Sigmoid") => Ok(ScoreActivation::Sigmoid),
         Some("Identity") => Ok(ScoreActivation::Identity),

@@ -1,19 +1,22 @@
 //! BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): how their `config.json` reads,
-//! and what their checkpoints call each tensor, as folders and as llama.cpp's GGUF files.
+//! and what their checkpoints call each tensor, as folders and as llama.cpp's GGUF files (`gguf`).
+
+mod gguf;
 
 use std::ops::Range;
 
+pub(crate) use gguf::is_encoder as is_gguf;
+pub use gguf::{ARCHITECTURE as GGUF_ARCHITECTURE, metadata as gguf_metadata};
 use serde_json::{Map, Value, json};
-use tsumugi_files::gguf::{Metadata, Value as Stored};
 use tsumugi_files::{Admitted, ModelFiles, TensorFile, TensorView};
 use tsumugi_tensor::Activation;
 
 use crate::ModelError;
 use crate::encoder::{Encoder, EncoderSpec};
 use crate::family::{Place, Rename, rename};
-use crate::hf_config::{ConfigProblem, ConfigReader, SIZE_MAX, activation_word, keys};
+use crate::hf_config::{ConfigProblem, ConfigReader, activation_word, as_short, keys};
 use crate::load::{config_file, read_config};
-use crate::slots::Slot;
+use crate::slots::{Slot, fill};
 
 /// A family of encoders.
 #[derive(Debug)]
@@ -90,52 +93,19 @@ const NAMES: &[Rename] = &[
     rename("encoder.layer.{}.output.LayerNorm.bias", "layers.{}.feed_forward_norm.bias", Place::Whole),
 ];
 
+/// Our table of positions.
+const POSITIONS: &str = "positions.weight";
+
 /// The pooler of an encoder without a classifier.
 const POOLER: &str = "pooler.dense";
 
-/// llama.cpp's names, of all three families (ggml-org/llama.cpp, `gguf-py/gguf/constants.py`).
-const GGUF_NAMES: &[Rename] = &[
-    rename("token_embd.weight", "embedding.weight", Place::Whole),
-    rename("position_embd.weight", "positions.weight", Place::Whole),
-    rename("token_types.weight", "token_types.weight", Place::Whole),
-    rename("token_embd_norm.weight", "embedding_norm.weight", Place::Whole),
-    rename("token_embd_norm.bias", "embedding_norm.bias", Place::Whole),
-    rename("blk.{}.attn_q.weight", "layers.{}.attention.qkv.weight", Place::Query),
-    rename("blk.{}.attn_q.bias", "layers.{}.attention.qkv.bias", Place::Query),
-    rename("blk.{}.attn_k.weight", "layers.{}.attention.qkv.weight", Place::Key),
-    rename("blk.{}.attn_k.bias", "layers.{}.attention.qkv.bias", Place::Key),
-    rename("blk.{}.attn_v.weight", "layers.{}.attention.qkv.weight", Place::Value),
-    rename("blk.{}.attn_v.bias", "layers.{}.attention.qkv.bias", Place::Value),
-    rename("blk.{}.attn_output.weight", "layers.{}.attention.output.weight", Place::Whole),
-    rename("blk.{}.attn_output.bias", "layers.{}.attention.output.bias", Place::Whole),
-    rename("blk.{}.attn_output_norm.weight", "layers.{}.attention_norm.weight", Place::Whole),
-    rename("blk.{}.attn_output_norm.bias", "layers.{}.attention_norm.bias", Place::Whole),
-    rename("blk.{}.ffn_up.weight", "layers.{}.feed_forward.up.weight", Place::Whole),
-    rename("blk.{}.ffn_up.bias", "layers.{}.feed_forward.up.bias", Place::Whole),
-    rename("blk.{}.ffn_down.weight", "layers.{}.feed_forward.down.weight", Place::Whole),
-    rename("blk.{}.ffn_down.bias", "layers.{}.feed_forward.down.bias", Place::Whole),
-    rename("blk.{}.layer_output_norm.weight", "layers.{}.feed_forward_norm.weight", Place::Whole),
-    rename("blk.{}.layer_output_norm.bias", "layers.{}.feed_forward_norm.bias", Place::Whole),
-];
-
-/// Pooler and classifier of a GGUF file that has them.
-const GGUF_HEADS: [&str; 2] = ["cls", "cls.output"];
-
-/// The `general.architecture` of encoders.
-const GGUF_ARCHITECTURE: &str = "bert";
-
 /// How a checkpoint names its tensors.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum EncoderLayout {
+pub enum EncoderLayout {
     /// A Hugging Face folder of a family.
     Folder(&'static EncoderFamily),
     /// A GGUF file.
     Gguf,
-}
-
-/// Whether a GGUF file is an encoder.
-pub(crate) fn is_gguf(metadata: &Metadata) -> bool {
-    metadata.get("general.architecture").and_then(Stored::as_str) == Some(GGUF_ARCHITECTURE)
 }
 
 /// Whether a model is an encoder.
@@ -147,50 +117,11 @@ pub fn is_encoder(model: &Admitted<ModelFiles>) -> Result<bool, ModelError> {
     Ok(find(config.get("model_type").and_then(Value::as_str).unwrap_or_default()).is_some())
 }
 
-/// The spec of a GGUF file, which has the words of BERT for all families.
-fn gguf_spec(metadata: &Metadata, tensors: &TensorFile) -> Result<EncoderSpec, String> {
-    let key = |key: &str| format!("{GGUF_ARCHITECTURE}.{key}");
-    let size = |name: &str| match metadata.get(&key(name)).and_then(Stored::as_u64) {
-        Some(size @ 1..=SIZE_MAX) => Ok(size as usize),
-        _ => Err(format!("metadata `{}` must be a whole number from 1 to {SIZE_MAX}", key(name))),
-    };
-    let rows = |name: &str| match tensors.get(name).map(|tensor| tensor.shape) {
-        Some(&[rows, _]) => Ok(rows),
-        Some(shape) => Err(format!("tensor `{name}` has shape {shape:?}, but must have two axes")),
-        None => Err(format!("there is no tensor `{name}`")),
-    };
-    let (width, heads) = (size("embedding_length")?, size("attention.head_count")?);
-    if !width.is_multiple_of(heads) {
-        return Err(format!("{heads} heads do not divide a width of {width}"));
-    }
-    let epsilon = match metadata.get(&key("attention.layer_norm_epsilon")) {
-        Some(&Stored::F32(epsilon)) if epsilon > 0.0 && epsilon.is_finite() => epsilon,
-        _ => return Err(format!("metadata `{}` must be a number above 0", key("attention.layer_norm_epsilon"))),
-    };
-    let classifier = format!("{}.weight", GGUF_HEADS[1]);
-    let labels = tensors.get(&classifier).map(|_| rows(&classifier)).transpose()?;
-    Ok(EncoderSpec {
-        family: ALL[0].name,
-        vocabulary: rows("token_embd.weight")?,
-        width,
-        layers: size("block_count")?,
-        heads,
-        feed_forward_width: size("feed_forward_length")?,
-        context: size("context_length")?,
-        first_position: 0, // rows of padding are left out of the file
-        token_types: rows("token_types.weight")?,
-        activation: Activation::Gelu,
-        epsilon,
-        pooler: labels.is_some(),
-        labels,
-    })
-}
-
 /// The spec of an encoder and how its tensors are laid out.
-pub(crate) fn read(model: &Admitted<ModelFiles>) -> Result<(EncoderSpec, EncoderLayout), ModelError> {
+pub fn read(model: &Admitted<ModelFiles>) -> Result<(EncoderSpec, EncoderLayout), ModelError> {
     let problem = |problem: String| ModelError::Config { file: config_file(model), problem };
     if let Some(metadata) = model.gguf().filter(|metadata| is_gguf(metadata)) {
-        let spec = gguf_spec(metadata, &model.tensors()?).map_err(problem)?;
+        let spec = gguf::spec(metadata, &model.tensors()?).map_err(problem)?;
         return Ok((spec, EncoderLayout::Gguf));
     }
     let config = read_config(model)?;
@@ -259,13 +190,28 @@ impl EncoderFamily {
     }
 }
 
-/// The `config.json` of a spec; an error says what the family has no word for.
-pub(crate) fn config(spec: &EncoderSpec) -> Result<Map<String, Value>, String> {
-    let family = find(spec.family).ok_or_else(|| format!("the family `{}`", spec.family))?;
-    let id2label: Option<Map<String, Value>> =
-        spec.labels.map(|labels| (0..labels).map(|id| (id.to_string(), json!(format!("LABEL_{id}")))).collect());
-    let label2id: Option<Map<String, Value>> =
-        spec.labels.map(|labels| (0..labels).map(|id| (format!("LABEL_{id}"), json!(id))).collect());
+/// What `transformers` calls scores that nobody named.
+pub(crate) fn unnamed_labels(spec: &EncoderSpec) -> Vec<String> {
+    (0..spec.labels.unwrap_or(0)).map(|id| format!("LABEL_{id}")).collect()
+}
+
+/// The names of a classifier's scores, in their order: those that the model's files give, if there is one for each.
+pub fn label_names(model: &Admitted<ModelFiles>, spec: &EncoderSpec) -> Result<Vec<String>, ModelError> {
+    let labels = spec.labels.unwrap_or(0);
+    let named = if let Some(metadata) = model.gguf() {
+        gguf::label_names(metadata).map(<[String]>::to_vec)
+    } else {
+        let config = read_config(model)?;
+        let name = |id: usize| Some(config.get("id2label")?.get(id.to_string())?.as_str()?.to_owned());
+        (0..labels).map(name).collect()
+    };
+    Ok(named.filter(|names: &Vec<String>| names.len() == labels).unwrap_or_else(|| unnamed_labels(spec)))
+}
+
+/// The `config.json` of a spec, with the names of its classifier's scores; an error says what the family has no word for.
+pub fn config(spec: &EncoderSpec, label_names: &[String]) -> Result<Map<String, Value>, ModelError> {
+    let family = find(spec.family)
+        .ok_or_else(|| ModelError::CannotSave { format: "a folder", what: format!("the family `{}`", spec.family) })?;
     let mut config = keys(json!({
         "architectures": [family.classes[usize::from(spec.labels.is_some())]],
         "model_type": family.name,
@@ -277,11 +223,14 @@ pub(crate) fn config(spec: &EncoderSpec) -> Result<Map<String, Value>, String> {
         "max_position_embeddings": spec.first_position + spec.context,
         "type_vocab_size": spec.token_types,
         "hidden_act": activation_word(spec.activation),
-        "layer_norm_eps": spec.epsilon,
+        "layer_norm_eps": as_short(spec.epsilon),
         "pad_token_id": spec.first_position.saturating_sub(1),
         "torch_dtype": "float32",
     }));
-    if let (Some(id2label), Some(label2id)) = (id2label, label2id) {
+    if spec.labels.is_some() {
+        let names = || label_names.iter().enumerate();
+        let id2label: Map<String, Value> = names().map(|(id, name)| (id.to_string(), json!(name))).collect();
+        let label2id: Map<String, Value> = names().map(|(id, name)| (name.clone(), json!(id))).collect();
         config.insert("id2label".into(), id2label.into());
         config.insert("label2id".into(), label2id.into());
     }
@@ -290,7 +239,7 @@ pub(crate) fn config(spec: &EncoderSpec) -> Result<Map<String, Value>, String> {
 
 impl EncoderLayout {
     /// Of a folder that we write.
-    pub(crate) fn folder_of(spec: &EncoderSpec) -> Self {
+    pub fn folder_of(spec: &EncoderSpec) -> Self {
         Self::Folder(find(spec.family).unwrap_or(&ALL[0]))
     }
 
@@ -300,13 +249,14 @@ impl EncoderLayout {
         let (names, prefix, [pooler, classifier]) = match self {
             Self::Folder(family) if classifies => (NAMES, family.prefix, family.heads),
             Self::Folder(_) => (NAMES, "", [POOLER, ""]),
-            Self::Gguf => (GGUF_NAMES, "", GGUF_HEADS),
+            Self::Gguf => (gguf::NAMES, "", gguf::HEADS),
         };
         let layers_of = |outside: &str| if outside.contains("{}") { encoder.spec.layers } else { 1 };
         let body = names.iter().flat_map(|name| {
             (0..layers_of(name.outside)).filter_map(move |layer| {
                 let fill = |template: &str| template.replace("{}", &layer.to_string());
-                slot(encoder, format!("{prefix}{}", fill(name.outside)), &fill(name.ours), name.place)
+                let slot = slot(encoder, format!("{prefix}{}", fill(name.outside)), &fill(name.ours), name.place);
+                slot.map(|slot| self.without_padding(slot, encoder))
             })
         });
         let heads = [(pooler, "pooler"), (classifier, "classifier")].into_iter().flat_map(|(outside, ours)| {
@@ -317,9 +267,32 @@ impl EncoderLayout {
         body.chain(heads).collect()
     }
 
+    /// A GGUF file has no rows of the table of positions that only padding has.
+    fn without_padding(self, slot: Slot, encoder: &Encoder) -> Slot {
+        let is_table = encoder.parameters.get(slot.parameter).name == POSITIONS;
+        match self {
+            Self::Gguf if is_table => {
+                let rows = encoder.spec.first_position..slot.rows.end;
+                Slot::plain(slot.tensor, &encoder.parameters, slot.parameter, rows)
+            }
+            _ => slot,
+        }
+    }
+
+    /// Every slot of an encoder with the stored tensor that fills it, as [`fill`] has them.
+    pub(crate) fn filled_slots<'a>(
+        self,
+        encoder: &Encoder,
+        model: &Admitted<ModelFiles>,
+        tensors: &'a TensorFile,
+    ) -> Result<Vec<(Slot, TensorView<'a>)>, ModelError> {
+        let find = |name: &str| self.find(tensors, name);
+        fill(self.slots(encoder), model, tensors, find, |name| self.ignores(encoder, name))
+    }
+
     /// The tensor of that name. In a folder its prefix may be missing or there, and old files say `gamma` and `beta` for a
     /// norm's weight and bias.
-    pub(crate) fn find<'a>(self, tensors: &'a TensorFile, name: &str) -> Option<TensorView<'a>> {
+    fn find<'a>(self, tensors: &'a TensorFile, name: &str) -> Option<TensorView<'a>> {
         let Self::Folder(family) = self else { return tensors.get(name) };
         let prefix = family.prefix;
         let bare = name.strip_prefix(prefix).unwrap_or(name);
@@ -332,7 +305,7 @@ impl EncoderLayout {
 
     /// Tensors of a folder that are no parameters of ours: tables of indices, the heads of pre-training, and a pooler that
     /// the classifier does not read.
-    pub(crate) fn ignores(self, encoder: &Encoder, name: &str) -> bool {
+    fn ignores(self, encoder: &Encoder, name: &str) -> bool {
         let Self::Folder(family) = self else { return false };
         let bare = name.strip_prefix(family.prefix).unwrap_or(name);
         let unread_pooler = encoder.spec.labels.is_some() && bare.starts_with(POOLER);
@@ -355,97 +328,5 @@ fn rows_of(place: Place, rows: usize) -> Range<usize> {
         Place::Key => third..2 * third,
         Place::Value => 2 * third..rows,
         _ => 0..rows,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tsumugi_base::testing::temporary_folder;
-    use tsumugi_files::{ElementType, NoScan, write_gguf};
-    use tsumugi_tensor::threads::Pool;
-
-    use crate::save::stored_values;
-
-    const SPEC: EncoderSpec = EncoderSpec {
-        family: "bert",
-        vocabulary: 40,
-        width: 12,
-        layers: 2,
-        heads: 3,
-        feed_forward_width: 20,
-        context: 16,
-        first_position: 0,
-        token_types: 2,
-        activation: Activation::Gelu,
-        epsilon: 1e-12,
-        pooler: false,
-        labels: None,
-    };
-
-    /// As llama.cpp writes it, with some metadata changed.
-    fn loaded_from_gguf(encoder: &Encoder, changes: &[(&str, Stored)]) -> Result<Encoder, ModelError> {
-        let spec = &encoder.spec;
-        let mut metadata = Metadata::default();
-        metadata.insert("general.architecture", Stored::String("bert".into()));
-        for (key, size) in [
-            ("block_count", spec.layers),
-            ("context_length", spec.context),
-            ("embedding_length", spec.width),
-            ("feed_forward_length", spec.feed_forward_width),
-            ("attention.head_count", spec.heads),
-        ] {
-            metadata.insert(format!("bert.{key}"), Stored::U32(size as u32));
-        }
-        metadata.insert("bert.attention.layer_norm_epsilon", Stored::F32(spec.epsilon));
-        for (key, value) in changes {
-            metadata.insert(*key, value.clone());
-        }
-        let slots = EncoderLayout::Gguf.slots(encoder);
-        let bytes_of = |slot| stored_values(&encoder.parameters, slot).into_iter().flat_map(f32::to_le_bytes).collect();
-        let bytes: Vec<Vec<u8>> = slots.iter().map(bytes_of).collect();
-        let element_type = ElementType::F32;
-        let views: Vec<TensorView<'_>> = slots
-            .iter()
-            .zip(&bytes)
-            .map(|(slot, bytes)| TensorView { name: &slot.tensor, element_type, shape: &slot.shape, bytes })
-            .collect();
-        let folder = temporary_folder();
-        let path = folder.path().join("model.gguf");
-        write_gguf(&path, &metadata, &views)?;
-        Encoder::load(&ModelFiles::admit(&path, &NoScan { reason: "made by this test" })?, &Pool::new(1))
-    }
-
-    fn numbered(spec: EncoderSpec) -> Encoder {
-        let mut encoder = Encoder::new(spec);
-        let ids: Vec<_> = encoder.parameters.iter().map(|(id, _)| id).collect();
-        for (number, value) in ids.iter().flat_map(|&id| encoder.parameters.range(id)).enumerate().collect::<Vec<_>>() {
-            encoder.parameters.buffer_mut()[value] = number as f32;
-        }
-        encoder
-    }
-
-    #[test]
-    fn gguf_files_hold_every_number_once() {
-        for spec in [SPEC, EncoderSpec { pooler: true, labels: Some(1), ..SPEC }] {
-            let encoder = numbered(spec);
-            let loaded = loaded_from_gguf(&encoder, &[]).expect("it loads");
-            assert_eq!(loaded.spec, encoder.spec);
-            assert!(loaded.parameters.buffer() == encoder.parameters.buffer());
-        }
-    }
-
-    #[test]
-    fn gguf_files_that_say_nonsense_are_refused() {
-        let encoder = numbered(SPEC);
-        let error = |key: &str, value: Stored| {
-            loaded_from_gguf(&encoder, &[(key, value)]).expect_err("it is refused").to_string()
-        };
-        assert!(error("bert.block_count", Stored::U32(0)).contains("`bert.block_count`"));
-        assert!(error("bert.block_count", Stored::U32(3)).contains("no tensor `blk.2."));
-        assert!(error("bert.attention.head_count", Stored::U32(5)).contains("5 heads do not divide"));
-        assert!(error("bert.attention.layer_norm_epsilon", Stored::F32(f32::NAN)).contains("above 0"));
-        assert!(error("bert.context_length", Stored::U32(17)).contains("position_embd.weight"));
-        assert!(error("bert.context_length", Stored::U32(1 << 24)).contains("it describes"));
     }
 }
