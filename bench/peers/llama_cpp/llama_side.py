@@ -27,13 +27,27 @@ def load(path):
     return model
 
 
+def tokenize(vocabulary, text, framed):
+    """Ids of a text, in its frame (beginning, end) or not."""
+    text = text.encode()
+    ids = (llama_cpp.llama_token * (len(text) + 8))()
+    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, len(ids), framed, False)
+    return list(ids[:count])
+
+
 def tokens(path, text):
     """Ids of a text, without a beginning."""
-    vocabulary = llama_cpp.llama_model_get_vocab(load(path))
-    text = text.encode()
-    ids = (llama_cpp.llama_token * (len(text) + 1))()
-    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, len(ids), False, False)
-    return list(ids[:count])
+    return tokenize(llama_cpp.llama_model_get_vocab(load(path)), text, False)
+
+
+def batch_of(ids):
+    """One sequence, with what each of its tokens gives."""
+    batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for position, token in enumerate(ids):
+        batch.token[position], batch.pos[position] = token, position
+        batch.n_seq_id[position], batch.seq_id[position][0], batch.logits[position] = 1, 0, 1
+    return batch
 
 
 def logits(path, texts, threads=2):
@@ -49,30 +63,18 @@ def logits(path, texts, threads=2):
     context = llama_cpp.llama_init_from_model(model, parameters)
     for ids in texts:
         llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
-        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
-        batch.n_tokens = len(ids)
-        for position, token in enumerate(ids):
-            batch.token[position], batch.pos[position] = token, position
-            batch.n_seq_id[position], batch.seq_id[position][0], batch.logits[position] = 1, 0, 1
+        batch = batch_of(ids)
         if llama_cpp.llama_decode(context, batch) != 0:
             sys.exit("llama_decode failed")
         yield np.ctypeslib.as_array(llama_cpp.llama_get_logits(context), (len(ids), vocabulary)).copy()
         llama_cpp.llama_batch_free(batch)
 
 
-def framed(vocabulary, text):
-    """Ids of a text in its frame."""
-    text = text.encode()
-    ids = (llama_cpp.llama_token * (len(text) + 8))()
-    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, len(ids), True, False)
-    return list(ids[:count])
-
-
 def embed(path, texts, threads=2):
     """For each text its ids and its pooled vector, or scores where the file has a classifier."""
     model = load(path)
     vocabulary = llama_cpp.llama_model_get_vocab(model)
-    every = [framed(vocabulary, text) for text in texts]
+    every = [tokenize(vocabulary, text, True) for text in texts]
     parameters = llama_cpp.llama_context_default_params()
     parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = max(map(len, every))
     parameters.flash_attn_type, parameters.embeddings = 0, True
@@ -82,11 +84,7 @@ def embed(path, texts, threads=2):
     if llama_cpp.llama_pooling_type(context) == llama_cpp.LLAMA_POOLING_TYPE_RANK:
         width = llama_cpp.llama_model_n_cls_out(model)
     for ids in every:
-        batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
-        batch.n_tokens = len(ids)
-        for position, token in enumerate(ids):
-            batch.token[position], batch.pos[position] = token, position
-            batch.n_seq_id[position], batch.seq_id[position][0], batch.logits[position] = 1, 0, 1
+        batch = batch_of(ids)
         if llama_cpp.llama_encode(context, batch) != 0:
             sys.exit("llama_encode failed")
         vector = llama_cpp.llama_get_embeddings_seq(context, 0)
