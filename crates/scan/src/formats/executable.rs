@@ -56,14 +56,17 @@ fn is_python(bytes: &[u8]) -> bool {
 /// on. Lists of words have the words alone.
 fn evaluates(text: &str) -> bool {
     let is_part = |before: char| before.is_alphanumeric() || matches!(before, '_' | '.' | '"' | '\'' | '#');
-    ["exec", "eval", "execfile", "__import__"].iter().any(|word| {
-        text.match_indices(word).any(|(at, _)| {
-            let Some(argument) = text[at + word.len()..].trim_start_matches([' ', '\t']).strip_prefix('(') else {
-                return false;
-            };
-            let line = text[..at].rsplit(['\n', '\r']).next().unwrap_or_default();
-            !line.ends_with(is_part) && !line.trim_start().starts_with('#') && is_argument(argument)
-        })
+    let mut start = 0;
+    text.split_inclusive(['\n', '\r']).any(|line| {
+        let behind = &text[start..];
+        start += line.len();
+        !line.trim_start().starts_with('#')
+            && ["exec", "eval", "execfile", "__import__"].iter().any(|word| {
+                line.match_indices(word).any(|(at, _)| {
+                    let argument = behind[at + word.len()..].trim_start_matches([' ', '\t']).strip_prefix('(');
+                    argument.is_some_and(is_argument) && !line[..at].ends_with(is_part)
+                })
+            })
     })
 }
 
